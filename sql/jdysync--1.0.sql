@@ -1,0 +1,464 @@
+/* jdysync 1.0: Kingdee Xingchen (金蝶云星辰 V2) into PostgreSQL. */
+
+\echo Use "CREATE EXTENSION jdysync" to load this file. \quit
+
+/*
+ * In the order of the tour: servers, the state tables in schema jdysync, the
+ * functions people call, the views they read, the catalogue.  What people call
+ * and read stands in the schema chosen at CREATE EXTENSION; nothing is granted
+ * to PUBLIC.
+ */
+
+---------------------------------------------------------------------------
+-- Servers
+---------------------------------------------------------------------------
+
+CREATE FUNCTION jdy_fdw_validator(options text[], catalog oid)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT;
+REVOKE ALL ON FUNCTION jdy_fdw_validator(text[], oid) FROM PUBLIC;
+COMMENT ON FUNCTION jdy_fdw_validator(text[], oid) IS
+'checks the options of servers and user mappings of foreign data wrapper jdysync';
+
+CREATE FOREIGN DATA WRAPPER jdysync VALIDATOR jdy_fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER jdysync IS
+'servers of jdysync: where to call (CREATE SERVER), as whom (CREATE USER MAPPING)';
+
+---------------------------------------------------------------------------
+-- State
+---------------------------------------------------------------------------
+
+CREATE SCHEMA jdysync;
+REVOKE ALL ON SCHEMA jdysync FROM PUBLIC;
+COMMENT ON SCHEMA jdysync IS
+'what jdysync keeps: staging tables (owned by their streams'' owners) and its own state (no DML by anybody)';
+
+CREATE TABLE jdysync.stream (
+	stream_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	name text COLLATE "C" NOT NULL UNIQUE,
+	server name NOT NULL,
+	staging regclass NOT NULL UNIQUE,
+	entry text,
+	metadata jsonb,
+	schedule text,
+	start_from timestamptz,
+	detail boolean,
+	decrypt boolean NOT NULL,
+	settle interval NOT NULL CHECK (settle >= interval '0'),
+	overlap interval NOT NULL CHECK (overlap >= interval '0'),
+	enabled boolean NOT NULL DEFAULT true,
+	epoch integer NOT NULL DEFAULT 1,
+	load_began timestamptz,
+	load_state jsonb,
+	loaded_at timestamptz,
+	coverage tstzmultirange NOT NULL DEFAULT '{}',
+	watermark timestamptz,
+	listed_until timestamptz,
+	tail_until timestamptz,
+	contract jsonb NOT NULL DEFAULT '{}',
+	CONSTRAINT watermark_within_first_range CHECK
+		(watermark IS NULL OR coverage OPERATOR(pg_catalog.@>) tstzrange(lower(coverage), watermark))
+);
+COMMENT ON TABLE jdysync.stream IS 'streams: what is pulled, from where, and how far it is proven';
+COMMENT ON COLUMN jdysync.stream.staging IS 'the staging table; its owner is the stream''s owner';
+COMMENT ON COLUMN jdysync.stream.entry IS 'catalogue entry that says how the list is asked, unless metadata does';
+COMMENT ON COLUMN jdysync.stream.settle IS 'a window is proven only when it ended this long ago by the service''s clock';
+COMMENT ON COLUMN jdysync.stream.overlap IS 'how far before the watermark the next run begins';
+COMMENT ON COLUMN jdysync.stream.epoch IS '+1 whenever the filter changes: older proofs do not count any more';
+COMMENT ON COLUMN jdysync.stream.load_began IS 'server time minus settle, committed before the first page of the first load';
+COMMENT ON COLUMN jdysync.stream.load_state IS 'where an unfinished first load stands: anchors of the last page read';
+COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merged, half-open';
+COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus overlap; never beyond the first proven span';
+COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
+COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
+COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
+
+CREATE TABLE jdysync.listing (
+	stream_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	due boolean NOT NULL,
+	due_from timestamptz,
+	listed_until timestamptz,
+	tail_until timestamptz,
+	detail_asked_at timestamptz,
+	list_row jsonb,
+	attempts integer NOT NULL DEFAULT 0,
+	next_try timestamptz,
+	problem text,
+	PRIMARY KEY (stream_id, id)
+) WITH (fillfactor = 80);
+CREATE INDEX listing_due ON jdysync.listing (stream_id, pg_catalog.length(id) DESC, id DESC) WHERE due;
+COMMENT ON TABLE jdysync.listing IS
+'what recent windows listed, and which of it waits for its detail: a durable queue';
+COMMENT ON COLUMN jdysync.listing.due IS 'the record''s detail is to be fetched';
+COMMENT ON COLUMN jdysync.listing.due_from IS 'start of the window that listed it: a detail stamped earlier is stale; -infinity in a first load';
+COMMENT ON COLUMN jdysync.listing.listed_until IS 'end of the last proven window that listed it';
+COMMENT ON COLUMN jdysync.listing.tail_until IS 'end of the last unsettled tail that listed it';
+COMMENT ON COLUMN jdysync.listing.detail_asked_at IS 'server time at which the stored detail was asked';
+COMMENT ON COLUMN jdysync.listing.list_row IS 'the list row, kept until its detail lands; NULL = it stands in staging';
+COMMENT ON COLUMN jdysync.listing.problem IS 'set aside: why the detail cannot be had for now; next_try says when it is tried again';
+
+CREATE TABLE jdysync."window" (
+	stream_id integer NOT NULL,
+	epoch integer NOT NULL,
+	span tstzrange NOT NULL CHECK (NOT isempty(span)),
+	rule text NOT NULL,
+	calls integer NOT NULL,
+	"rows" bigint NOT NULL,
+	"count" bigint,
+	run_id bigint NOT NULL,
+	proven_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
+COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
+COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
+COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
+COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed';
+COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said; NULL = it does not say';
+
+CREATE TABLE jdysync.run (
+	run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stream_id integer NOT NULL,
+	name text NOT NULL,
+	kind text NOT NULL DEFAULT 'pull' CHECK (kind IN ('pull', 'push')),
+	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'range')),
+	status text NOT NULL CHECK (status IN ('queued', 'running', 'ok', 'failed', 'cancelled', 'interrupted')),
+	from_time timestamptz,
+	to_time timestamptz,
+	queued_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	started_at timestamptz,
+	finished_at timestamptz,
+	listed bigint NOT NULL DEFAULT 0,
+	details bigint NOT NULL DEFAULT 0,
+	inserted bigint NOT NULL DEFAULT 0,
+	updated bigint NOT NULL DEFAULT 0,
+	unchanged bigint NOT NULL DEFAULT 0,
+	deleted bigint NOT NULL DEFAULT 0,
+	rejected bigint NOT NULL DEFAULT 0,
+	calls bigint NOT NULL DEFAULT 0,
+	retries bigint NOT NULL DEFAULT 0,
+	sqlstate text,
+	error text,
+	detail text,
+	hint text
+);
+CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
+CREATE INDEX run_name ON jdysync.run (name, run_id);
+COMMENT ON TABLE jdysync.run IS 'one execution of a stream or a push';
+
+CREATE TABLE jdysync.call (
+	run_id bigint NOT NULL,
+	at timestamptz NOT NULL,
+	method text NOT NULL,
+	url text NOT NULL,
+	attempt smallint NOT NULL,
+	http_status smallint,
+	errcode bigint,
+	ms integer NOT NULL,
+	bytes bigint NOT NULL,
+	error text
+);
+CREATE INDEX call_run ON jdysync.call USING brin (run_id);
+COMMENT ON TABLE jdysync.call IS 'HTTP attempts; values in urls are masked but for times and paging';
+
+CREATE TABLE jdysync.reject (
+	reject_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stream_id integer NOT NULL,
+	run_id bigint NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	id text,
+	reason text NOT NULL,
+	digest bytea NOT NULL,
+	raw bytea NOT NULL,
+	UNIQUE (stream_id, digest)
+);
+COMMENT ON TABLE jdysync.reject IS 'input set aside because PostgreSQL cannot hold it, each distinct one once, with its raw bytes';
+
+CREATE TABLE jdysync.incident (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	name text NOT NULL,
+	opened_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	closed_at timestamptz,
+	severity text NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
+	what text NOT NULL,
+	detail text,
+	advice text NOT NULL
+);
+CREATE UNIQUE INDEX incident_open ON jdysync.incident (name, what) WHERE closed_at IS NULL;
+COMMENT ON TABLE jdysync.incident IS 'what a person should know: opened once, closed when it is over';
+
+CREATE TABLE jdysync.account (
+	key bytea PRIMARY KEY,
+	last_call_at timestamptz NOT NULL,
+	last_token_at timestamptz
+);
+COMMENT ON TABLE jdysync.account IS 'until when calls were made for an account, so that a restart does not burst; key is a digest';
+
+---------------------------------------------------------------------------
+-- The catalogue
+---------------------------------------------------------------------------
+
+CREATE TABLE jdysync.catalog (
+	entry text COLLATE "C" PRIMARY KEY,
+	title text NOT NULL,
+	api text NOT NULL UNIQUE,
+	method text NOT NULL DEFAULT 'GET',
+	id_fields text[] NOT NULL,
+	number_field text,
+	detail_api text,
+	detail_param text NOT NULL DEFAULT 'id',
+	start_param text,
+	end_param text,
+	window_format text CHECK (window_format IN ('ms', 's', 'datetime', 'date')),
+	fixed jsonb NOT NULL DEFAULT '{}',
+	modified_field text,
+	list_secrets text[] NOT NULL DEFAULT '{}',
+	detail_secrets text[] NOT NULL DEFAULT '{}'
+);
+COMMENT ON TABLE jdysync.catalog IS 'the lists of 星辰 V2 that jdysync knows: how each is asked';
+COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen, never narrow';
+COMMENT ON COLUMN jdysync.catalog.modified_field IS 'field of the detail that holds the modify time (server''s zone)';
+COMMENT ON COLUMN jdysync.catalog.list_secrets IS 'encrypted fields of list rows';
+COMMENT ON COLUMN jdysync.catalog.detail_secrets IS 'encrypted fields of details';
+
+INSERT INTO jdysync.catalog
+	(entry, title, api, id_fields, number_field, detail_api, start_param, end_param, window_format,
+	 fixed, modified_field, list_secrets, detail_secrets)
+VALUES
+	('customer', '客户', '/jdy/v2/bd/customer', '{id}', 'number', '/jdy/v2/bd/customer_detail',
+	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', 'modify_time', '{}',
+	 '{addr,bank_account,invoice_phone,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}'),
+	('supplier', '供应商', '/jdy/v2/bd/supplier', '{id}', 'number', '/jdy/v2/bd/supplier_detail',
+	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL,
+	 '{Row.bank_account,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}',
+	 '{bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat,accountentity.income_acc_no,accountentity.income_bank_code}'),
+	('material', '商品', '/jdy/v2/bd/material', '{id}', 'number', '/jdy/v2/bd/material_detail',
+	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL, '{}', '{}'),
+	('sal_order', '销售订单', '/jdy/v2/scm/sal_order', '{id}', 'bill_no', '/jdy/v2/scm/sal_order_detail',
+	 'modify_start_time', 'modify_end_time', 'ms', '{}', 'modify_time', '{}',
+	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}');
+
+---------------------------------------------------------------------------
+-- Functions
+---------------------------------------------------------------------------
+
+CREATE FUNCTION jdy_check(server name)
+RETURNS TABLE (step text, ok boolean, detail text)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_check(name) IS
+'tries a server step by step: name, TLS, clock, signature, token, account, calls left, licence; stops at the first step that fails';
+
+CREATE FUNCTION jdy_add_stream(name text, server name, metadata jsonb DEFAULT NULL,
+	schedule text DEFAULT NULL, start_from timestamptz DEFAULT NULL, detail boolean DEFAULT NULL,
+	decrypt boolean DEFAULT true, settle interval DEFAULT '5 min', overlap interval DEFAULT '10 min',
+	entry text DEFAULT NULL)
+RETURNS regclass AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_add_stream(text, name, jsonb, text, timestamptz, boolean, boolean, interval, interval, text) IS
+'registers a stream and creates jdysync.staging_<name>, owned by the caller; without metadata the catalogue entry `entry`, else the one called like the stream';
+
+CREATE FUNCTION jdy_alter_stream(name text, server name DEFAULT NULL, metadata jsonb DEFAULT NULL,
+	schedule text DEFAULT NULL, start_from timestamptz DEFAULT NULL, detail boolean DEFAULT NULL,
+	decrypt boolean DEFAULT NULL, settle interval DEFAULT NULL, overlap interval DEFAULT NULL,
+	entry text DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_alter_stream(text, name, jsonb, text, timestamptz, boolean, boolean, interval, interval, text) IS
+'changes a stream; NULL = unchanged; a changed filter opens a new coverage epoch: the next run loads the whole list again';
+
+CREATE FUNCTION jdy_drop_stream(name text, keep_data boolean DEFAULT true)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_drop_stream(text, boolean) IS
+'forgets a stream; its staging table stays unless keep_data is false, and is adopted when the name is added again';
+
+CREATE FUNCTION jdy_sync(stream text DEFAULT NULL, mode text DEFAULT 'auto')
+RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details bigint, inserted bigint,
+	updated bigint, unchanged bigint, deleted bigint, rejected bigint, calls bigint, retries bigint,
+	elapsed interval, error text)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_sync(text, text) IS
+'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail); raises the run''s error when a stream is named';
+
+CREATE FUNCTION jdy_resync(stream text, from_time timestamptz, to_time timestamptz)
+RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details bigint, inserted bigint,
+	updated bigint, unchanged bigint, deleted bigint, rejected bigint, calls bigint, retries bigint,
+	elapsed interval, error text)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_resync(text, timestamptz, timestamptz) IS
+'reads everything modified in a range again, every detail included, and closes gaps of the ledger in it';
+
+CREATE FUNCTION jdy_start(name text, mode text DEFAULT 'auto')
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_start(text, text) IS
+'queues a run and returns its run_id; it starts when the transaction commits';
+
+CREATE FUNCTION jdy_cancel(run_id bigint)
+RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_cancel(bigint) IS
+'stops a queued or running run; false when it is over already; what was landed stays and the next run goes on from there';
+
+CREATE FUNCTION jdy_fetch(server name, path text, params jsonb DEFAULT '{}', method text DEFAULT 'GET',
+	body jsonb DEFAULT NULL)
+RETURNS jsonb AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_fetch(name, text, jsonb, text, jsonb) IS
+'one authenticated call, for a look around; only GET is ever tried again; the reply as jsonb, whatever its errcode';
+
+CREATE FUNCTION jdy_decrypt(server name, value text)
+RETURNS text AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_decrypt(name, text) IS
+'one sensitive field with the client secret of the caller''s mapping; a value that is not ciphertext comes back as it is';
+
+CREATE FUNCTION jdysync.progress()
+RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
+	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
+	calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
+AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database, from shared memory; read it through the view jdy_progress';
+
+CREATE FUNCTION jdysync.has_runner(stream_id integer)
+RETURNS boolean AS 'MODULE_PATHNAME', 'jdy_has_runner' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdysync.has_runner(integer) IS
+'true when a runner holds the stream''s lock: a run marked running without one was interrupted';
+
+REVOKE ALL ON FUNCTION
+	jdy_check(name),
+	jdy_add_stream(text, name, jsonb, text, timestamptz, boolean, boolean, interval, interval, text),
+	jdy_alter_stream(text, name, jsonb, text, timestamptz, boolean, boolean, interval, interval, text),
+	jdy_drop_stream(text, boolean),
+	jdy_sync(text, text),
+	jdy_resync(text, timestamptz, timestamptz),
+	jdy_start(text, text),
+	jdy_cancel(bigint),
+	jdy_fetch(name, text, jsonb, text, jsonb),
+	jdy_decrypt(name, text),
+	jdysync.progress(),
+	jdysync.has_runner(integer)
+FROM PUBLIC;
+
+---------------------------------------------------------------------------
+-- Functions that _function expressions may use besides pg_catalog's
+---------------------------------------------------------------------------
+
+CREATE SCHEMA jdysync_shim;
+REVOKE ALL ON SCHEMA jdysync_shim FROM PUBLIC;
+COMMENT ON SCHEMA jdysync_shim IS
+'MySQL-flavoured functions that _function expressions of pasted metadata use';
+
+CREATE FUNCTION jdysync_shim.from_unixtime(seconds numeric, format text DEFAULT '%Y-%m-%d %H:%i:%s')
+RETURNS text AS 'MODULE_PATHNAME', 'jdy_from_unixtime' LANGUAGE C STRICT STABLE;
+COMMENT ON FUNCTION jdysync_shim.from_unixtime(numeric, text) IS
+'seconds since 1970 as text in the session''s time zone; MySQL format letters';
+
+CREATE FUNCTION jdysync_shim.unix_timestamp(at timestamptz DEFAULT pg_catalog.now())
+RETURNS bigint AS $$ SELECT pg_catalog.floor(pg_catalog.date_part('epoch', at))::bigint $$ LANGUAGE sql STABLE STRICT;
+COMMENT ON FUNCTION jdysync_shim.unix_timestamp(timestamptz) IS 'seconds since 1970';
+
+CREATE FUNCTION jdysync_shim.ifnull(value anycompatible, otherwise anycompatible)
+RETURNS anycompatible AS $$ SELECT coalesce(value, otherwise) $$ LANGUAGE sql IMMUTABLE;
+COMMENT ON FUNCTION jdysync_shim.ifnull(anycompatible, anycompatible) IS 'the first argument unless it is NULL';
+
+CREATE FUNCTION jdysync_shim.locate(needle text, haystack text)
+RETURNS integer AS $$ SELECT pg_catalog.strpos(haystack, needle) $$ LANGUAGE sql IMMUTABLE STRICT;
+COMMENT ON FUNCTION jdysync_shim.locate(text, text) IS 'position of the first argument in the second, from 1; 0 = not there';
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA jdysync_shim FROM PUBLIC;
+
+---------------------------------------------------------------------------
+-- Views
+---------------------------------------------------------------------------
+
+/*
+ * Who may see a stream: members of its staging table's owner; pg_monitor sees
+ * health (runs, coverage, incidents, progress) without contents (calls, rejects).
+ */
+
+CREATE VIEW jdy_runs WITH (security_barrier) AS
+SELECT r.run_id, r.name, r.kind,
+	CASE WHEN r.status = 'running' AND NOT jdysync.has_runner(r.stream_id) THEN 'interrupted' ELSE r.status END AS status,
+	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
+	r.rejected, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate, r.error, r.detail, r.hint
+FROM jdysync.run r
+LEFT JOIN jdysync.stream s USING (stream_id)
+LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
+WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'MEMBER') OR pg_catalog.pg_has_role('pg_monitor', 'MEMBER');
+COMMENT ON VIEW jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
+
+CREATE VIEW jdy_calls WITH (security_barrier) AS
+SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error
+FROM jdysync.call k
+JOIN jdysync.run r USING (run_id)
+LEFT JOIN jdysync.stream s USING (stream_id)
+LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
+WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'MEMBER');
+COMMENT ON VIEW jdy_calls IS 'HTTP attempts of runs (jdysync.log_calls says which are kept); http_status NULL = no reply; ms = milliseconds';
+
+CREATE VIEW jdy_rejects WITH (security_barrier) AS
+SELECT j.reject_id, s.name, j.id, j.reason, j.at, j.run_id, j.raw
+FROM jdysync.reject j
+JOIN jdysync.stream s USING (stream_id)
+JOIN pg_catalog.pg_class c ON c.oid = s.staging
+WHERE pg_catalog.pg_has_role(c.relowner, 'MEMBER');
+COMMENT ON VIEW jdy_rejects IS 'input set aside because PostgreSQL cannot hold it; raw = its bytes as they came';
+
+CREATE VIEW jdy_incidents WITH (security_barrier) AS
+SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
+FROM jdysync.incident i
+LEFT JOIN jdysync.stream s USING (name)
+LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
+WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'MEMBER') OR pg_catalog.pg_has_role('pg_monitor', 'MEMBER');
+COMMENT ON VIEW jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
+
+CREATE VIEW jdy_coverage WITH (security_barrier) AS
+SELECT s.name, s.listed_until,
+	CASE WHEN s.loaded_at IS NULL OR s.listed_until IS NULL THEN NULL
+		WHEN q.oldest = '-infinity' THEN NULL
+		ELSE LEAST(s.listed_until, q.oldest) END AS complete_until,
+	s.coverage AS windows,
+	CASE WHEN s.coverage = '{}' THEN '{}'
+		ELSE tstzmultirange(range_merge(s.coverage)) - s.coverage END AS gaps,
+	COALESCE(q.due, 0) AS details_due,
+	COALESCE(q.set_aside, 0) AS set_aside,
+	q.exceptions,
+	s.loaded_at
+FROM jdysync.stream s
+JOIN pg_catalog.pg_class c ON c.oid = s.staging
+LEFT JOIN LATERAL (
+	SELECT min(l.due_from) FILTER (WHERE l.due AND l.problem IS NULL) AS oldest,
+		count(*) FILTER (WHERE l.due AND l.problem IS NULL) AS due,
+		count(*) FILTER (WHERE l.problem IS NOT NULL) AS set_aside,
+		(array_agg(l.id ORDER BY l.id) FILTER (WHERE l.problem IS NOT NULL))[1:100] AS exceptions
+	FROM jdysync.listing l WHERE l.stream_id = s.stream_id AND l.due) q ON true
+WHERE pg_catalog.pg_has_role(c.relowner, 'MEMBER') OR pg_catalog.pg_has_role('pg_monitor', 'MEMBER');
+COMMENT ON VIEW jdy_coverage IS
+'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
+
+CREATE VIEW jdy_progress WITH (security_barrier) AS
+SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.details, p.details_due, p.inserted,
+	p.updated, p.unchanged, p.rejected, p.calls, p.retries, p.started_at, p.updated_at
+FROM jdysync.progress() p
+JOIN jdysync.stream s USING (stream_id)
+JOIN pg_catalog.pg_class c ON c.oid = s.staging
+WHERE pg_catalog.pg_has_role(c.relowner, 'MEMBER') OR pg_catalog.pg_has_role('pg_monitor', 'MEMBER');
+COMMENT ON VIEW jdy_progress IS 'open runs as they go, before anything is committed';
+
+CREATE VIEW jdy_catalog AS
+SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
+	c.list_secrets, c.detail_secrets
+FROM jdysync.catalog c;
+COMMENT ON VIEW jdy_catalog IS 'the lists that jdy_add_stream knows by name';
+
+REVOKE ALL ON ALL TABLES IN SCHEMA jdysync FROM PUBLIC;
+
+---------------------------------------------------------------------------
+-- What a dump must hold
+---------------------------------------------------------------------------
+
+SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.account', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.stream_stream_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.run_run_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.reject_reject_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.incident_id_seq', '');

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ * kingdee.h
+ *		Signature, sessions (authorisation and token) and decryption of 星辰 V2.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_KINGDEE_H
+#define JDY_KINGDEE_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "options.h"
+#include "utils/jsonb.h"
+
+/*
+ * X-Api-Signature of a request (88 characters): base64(hex(HMAC-SHA256)) over
+ * method, encoded path, parameters (Param *, unencoded) sorted by name and
+ * encoded twice, nonce and timestamp.  path begins with '/'.
+ */
+extern char *jdy_kingdee_signature(const char *client_secret, const char *method, const char *path,
+								   const List *params, const char *nonce, const char *timestamp_ms);
+
+/* app_signature of the token call: base64(hex(HMAC-SHA256(app_secret, app_key))). */
+extern char *jdy_kingdee_app_signature(const char *app_key, const char *app_secret);
+
+/* A sensitive field's plain text, or NULL when `value` is not ciphertext under this key (keep it as it is). */
+extern char *jdy_kingdee_decrypt_text(const char *client_secret, const char *value);
+
+/*
+ * A copy of `data` with the fields named by `paths` decrypted.  A path is
+ * "field" or "Array.field": the first part is matched without regard to case,
+ * and "Row." means the record itself.  Returns `data` itself when nothing changed.
+ */
+extern Jsonb *jdy_kingdee_decrypt(Jsonb *data, const List *paths, const char *client_secret);
+
+#endif							/* JDY_KINGDEE_H */

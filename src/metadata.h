@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ * metadata.h
+ *		The JSON that says what to call, as a struct.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_METADATA_H
+#define JDY_METADATA_H
+
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+typedef enum Effect
+{
+	EFFECT_QUERY,
+	EFFECT_EXECUTE
+} Effect;
+
+/* One entry of request[] or otherRequest[]. */
+typedef struct Field
+{
+	char	   *field;
+	char	   *label;			/* may be NULL */
+	char	   *type;			/* string, int, float, array, object, …; NULL = string */
+	char	   *parent;			/* may be NULL */
+	Jsonb	   *value;			/* NULL = none; a scalar is held as a jsonb scalar */
+	List	   *children;		/* of Field * */
+} Field;
+
+typedef struct Metadata
+{
+	char	   *api;
+	Effect		effect;
+	char	   *method;			/* upper case; default GET for QUERY, POST for EXECUTE */
+	List	   *id_fields;		/* of char *; default ("id") */
+	char	   *number_field;	/* may be NULL */
+	char	   *name_field;		/* may be NULL */
+	bool		id_check;
+	List	   *request;		/* of Field * */
+	List	   *other_request;
+	Jsonb	   *operation;		/* may be NULL, checked to be an object */
+	Jsonb	   *condition;		/* may be NULL, checked to be an array */
+	Jsonb	   *delete_rule;	/* "delete", may be NULL */
+	char	   *rows_path;		/* from an object-shaped "response": {"rows":"data.list","count":"data.total"} */
+	char	   *count_path;
+	char	   *remedy_crontab; /* omissionRemedy; may be NULL */
+	List	   *remedy_request; /* of Field *: takeOverRequest */
+} Metadata;
+
+/*
+ * Parses and checks metadata in the current memory context.  Keys wrapped in
+ * dollar signs are read as without; unknown keys are ignored, but for those
+ * of the Qeasy language that would change meaning (parser, _findCollection,
+ * _mongoQuery …), which are errors that name the SQL way.  "response" as Qeasy's array of
+ * fields is accepted and not used.
+ */
+extern Metadata *jdy_metadata_parse(Jsonb *json, Effect expected);
+
+#endif							/* JDY_METADATA_H */

@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ * options.h
+ *		A server with its user mapping: where to call, as whom, how fast.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_OPTIONS_H
+#define JDY_OPTIONS_H
+
+#include "postgres.h"
+
+#include "pgtime.h"
+
+#define JDY_KINGDEE_URL "https://api.kingdee.com"
+#define JDY_DIGEST_LENGTH 32	/* SHA-256 */
+
+typedef enum AuthKind
+{
+	AUTH_KINGDEE,
+	AUTH_BEARER,
+	AUTH_QEASY,
+	AUTH_BASIC,
+	AUTH_WEBHOOK,
+	AUTH_NONE
+} AuthKind;
+
+typedef struct Endpoint
+{
+	char	   *server_name;
+	Oid			server_id;
+	Oid			server_owner;
+	Oid			user_id;		/* whose mapping */
+	bool		private_allowed;	/* a superuser owns the server: loopback and private addresses may be called */
+
+	char	   *url;			/* base without a trailing slash */
+	char	   *host;			/* of url, lower case, without brackets and port */
+	AuthKind	auth;
+	int			calls_per_minute;	/* 0 = no limit; counted over rate_window_ms */
+	int			rate_window_ms;
+	int			backfill_share;	/* percent */
+	int			concurrency;
+	int			connect_timeout_ms;
+	int			timeout_ms;
+	int			max_attempts;
+	int64		max_response;	/* bytes, after decompression */
+	char	   *time_zone_name;
+	pg_tz	   *time_zone;
+
+	/* Credentials; NULL where not given.  <option>_file is read already. */
+	char	   *client_id;
+	char	   *client_secret;
+	char	   *outer_instance_id;
+	char	   *account_id;
+	char	   *app_key;
+	char	   *app_secret;
+	char	   *domain;
+	char	   *token;
+	char	   *user;
+	char	   *password;
+	char	   *path;
+	char	   *query;
+	char	   *secret;
+
+	uint8		digest[JDY_DIGEST_LENGTH];	/* of url, auth and all mapping options */
+} Endpoint;
+
+/*
+ * Reads server `server` and the mapping of `user_id` (or PUBLIC's) into the
+ * current memory context.  In a transaction.  Errors: no such server, wrong
+ * wrapper, no USAGE for user_id, unreadable secret file.  A missing mapping is
+ * an empty one: ask jdy_endpoint_require_complete.
+ */
+extern Endpoint *jdy_endpoint_load(const char *server, Oid user_id);
+
+/* Raises an error that names the options still missing for the server's auth, with a HINT. */
+extern void jdy_endpoint_require_complete(const Endpoint *endpoint);
+
+/* "kingdee", "bearer", … */
+extern const char *jdy_auth_name(AuthKind auth);
+
+#endif							/* JDY_OPTIONS_H */

@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ * progress.h
+ *		Live progress of a run, in shared memory and as a line for psql.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_PROGRESS_H
+#define JDY_PROGRESS_H
+
+#include "postgres.h"
+
+#include "shmem.h"
+
+/* The run of this process: set by the runner before it works, NULL elsewhere (then these do nothing). */
+extern void jdy_progress_attach(RunSlot *slot);
+
+extern void jdy_progress_phase(RunPhase phase);
+extern void jdy_progress_waiting(RunWaiting waiting);
+extern void jdy_progress_totals(int64 list_total, int64 details_due);
+extern void jdy_progress_counters(const RunCounters *counters);
+
+/* "customer: 12,300 of 48,211 listed, 3,050 details, 214 calls, about 4 min left"; palloc'ed. */
+extern char *jdy_progress_line(const char *name, const RunCounters *counters, const RunProgress *progress, int calls_per_minute);
+
+#endif							/* JDY_PROGRESS_H */

@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ * runner.h
+ *		Background workers that make runs, and the callers that wait for them.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_RUNNER_H
+#define JDY_RUNNER_H
+
+#include "postgres.h"
+
+#include "shmem.h"
+
+/* What a caller learns of a finished run. */
+typedef struct RunResult
+{
+	int64		run_id;
+	char		status[16];
+	RunCounters counters;
+	RunError	error;
+	int64		elapsed_us;
+} RunResult;
+
+/*
+ * Runs stream `stream_id` in a worker as `owner` and waits, with progress as
+ * NOTICEs.  Joins a run of the same mode that has not begun.  Cancels the run
+ * when the caller is cancelled, ends or loses its client, and nobody else waits.
+ */
+extern void jdy_run_and_wait(int stream_id, const char *name, Oid owner, RunMode mode,
+							 TimestampTz from_time, TimestampTz to_time, RunResult *result);
+
+/* Starts a worker for the queued run `run_id` (from the scheduler); false when no worker can be had now. */
+extern bool jdy_runner_start_queued(int64 run_id, int stream_id, Oid owner, RunMode mode,
+									TimestampTz from_time, TimestampTz to_time);
+
+/* Asks the run to stop; false when it is not open here. */
+extern bool jdy_runner_cancel(int64 run_id);
+
+/* The lock that says "this stream has a runner": session-level, on the stream's row object. */
+extern bool jdy_stream_lock(int stream_id, bool wait);
+extern void jdy_stream_unlock(int stream_id);
+
+/* Tells the launcher that this database has something due, when the transaction commits. */
+extern void jdy_wake_launcher_at_commit(void);
+
+PGDLLEXPORT void jdy_runner_main(Datum slot);
+PGDLLEXPORT void jdy_launcher_main(Datum arg);
+PGDLLEXPORT void jdy_scheduler_main(Datum arg);
+
+/* From _PG_init. */
+extern void jdy_launcher_register(void);
+
+#endif							/* JDY_RUNNER_H */

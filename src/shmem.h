@@ -1,0 +1,195 @@
+/*-------------------------------------------------------------------------
+ * shmem.h
+ *		The one shared memory struct: accounts, sessions, runs, databases.
+ *
+ * Plain data only: no pointer, no file descriptor.  One LWLock guards each of
+ * the four parts, so that a process waits for nobody's unrelated work:
+ *
+ *	accounts_lock	accounts[] (budget.c)
+ *	sessions_lock	sessions[] (kingdee.c): tokens, clock offset, router
+ *	runs_lock		runs[] (runner.c, progress.c)
+ *	databases_lock	databases[], launcher (launcher.c, scheduler.c)
+ *
+ * No lock is held while anything is waited for, but for these locks' own order:
+ * none is taken while another is held.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_SHMEM_H
+#define JDY_SHMEM_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "options.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+#define JDY_MAX_ACCOUNTS 64
+#define JDY_MAX_SESSIONS 64
+#define JDY_MAX_RUNS 64
+#define JDY_MAX_DATABASES 256
+#define JDY_ACCOUNT_RING 1024	/* call times remembered for one account */
+
+/* The call budget of one account.  Times are of the monotonic clock, in us. */
+typedef struct Account
+{
+	bool		in_use;
+	uint8		key[JDY_DIGEST_LENGTH];
+	int			limit;			/* calls per window, the smallest any server asks for; 0 = none */
+	int64		window_us;
+	int			backfill_limit; /* of them, for first loads and audits */
+	double		scale;			/* 1.0, halved by a 429, +10 % per clean window */
+	int64		scale_changed_at;
+	int64		paused_until;	/* after a 429 */
+	int			head;			/* ring[head] is the next to be overwritten */
+	int			used;			/* entries filled */
+	int64		ring[JDY_ACCOUNT_RING];
+	uint8		backfill[JDY_ACCOUNT_RING]; /* 1 = that call was backfill */
+	int64		persisted_until;	/* the account's row in the database covers calls up to here */
+	int64		token_calls[2]; /* times of the last two token calls */
+	int64		last_used;		/* for reuse of the slot */
+} Account;
+
+/* What a successful authorisation gave, shared by every process with the same mapping. */
+typedef struct Session
+{
+	bool		in_use;
+	uint8		digest[JDY_DIGEST_LENGTH];	/* Endpoint.digest */
+	uint64		generation;		/* +1 with each new token */
+	int			refresher_pid;	/* who is asking for a token, 0 = nobody */
+	int64		refresher_since;	/* monotonic us */
+	char		app_key[64];
+	char		app_secret[128];
+	char		domain[128];
+	char		account_id[64];
+	char		account_name[256];
+	char		token[2048];
+	TimestampTz token_expires;	/* server time; 0 = no token */
+	int64		licence_expires_ms; /* epoch, 0 = not known */
+	bool		clock_known;
+	int64		clock_offset_us;	/* server minus ours */
+	int64		last_used;
+} Session;
+
+typedef enum RunState
+{
+	RUN_FREE,
+	RUN_STARTING,				/* worker registered, may wait for the stream's lock: others can join */
+	RUN_RUNNING,				/* has the lock: too late to join */
+	RUN_DONE					/* result is there; freed by the last waiter */
+} RunState;
+
+typedef enum RunMode
+{
+	MODE_AUTO,
+	MODE_FULL,
+	MODE_VERIFY,
+	MODE_RANGE					/* jdy_resync */
+} RunMode;
+
+typedef struct RunCounters
+{
+	int64		listed;
+	int64		details;
+	int64		inserted;
+	int64		updated;
+	int64		unchanged;
+	int64		deleted;
+	int64		rejected;
+	int64		calls;
+	int64		retries;
+} RunCounters;
+
+/* An error on its way from the runner to the caller. */
+typedef struct RunError
+{
+	int			sqlstate;		/* 0 = none */
+	char		message[512];
+	char		detail[2048];
+	char		hint[1024];
+} RunError;
+
+typedef enum RunPhase
+{
+	PHASE_STARTING,
+	PHASE_LOADING,				/* first load: anchored pages */
+	PHASE_LISTING,				/* windows */
+	PHASE_DETAILS,
+	PHASE_FINISHING
+} RunPhase;
+
+typedef enum RunWaiting
+{
+	WAITING_NOTHING,
+	WAITING_HTTP,
+	WAITING_BUDGET,
+	WAITING_BACKOFF,
+	WAITING_TOKEN
+} RunWaiting;
+
+/* Live progress: written by the runner, read by anyone who may see the stream. */
+typedef struct RunProgress
+{
+	RunPhase	phase;
+	RunWaiting	waiting;
+	int64		list_total;		/* rows the service says there are; -1 = not known */
+	int64		details_due;	/* -1 = not known */
+	TimestampTz started_at;
+	TimestampTz updated_at;
+} RunProgress;
+
+typedef struct RunSlot
+{
+	RunState	state;
+	Oid			database;
+	Oid			owner;			/* role the runner works as */
+	int			stream_id;
+	RunMode		mode;
+	TimestampTz from_time;		/* MODE_RANGE */
+	TimestampTz to_time;
+	int64		run_id;			/* 0 until known; given beforehand for a queued run */
+	int			runner_pid;		/* 0 until started */
+	int			waiters;		/* callers that will read the result */
+	bool		waited_for;		/* somebody waited once: the run ends with its last waiter */
+	bool		cancel;			/* asked to stop */
+	RunCounters counters;
+	RunProgress progress;
+	RunError	error;
+	char		status[16];		/* ok, failed, cancelled, when RUN_DONE */
+	int64		elapsed_us;
+	ConditionVariable changed;	/* broadcast at every change of state */
+} RunSlot;
+
+typedef struct DatabaseSlot
+{
+	Oid			database;		/* InvalidOid = free */
+	uint64		generation;		/* +1 when something became due from outside */
+	TimestampTz next_due;		/* DT_NOEND = nothing */
+	int			scheduler_pid;	/* 0 = none */
+} DatabaseSlot;
+
+typedef struct JdyShared
+{
+	LWLock	   *accounts_lock;
+	LWLock	   *sessions_lock;
+	LWLock	   *runs_lock;
+	LWLock	   *databases_lock;
+	int			launcher_pid;
+	int			launcher_procno;	/* pgprocno, for its latch; -1 = none */
+	ConditionVariable session_changed;
+	Account		accounts[JDY_MAX_ACCOUNTS];
+	Session		sessions[JDY_MAX_SESSIONS];
+	RunSlot		runs[JDY_MAX_RUNS];
+	DatabaseSlot databases[JDY_MAX_DATABASES];
+} JdyShared;
+
+/* NULL unless the library was preloaded. */
+extern JdyShared *jdy_shared;
+
+/* From _PG_init, while preload libraries are loaded. */
+extern void jdy_shmem_init(void);
+
+/* CLOCK_MONOTONIC in us: the same for every process of the machine. */
+extern int64 jdy_monotonic_us(void);
+
+#endif							/* JDY_SHMEM_H */

@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ * spi.h
+ *		Fixed SQL on the extension's own tables, and transactions of workers.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_SPI_H
+#define JDY_SPI_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+#define JDY_MAX_ARGS 24
+
+/*
+ * One statement with its saved plan.  Define it static and const but for the
+ * plan; the text is fully qualified, operators included where a user could
+ * shadow them (search_path is pinned to pg_catalog, pg_temp while it runs).
+ */
+typedef struct JdyStatement
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[JDY_MAX_ARGS];
+	SPIPlanPtr	plan;
+} JdyStatement;
+
+/*
+ * Runs a statement as the owner of the extension, whatever role is current.
+ * Between SPI_connect and SPI_finish.  nulls as in SPI_execute_plan (NULL: no
+ * nulls).  Result in SPI_processed and SPI_tuptable; raises every error.
+ */
+extern void jdy_execute(JdyStatement *statement, Datum *values, const char *nulls);
+
+/* The same as the current role: for staging tables and users' expressions. */
+extern void jdy_execute_as_user(JdyStatement *statement, Datum *values, const char *nulls);
+
+/* Utility text (CREATE TABLE …) as the extension's owner; text built with quote_identifier. */
+extern void jdy_execute_utility(const char *sql);
+
+/* The extension's oid, owner and schema in this database; InvalidOid / NULL when it is not here. */
+extern Oid	jdy_extension_oid(void);
+extern Oid	jdy_extension_owner(void);
+extern const char *jdy_extension_schema(void);
+
+/*
+ * A worker's unit of work: begin opens a transaction, SPI and a snapshot and
+ * reports `activity` (constant, no names, no secrets); commit ends all three.
+ */
+extern void jdy_tx_begin(const char *activity);
+extern void jdy_tx_commit(void);
+
+/* Column `name` (1-based `column`) of row `row` of SPI_tuptable; NULL / 0 when null. */
+extern char *jdy_spi_text(uint64 row, int column);
+extern int64 jdy_spi_int64(uint64 row, int column, int64 when_null);
+extern Datum jdy_spi_datum(uint64 row, int column, bool *isnull);
+
+#endif							/* JDY_SPI_H */

@@ -1,0 +1,89 @@
+/*-------------------------------------------------------------------------
+ * stream.h
+ *		Streams as objects: added, altered, dropped, looked up, loaded for a run.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_STREAM_H
+#define JDY_STREAM_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "metadata.h"
+#include "nodes/pg_list.h"
+#include "options.h"
+#include "page.h"
+#include "value.h"
+
+/* Enough to find a stream and to decide who may run it. */
+typedef struct StreamRef
+{
+	int			stream_id;
+	char	   *name;
+	Oid			owner;			/* of the staging table */
+	char	   *server;
+	bool		enabled;
+	bool		loaded;			/* the first load is over */
+} StreamRef;
+
+/*
+ * The stream called `name`; an error with the closest match when there is
+ * none, and one when the current role is not a member of its owner.  In a
+ * transaction with SPI; result in the caller's context at SPI_connect.
+ */
+extern StreamRef *jdy_stream_ref(const char *name);
+
+/* The same by number (no privilege check; NULL when it is gone). */
+extern StreamRef *jdy_stream_ref_by_id(int stream_id);
+
+/* All enabled streams that the current role may run, by name. */
+extern List *jdy_stream_refs_enabled(void);
+
+/* Everything a run needs to know of its stream. */
+typedef struct Stream
+{
+	int			stream_id;
+	char	   *name;
+	Oid			owner;
+	Oid			staging;
+	char	   *staging_name;	/* quoted and qualified */
+	Endpoint   *endpoint;
+
+	/* What to ask. */
+	char	   *api;
+	char	   *method;
+	RequestPlan *plan;
+	PageShape	shape;
+	bool		narrowed;		/* a fixed parameter narrows the pull: nothing can be certified */
+
+	/* Details. */
+	bool		details;
+	char	   *detail_api;
+	char	   *detail_param;	/* name of the parameter that takes the id */
+	char	   *modified_field; /* of detail or row, may be NULL */
+	bool		decrypt;
+	List	   *list_secrets;	/* sensitive fields of list rows */
+	List	   *detail_secrets;
+
+	/* How far. */
+	int64		settle_us;
+	int64		overlap_us;
+	TimestampTz start_from;		/* 0 = everything */
+
+	/* State. */
+	int			epoch;
+	TimestampTz load_began;		/* 0 = not begun */
+	Jsonb	   *load_state;		/* NULL = nothing read yet */
+	bool		loaded;
+	TimestampTz watermark;		/* 0 = none */
+	TimestampTz tail_until;		/* 0 = no tail read yet */
+	Jsonb	   *contract;
+} Stream;
+
+/*
+ * Loads stream `stream_id` into the current memory context.  As the stream's
+ * owner (values of _function are evaluated), in a transaction with SPI.
+ */
+extern Stream *jdy_stream_load(int stream_id);
+
+#endif							/* JDY_STREAM_H */
