@@ -312,11 +312,6 @@ RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, l
 AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database, from shared memory; read it through the view jdy_progress';
 
-CREATE FUNCTION jdysync.has_runner(stream_id integer)
-RETURNS boolean AS 'MODULE_PATHNAME', 'jdy_has_runner' LANGUAGE C STRICT VOLATILE;
-COMMENT ON FUNCTION jdysync.has_runner(integer) IS
-'true when a runner holds the stream''s lock: a run marked running without one was interrupted';
-
 REVOKE ALL ON FUNCTION
 	jdy_check(name),
 	jdy_add_stream(text, name, jsonb, text, timestamptz, boolean, boolean, interval, interval, text),
@@ -328,8 +323,7 @@ REVOKE ALL ON FUNCTION
 	jdy_cancel(bigint),
 	jdy_fetch(name, text, jsonb, text, jsonb),
 	jdy_decrypt(name, text),
-	jdysync.progress(),
-	jdysync.has_runner(integer)
+	jdysync.progress()
 FROM PUBLIC;
 
 ---------------------------------------------------------------------------
@@ -371,7 +365,13 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA jdysync_shim FROM PUBLIC;
 
 CREATE VIEW jdy_runs WITH (security_barrier) AS
 SELECT r.run_id, r.name, r.kind,
-	CASE WHEN r.status = 'running' AND NOT jdysync.has_runner(r.stream_id) THEN 'interrupted' ELSE r.status END AS status,
+	CASE WHEN r.status = 'running' AND NOT EXISTS (
+			/* the runner's lock on the stream's row object; nobody holds it = the runner died */
+			SELECT FROM pg_catalog.pg_locks k
+			WHERE k.locktype = 'object' AND k.granted AND k.objid = r.stream_id::oid
+				AND k.classid = 'jdysync.stream'::pg_catalog.regclass
+				AND k.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
+		THEN 'interrupted' ELSE r.status END AS status,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
 	r.rejected, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate, r.error, r.detail, r.hint
 FROM jdysync.run r
