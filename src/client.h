@@ -20,11 +20,11 @@
 
 typedef struct Client Client;
 
-typedef struct Param
+typedef struct CallParam
 {
 	char	   *name;
 	char	   *value;
-} Param;
+} CallParam;
 
 typedef enum CallOutcome
 {
@@ -46,7 +46,7 @@ struct Call
 	Lane		lane;
 	const char *method;
 	const char *path;			/* appended to the base url, percent-encoded by the client (UTF-8) */
-	List	   *params;			/* of Param *, unencoded; empty names are dropped, empty values kept */
+	List	   *params;			/* of CallParam *, unencoded; empty names are dropped, empty values kept */
 	const char *body;			/* JSON text or NULL */
 	const char *idempotency_key;	/* header Idempotency-Key, or NULL */
 

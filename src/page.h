@@ -34,7 +34,7 @@ typedef struct PageShape
 	bool		single;			/* a detail: `data` is one record, not an array */
 } PageShape;
 
-typedef struct Page
+typedef struct ListPage
 {
 	const char *problem;		/* constant: not JSON, HTML, no rows, cut, …; NULL = well formed */
 	int64		errcode;		/* 0 = success (errcode 0, code 0 or 200, or none given) */
@@ -46,7 +46,7 @@ typedef struct Page
 	int64		page;			/* echoed page number, -1 = none */
 	int64		page_size;		/* echoed, -1 = none */
 	int64		total_page;		/* -1 = none */
-} Page;
+} ListPage;
 
 /*
  * Cuts `body` (NUL-terminated at body[length]) into rows in the current memory
@@ -56,7 +56,7 @@ typedef struct Page
  * JDY_MAX_NESTING are problems of the row, not of the page.  Numbers as keys keep
  * their digits.  Duplicate keys inside a row: the last wins, as in jsonb.
  */
-extern Page *jdy_page_parse(const char *body, size_t length, const PageShape *shape);
+extern ListPage *jdy_page_parse(const char *body, size_t length, const PageShape *shape);
 
 /*
  * The row as jsonb in the current memory context, or NULL with *problem set

@@ -86,4 +86,7 @@ typedef struct Stream
  */
 extern Stream *jdy_stream_load(int stream_id);
 
+/* The modify time that a record states, in the server's time zone; 0 = none or not a time. */
+extern TimestampTz jdy_stream_modified_at(const Stream *stream, Jsonb *record);
+
 #endif							/* JDY_STREAM_H */

@@ -31,7 +31,7 @@ typedef struct RequestPlan
 	char	   *page_param;		/* default "page" */
 	char	   *size_param;		/* default "page_size" */
 	int			page_size;		/* starting value; 0 = not given */
-	List	   *fixed;			/* of Param *: everything else, with its value; these narrow the pull */
+	List	   *fixed;			/* of CallParam *: everything else, with its value; these narrow the pull */
 	List	   *untouched;		/* of char *: names in `fixed` whose empty value or label says they do not narrow (value "" or null) */
 } RequestPlan;
 

@@ -1,0 +1,387 @@
+/*-------------------------------------------------------------------------
+ * queue.c
+ *		The durable queue of details: what was listed, and what is due for it.
+ *
+ * List rows carry no modify time, so whether a record's detail must be fetched
+ * (again) follows from which windows listed it, and when its detail was asked.
+ * Both are kept in jdysync.listing for as long as a later window can ask: one
+ * small row a recent record, committed together with the window that listed
+ * it, so a crash loses no mark.
+ *
+ * The table is the extension's, not the owner's: whoever may write a staging
+ * table cannot make a detail disappear from the queue.
+ *
+ * Called by pull.c, inside its transactions.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "queue.h"
+#include "spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* What jdysync.listing says of a record. */
+typedef struct Note
+{
+	bool		exists;
+	bool		due;
+	bool		set_aside;
+	TimestampTz due_from;
+	TimestampTz listed_until;	/* 0 = by no proven window */
+	TimestampTz tail_until;		/* 0 = by no tail */
+	TimestampTz detail_asked_at;	/* 0 = not known here */
+} Note;
+
+static JdyStatement read_notes = {
+	.sql = "SELECT l.id, l.due, l.problem IS NOT NULL, l.due_from, l.listed_until, l.tail_until, l.detail_asked_at"
+	" FROM jdysync.listing l WHERE l.stream_id = $1 AND l.id = ANY ($2)",
+	.nargs = 2,
+	.argtypes = {INT4OID, TEXTARRAYOID}
+};
+
+static JdyStatement write_notes = {
+	.sql = "INSERT INTO jdysync.listing AS l (stream_id, id, due, due_from, listed_until, tail_until, list_row)"
+	" SELECT $1, u.id, u.due, u.due_from, u.listed_until, u.tail_until, u.list_row"
+	" FROM unnest($2::text[], $3::bool[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[])"
+	"  AS u (id, due, due_from, listed_until, tail_until, list_row)"
+	" ON CONFLICT (stream_id, id) DO UPDATE SET due = EXCLUDED.due, due_from = EXCLUDED.due_from,"
+	"  listed_until = EXCLUDED.listed_until, tail_until = EXCLUDED.tail_until,"
+	"  list_row = COALESCE(EXCLUDED.list_row, l.list_row),"
+	"  attempts = 0, next_try = NULL, problem = NULL",
+	.nargs = 7,
+	.argtypes = {INT4OID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	TIMESTAMPTZARRAYOID, JSONBARRAYOID}
+};
+
+static JdyStatement read_due = {
+	.sql = "SELECT l.id, l.due_from, l.list_row, l.attempts FROM jdysync.listing l"
+	" WHERE l.stream_id = $1 AND l.due AND l.id <> ALL ($2)"
+	"  AND (l.next_try IS NULL OR l.next_try <= pg_catalog.clock_timestamp())"
+	" ORDER BY pg_catalog.length(l.id) DESC, l.id DESC LIMIT $3",
+	.nargs = 3,
+	.argtypes = {INT4OID, TEXTARRAYOID, INT8OID}
+};
+
+static JdyStatement count_due = {
+	.sql = "SELECT pg_catalog.count(*) FROM jdysync.listing l WHERE l.stream_id = $1 AND l.due AND l.problem IS NULL",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
+static JdyStatement read_next_try = {
+	.sql = "SELECT pg_catalog.min(l.next_try) FROM jdysync.listing l"
+	" WHERE l.stream_id = $1 AND l.due AND l.problem IS NULL AND l.next_try IS NOT NULL",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
+/* A record that only the first load listed needs no note once its detail is there. */
+static JdyStatement drop_done = {
+	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1 AND l.id = ANY ($2)"
+	" AND l.listed_until IS NULL AND l.tail_until IS NULL",
+	.nargs = 2,
+	.argtypes = {INT4OID, TEXTARRAYOID}
+};
+
+static JdyStatement note_done = {
+	.sql = "UPDATE jdysync.listing l SET due = false, due_from = NULL, list_row = NULL, attempts = 0,"
+	" next_try = NULL, problem = NULL, detail_asked_at = u.asked_at"
+	" FROM unnest($2::text[], $3::timestamptz[]) AS u (id, asked_at)"
+	" WHERE l.stream_id = $1 AND l.id = u.id",
+	.nargs = 3,
+	.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+};
+
+static JdyStatement note_postponed = {
+	.sql = "UPDATE jdysync.listing l SET attempts = $3, next_try = $4,"
+	" problem = CASE WHEN $5 THEN $6 ELSE l.problem END"
+	" WHERE l.stream_id = $1 AND l.id = $2",
+	.nargs = 6,
+	.argtypes = {INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, BOOLOID, TEXTOID}
+};
+
+static JdyStatement forget = {
+	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
+static JdyStatement prune = {
+	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1 AND NOT l.due"
+	" AND (l.listed_until IS NULL OR l.listed_until < $2) AND (l.tail_until IS NULL OR l.tail_until < $2)",
+	.nargs = 2,
+	.argtypes = {INT4OID, TIMESTAMPTZOID}
+};
+
+static void read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes);
+static bool is_due(const Note *note, const Known *known, const Sighting *sighting);
+static Datum text_list_array(const List *texts);
+static TimestampTz later(TimestampTz a, TimestampTz b);
+
+void
+jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, const Known *known,
+			   const Sighting *sighting, List **marked)
+{
+	Note		notes[JDY_LAND_ROWS];
+	Datum		columns[6][JDY_LAND_ROWS];
+	bool		nulls[6][JDY_LAND_ROWS];
+	Datum		values[7];
+	int			n = 0;
+
+	if (nrows == 0)
+		return;
+	read_note_rows(stream, rows, nrows, notes);
+	for (int i = 0; i < nrows; i++)
+	{
+		Note		note = notes[i];
+		bool		due = is_due(&notes[i], &known[i], sighting);
+		Jsonb	   *list_row = NULL;
+
+		if (rows[i]->problem != NULL)
+			continue;			/* set aside: it stands among the rejects */
+		if (sighting->kind == SEEN_SETTLED || sighting->kind == SEEN_IN_RANGE ||
+			(sighting->kind == SEEN_IN_OVERLAP && due))
+			note.listed_until = later(note.listed_until, sighting->to);
+		else if (sighting->kind == SEEN_IN_NEW_TAIL || (sighting->kind == SEEN_IN_OLD_TAIL && due))
+			note.tail_until = later(note.tail_until, sighting->to);
+
+		if (due)
+		{
+			TimestampTz from = sighting->kind == SEEN_IN_LOAD ? DT_NOBEGIN : sighting->from;
+
+			/* What is due for the load stays so; else the latest window says how fresh it must be. */
+			if (!note.due || note.set_aside)
+				note.due_from = from;
+			else if (note.due_from != DT_NOBEGIN && from > note.due_from)
+				note.due_from = from;
+			if (known[i].exists && known[i].detailed)
+				list_row = jdy_staging_list_row(staging, rows[i]);
+			*marked = lappend(*marked, pstrdup(rows[i]->id));
+		}
+		else if (notes[i].exists ? (note.listed_until == notes[i].listed_until && note.tail_until == notes[i].tail_until)
+				 : note.listed_until == 0 && note.tail_until == 0)
+			continue;			/* nothing new to note */
+
+		columns[0][n] = CStringGetTextDatum(rows[i]->id);
+		columns[1][n] = BoolGetDatum(due || note.due);
+		columns[2][n] = TimestampTzGetDatum(note.due_from);
+		columns[3][n] = TimestampTzGetDatum(note.listed_until);
+		columns[4][n] = TimestampTzGetDatum(note.tail_until);
+		columns[5][n] = list_row ? JsonbPGetDatum(list_row) : (Datum) 0;
+		nulls[0][n] = nulls[1][n] = false;
+		nulls[2][n] = !(due || note.due);
+		nulls[3][n] = note.listed_until == 0;
+		nulls[4][n] = note.tail_until == 0;
+		nulls[5][n] = list_row == NULL;
+		n++;
+	}
+	if (n == 0)
+		return;
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = jdy_make_array(columns[0], nulls[0], n, TEXTOID);
+	values[2] = jdy_make_array(columns[1], nulls[1], n, BOOLOID);
+	values[3] = jdy_make_array(columns[2], nulls[2], n, TIMESTAMPTZOID);
+	values[4] = jdy_make_array(columns[3], nulls[3], n, TIMESTAMPTZOID);
+	values[5] = jdy_make_array(columns[4], nulls[4], n, TIMESTAMPTZOID);
+	values[6] = jdy_make_array(columns[5], nulls[5], n, JSONBOID);
+	jdy_execute(&write_notes, values, NULL);
+}
+
+List *
+jdy_queue_due(const Stream *stream, const List *in_flight, int limit)
+{
+	Datum		values[3];
+	List	   *result = NIL;
+
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = text_list_array(in_flight);
+	values[2] = Int64GetDatum(limit);
+	jdy_execute(&read_due, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		Due		   *due = palloc0(sizeof(Due));
+		bool		isnull;
+		Datum		value;
+
+		due->id = jdy_spi_text(r, 1);
+		value = jdy_spi_datum(r, 2, &isnull);
+		due->due_from = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+		value = jdy_spi_datum(r, 3, &isnull);
+		due->list_row = isnull ? NULL : DatumGetJsonbPCopy(value);
+		due->attempts = (int) jdy_spi_int64(r, 4, 0);
+		result = lappend(result, due);
+	}
+	return result;
+}
+
+int64
+jdy_queue_count(const Stream *stream)
+{
+	Datum		values[1] = {Int32GetDatum(stream->stream_id)};
+
+	jdy_execute(&count_due, values, NULL);
+	return jdy_spi_int64(0, 1, 0);
+}
+
+TimestampTz
+jdy_queue_next_try(const Stream *stream)
+{
+	Datum		values[1] = {Int32GetDatum(stream->stream_id)};
+	bool		isnull;
+	Datum		at;
+
+	jdy_execute(&read_next_try, values, NULL);
+	at = jdy_spi_datum(0, 1, &isnull);
+	return isnull ? 0 : DatumGetTimestampTz(at);
+}
+
+void
+jdy_queue_done(const Stream *stream, char **ids, const TimestampTz *asked_at, int n)
+{
+	Datum	   *id_values = palloc(sizeof(Datum) * n);
+	Datum	   *asked_values = palloc(sizeof(Datum) * n);
+	bool	   *nulls = palloc0(sizeof(bool) * n);
+	Datum		values[3];
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		id_values[i] = CStringGetTextDatum(ids[i]);
+		asked_values[i] = TimestampTzGetDatum(asked_at[i]);
+	}
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = jdy_make_array(id_values, nulls, n, TEXTOID);
+	values[2] = jdy_make_array(asked_values, nulls, n, TIMESTAMPTZOID);
+	jdy_execute(&drop_done, values, NULL);
+	if (SPI_processed < n)
+		jdy_execute(&note_done, values, NULL);
+}
+
+void
+jdy_queue_postpone(const Stream *stream, const char *id, int attempts, TimestampTz next_try,
+				   bool set_aside, const char *problem)
+{
+	Datum		values[6];
+	char		nulls[7] = "      ";
+
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = CStringGetTextDatum(id);
+	values[2] = Int32GetDatum(attempts);
+	values[3] = TimestampTzGetDatum(next_try);
+	if (next_try == 0)
+		nulls[3] = 'n';
+	values[4] = BoolGetDatum(set_aside);
+	values[5] = CStringGetTextDatum(problem);
+	jdy_execute(&note_postponed, values, nulls);
+}
+
+void
+jdy_queue_forget(const Stream *stream)
+{
+	Datum		values[1] = {Int32GetDatum(stream->stream_id)};
+
+	jdy_execute(&forget, values, NULL);
+}
+
+void
+jdy_queue_prune(const Stream *stream, TimestampTz before)
+{
+	Datum		values[2] = {Int32GetDatum(stream->stream_id), TimestampTzGetDatum(before)};
+
+	jdy_execute(&prune, values, NULL);
+}
+
+static TimestampTz
+timestamp_or_zero(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = jdy_spi_datum(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
+static void
+read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
+{
+	Datum		ids[JDY_LAND_ROWS];
+	bool		nulls[JDY_LAND_ROWS];
+	Datum		values[2];
+
+	memset(notes, 0, sizeof(Note) * nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		ids[i] = CStringGetTextDatum(rows[i]->id);
+		nulls[i] = false;
+	}
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = jdy_make_array(ids, nulls, nrows, TEXTOID);
+	jdy_execute(&read_notes, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		int			i = jdy_find_row(rows, nrows, jdy_spi_text(r, 1));
+		bool		isnull;
+
+		if (i < 0)
+			continue;
+		notes[i].exists = true;
+		notes[i].due = DatumGetBool(jdy_spi_datum(r, 2, &isnull));
+		notes[i].set_aside = DatumGetBool(jdy_spi_datum(r, 3, &isnull));
+		notes[i].due_from = timestamp_or_zero(r, 4);
+		notes[i].listed_until = timestamp_or_zero(r, 5);
+		notes[i].tail_until = timestamp_or_zero(r, 6);
+		notes[i].detail_asked_at = timestamp_or_zero(r, 7);
+	}
+}
+
+/*
+ * The rule of the design, one case a line.  asked_at: when the stored detail
+ * was asked, by the service's clock, as far as is known.
+ */
+static bool
+is_due(const Note *note, const Known *known, const Sighting *sighting)
+{
+	TimestampTz asked_at = later(note->detail_asked_at, known->detailed_at);
+
+	if (!known->detailed && !note->due)
+		return true;
+	switch (sighting->kind)
+	{
+		case SEEN_IN_LOAD:
+			return !note->due && asked_at < sighting->fresh_since;
+		case SEEN_SETTLED:
+			return asked_at < sighting->fresh_since;
+		case SEEN_IN_OVERLAP:
+			return asked_at < sighting->fresh_since &&
+				(note->listed_until == 0 || note->listed_until <= sighting->overlap_from);
+		case SEEN_IN_OLD_TAIL:
+			return note->tail_until == 0;
+		case SEEN_IN_NEW_TAIL:
+		case SEEN_IN_RANGE:
+			return true;
+	}
+	return true;
+}
+
+static TimestampTz
+later(TimestampTz a, TimestampTz b)
+{
+	return a == 0 ? b : b == 0 ? a : Max(a, b);
+}
+
+static Datum
+text_list_array(const List *texts)
+{
+	int			n = list_length(texts);
+	Datum	   *values = palloc(sizeof(Datum) * (n + 1));
+	bool	   *nulls = palloc0(sizeof(bool) * (n + 1));
+	ListCell   *cell;
+	int			i = 0;
+
+	foreach(cell, texts)
+		values[i++] = CStringGetTextDatum((char *) lfirst(cell));
+	return jdy_make_array(values, nulls, n, TEXTOID);
+}

@@ -1,0 +1,81 @@
+/*-------------------------------------------------------------------------
+ * queue.h
+ *		The durable queue of details: what was listed, and what is due for it.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_QUEUE_H
+#define JDY_QUEUE_H
+
+#include "postgres.h"
+
+#include "page.h"
+#include "staging.h"
+#include "stream.h"
+
+/* In which part of a run a record was listed. */
+typedef enum SightingKind
+{
+	SEEN_IN_LOAD,				/* the whole list: due unless its detail was asked after the load began */
+	SEEN_IN_OVERLAP,			/* proven before: due only if it came late */
+	SEEN_SETTLED,				/* newly proven: due unless its detail was asked after this listing could change */
+	SEEN_IN_OLD_TAIL,			/* unsettled, listed before: due only if no earlier tail listed it */
+	SEEN_IN_NEW_TAIL,			/* unsettled and new: always due */
+	SEEN_IN_RANGE				/* read again on request: always due */
+} SightingKind;
+
+typedef struct Sighting
+{
+	SightingKind kind;
+	TimestampTz from;			/* start of the window (0 in a load) */
+	TimestampTz to;				/* its end, half-open */
+	TimestampTz fresh_since;	/* load, settled, overlap: a detail asked at or after this server time will do */
+	TimestampTz overlap_from;	/* overlap: a proven window that ended after this and listed the row makes it known */
+} Sighting;
+
+/* A detail to be fetched. */
+typedef struct Due
+{
+	char	   *id;
+	TimestampTz due_from;		/* DT_NOBEGIN in a load */
+	Jsonb	   *list_row;		/* NULL = it stands in staging */
+	int			attempts;		/* that failed so far */
+} Due;
+
+/*
+ * Notes that `rows` (sorted, at most JDY_LAND_ROWS) were seen and marks what is due.
+ * known[] as jdy_staging_land_list left it.  Ids newly marked due are appended
+ * to *marked (char *, in the current context).  Writes nothing that is noted already.
+ */
+extern void jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, const Known *known,
+						   const Sighting *sighting, List **marked);
+
+/*
+ * Up to `limit` details to be fetched now, highest id first, but those in
+ * `in_flight` (char *).  Those set aside come again when their time has come.
+ */
+extern List *jdy_queue_due(const Stream *stream, const List *in_flight, int limit);
+
+/* Details due and not set aside: all of them, whenever they may be tried. */
+extern int64 jdy_queue_count(const Stream *stream);
+
+/* When the next detail that is waiting out a back-off may be tried; 0 = none waits. */
+extern TimestampTz jdy_queue_next_try(const Stream *stream);
+
+/* Details landed at these server times: no longer due. */
+extern void jdy_queue_done(const Stream *stream, char **ids, const TimestampTz *asked_at, int n);
+
+/*
+ * One detail could not be had (or was older than its window).  set_aside false:
+ * it stays due and is tried again at next_try.  true: it no longer holds up
+ * complete_until, is named as an exception and tried again by later runs.
+ */
+extern void jdy_queue_postpone(const Stream *stream, const char *id, int attempts, TimestampTz next_try,
+							   bool set_aside, const char *problem);
+
+/* Mode full: every record in staging is due. */
+extern void jdy_queue_forget(const Stream *stream);
+
+/* Drops notes that no later run can ask for. */
+extern void jdy_queue_prune(const Stream *stream, TimestampTz before);
+
+#endif							/* JDY_QUEUE_H */

@@ -1,0 +1,507 @@
+/*-------------------------------------------------------------------------
+ * staging.c
+ *		List rows and details into a stream's staging table.
+ *
+ * Only what changed is written.  A record's source text is remembered by a
+ * 64-bit digest beside its data: while it is equal, the row is dropped before any
+ * jsonb is built.  Where it differs, contents are compared in SQL before
+ * anything is locked, because ciphertexts change with the client secret
+ * although nothing changed at the source.  (INSERT … ON CONFLICT DO UPDATE …
+ * WHERE alone locks every row it leaves alone and writes WAL for that.)
+ *
+ * Statements take arrays of up to 256 rows: as fast as COPY, and triggers,
+ * constraints and partitions of the owner's table work.  The table is the owner's,
+ * so everything here runs with the owner's rights.
+ *
+ * Called by pull.c, always inside its transaction.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "kingdee.h"
+#include "spi.h"
+#include "staging.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+struct Staging
+{
+	const Stream *stream;
+	int64		run_id;
+	bool		compare_all;
+	RunLog	   *log;
+	JdyStatement lookup;
+	JdyStatement insert;
+	JdyStatement update_list;
+	JdyStatement lookup_detailed;
+	JdyStatement update_detail;
+};
+
+/* A column of one statement: values gathered row by row. */
+typedef struct Column
+{
+	Datum		values[JDY_LAND_ROWS];
+	bool		nulls[JDY_LAND_ROWS];
+} Column;
+
+static char *statement_text(const Stream *stream, const char *format, MemoryContext context);
+static void execute_by_index(JdyStatement *statement, Datum *values, const char *nulls);
+static uint64 stored_digest(const Staging *staging, uint64 digest);
+static void look_up(Staging *staging, Row **rows, int nrows, Known *known);
+static void write_rows(Staging *staging, JdyStatement *statement, Row **rows, Jsonb **data, int n);
+
+Staging *
+jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *log, MemoryContext context)
+{
+	Staging    *staging = MemoryContextAllocZero(context, sizeof(Staging));
+
+	staging->stream = stream;
+	staging->run_id = run_id;
+	staging->compare_all = compare_all;
+	staging->log = log;
+
+	staging->lookup = (JdyStatement) {
+		.sql = statement_text(stream,
+							  "SELECT id, row_digest, detailed_at, deleted_at IS NOT NULL"
+							  " FROM %s WHERE id = ANY ($1)", context),
+		.nargs = 1,
+		.argtypes = {TEXTARRAYOID}
+	};
+
+	/* A conflict means that the owner inserted the same id a moment ago: the source wins. */
+	staging->insert = (JdyStatement) {
+		.sql = statement_text(stream,
+							  "INSERT INTO %s AS s (id, number, data, modified_at, synced_at, run_id, row_digest)"
+							  " SELECT u.id, u.number, u.data, u.modified_at, $5, $6, u.digest"
+							  " FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $7::timestamptz[])"
+							  "  AS u (id, number, data, digest, modified_at)"
+							  " ON CONFLICT (id) DO UPDATE SET number = EXCLUDED.number, data = EXCLUDED.data,"
+							  "  modified_at = EXCLUDED.modified_at, synced_at = EXCLUDED.synced_at,"
+							  "  run_id = EXCLUDED.run_id, row_digest = EXCLUDED.row_digest", context),
+		.nargs = 7,
+		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, INT8OID,
+		TIMESTAMPTZARRAYOID}
+	};
+
+	/* Equal contents are left alone before they are locked. */
+	staging->update_list = (JdyStatement) {
+		.sql = statement_text(stream,
+							  "UPDATE %s AS s SET number = u.number, data = u.data, modified_at = u.modified_at,"
+							  "  synced_at = $5, run_id = $6, row_digest = u.digest, deleted_at = NULL"
+							  " FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $7::timestamptz[])"
+							  "  AS u (id, number, data, digest, modified_at)"
+							  " WHERE s.id = u.id AND (s.data <> u.data OR s.number IS DISTINCT FROM u.number"
+							  "  OR s.deleted_at IS NOT NULL)", context),
+		.nargs = 7,
+		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, INT8OID,
+		TIMESTAMPTZARRAYOID}
+	};
+
+	staging->lookup_detailed = (JdyStatement) {
+		.sql = statement_text(stream,
+							  "SELECT id, row_digest, detailed_at, data FROM %s WHERE id = ANY ($1)", context),
+		.nargs = 1,
+		.argtypes = {TEXTARRAYOID}
+	};
+
+	staging->update_detail = (JdyStatement) {
+		.sql = statement_text(stream,
+							  "UPDATE %s AS s SET number = COALESCE(u.number, s.number), data = u.data,"
+							  "  modified_at = u.modified_at, detailed_at = u.detailed_at, synced_at = $6,"
+							  "  run_id = $7, row_digest = u.digest, deleted_at = NULL, out_of_scope_at = NULL"
+							  " FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $5::timestamptz[], $8::timestamptz[])"
+							  "  AS u (id, number, data, digest, detailed_at, modified_at)"
+							  " WHERE s.id = u.id AND (s.detailed_at IS NULL OR s.data <> u.data"
+							  "  OR s.deleted_at IS NOT NULL)", context),
+		.nargs = 8,
+		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
+		TIMESTAMPTZOID, INT8OID, TIMESTAMPTZARRAYOID}
+	};
+	return staging;
+}
+
+void
+jdy_staging_land_list(Staging *staging, Row **rows, int nrows, Known *known, RunCounters *counters)
+{
+	Row		   *fresh[JDY_LAND_ROWS];
+	Jsonb	   *fresh_data[JDY_LAND_ROWS];
+	Row		   *changed[JDY_LAND_ROWS];
+	Jsonb	   *changed_data[JDY_LAND_ROWS];
+	int			nfresh = 0;
+	int			nchanged = 0;
+
+	Assert(nrows <= JDY_LAND_ROWS);
+	if (nrows == 0)
+		return;
+
+	look_up(staging, rows, nrows, known);
+	for (int i = 0; i < nrows; i++)
+	{
+		Jsonb	   *data;
+
+		counters->listed++;
+
+		/* The data of a record that has its detail changes only with its detail. */
+		if (known[i].exists && known[i].detailed)
+			continue;
+		if (known[i].exists && !staging->compare_all &&
+			known[i].digest == stored_digest(staging, rows[i]->digest))
+		{
+			if (!staging->stream->details)
+				counters->unchanged++;
+			continue;
+		}
+		data = jdy_staging_list_row(staging, rows[i]);
+		if (data == NULL)
+		{
+			counters->rejected++;
+			continue;
+		}
+		if (known[i].exists)
+		{
+			changed[nchanged] = rows[i];
+			changed_data[nchanged++] = data;
+		}
+		else
+		{
+			fresh[nfresh] = rows[i];
+			fresh_data[nfresh++] = data;
+		}
+	}
+
+	write_rows(staging, &staging->insert, fresh, fresh_data, nfresh);
+	counters->inserted += nfresh;
+	write_rows(staging, &staging->update_list, changed, changed_data, nchanged);
+	if (nchanged > 0 && !staging->stream->details)
+	{
+		counters->updated += SPI_processed;
+		counters->unchanged += nchanged - SPI_processed;
+	}
+}
+
+void
+jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCounters *counters)
+{
+	static Column ids,
+				numbers,
+				data,
+				digests,
+				asked,
+				modified;
+	const Stream *stream = staging->stream;
+	Datum		values[8];
+	int			n = 0;
+	int			nfirst = 0;		/* records that had no detail before */
+	SPITupleTable *stored;
+	uint64		nstored;
+
+	Assert(ndetails <= JDY_LAND_ROWS);
+	if (ndetails == 0)
+		return;
+
+	for (int i = 0; i < ndetails; i++)
+	{
+		ids.values[i] = CStringGetTextDatum(details[i].id);
+		ids.nulls[i] = false;
+	}
+	values[0] = jdy_make_array(ids.values, ids.nulls, ndetails, TEXTOID);
+	execute_by_index(&staging->lookup_detailed, values, NULL);
+	stored = SPI_tuptable;
+	nstored = SPI_processed;
+
+	for (int i = 0; i < ndetails; i++)
+	{
+		Detail	   *detail = &details[i];
+		Jsonb	   *base = detail->list_row;
+		Jsonb	   *body;
+		Jsonb	   *joined;
+		char	   *number = NULL;
+		uint64		digest;
+		bool		exists = false;
+		bool		detailed = false;
+		bool		same = false;
+
+		/* The digest covers both parts: a changed list row changes the data too. */
+		digest = stored_digest(staging, detail->row->digest);
+		if (base != NULL)
+			digest = hash_combine64(digest, hash_bytes_extended((unsigned char *) VARDATA(base),
+																VARSIZE(base) - VARHDRSZ, 0));
+
+		for (uint64 j = 0; j < nstored; j++)
+		{
+			bool		isnull;
+			Datum		id = SPI_getbinval(stored->vals[j], stored->tupdesc, 1, &isnull);
+
+			if (strlen(detail->id) != VARSIZE_ANY_EXHDR(DatumGetPointer(id)) ||
+				memcmp(detail->id, VARDATA_ANY(DatumGetPointer(id)), strlen(detail->id)) != 0)
+				continue;
+			exists = true;
+			(void) SPI_getbinval(stored->vals[j], stored->tupdesc, 3, &isnull);
+			detailed = !isnull;
+			id = SPI_getbinval(stored->vals[j], stored->tupdesc, 2, &isnull);
+			same = detailed && !isnull && (uint64) DatumGetInt64(id) == digest && !staging->compare_all;
+			if (base == NULL)
+			{
+				id = SPI_getbinval(stored->vals[j], stored->tupdesc, 4, &isnull);
+				base = DatumGetJsonbP(id);
+			}
+			break;
+		}
+		counters->details++;
+		if (same)
+		{
+			counters->unchanged++;
+			continue;
+		}
+
+		body = jdy_row_jsonb(detail->row, &detail->problem);
+		if (body == NULL)
+		{
+			jdy_runlog_reject(staging->log, detail->id, detail->row->text, detail->row->length, detail->problem);
+			counters->rejected++;
+			continue;
+		}
+		if (stream->decrypt && stream->endpoint->client_secret != NULL && stream->detail_secrets != NIL)
+			body = jdy_kingdee_decrypt(body, stream->detail_secrets, stream->endpoint->client_secret);
+
+		joined = base == NULL ? body :
+			DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(base), JsonbPGetDatum(body)));
+		if (!exists)
+		{
+			/* Its owner deleted it from staging meanwhile; the source still has it. */
+			Row			row = *detail->row;
+			Row		   *rows = &row;
+
+			row.id = unconstify(char *, detail->id);
+			row.number = stream->shape.number_field ? jdy_jsonb_text(joined, stream->shape.number_field) : NULL;
+			write_rows(staging, &staging->insert, &rows, &joined, 1);
+			counters->inserted++;
+		}
+		if (stream->shape.number_field != NULL)
+			number = jdy_jsonb_text(joined, stream->shape.number_field);
+		ids.values[n] = CStringGetTextDatum(detail->id);
+		ids.nulls[n] = false;
+		numbers.nulls[n] = number == NULL;
+		numbers.values[n] = number ? CStringGetTextDatum(number) : (Datum) 0;
+		data.values[n] = JsonbPGetDatum(joined);
+		data.nulls[n] = false;
+		digests.values[n] = Int64GetDatum((int64) digest);
+		digests.nulls[n] = false;
+		asked.values[n] = TimestampTzGetDatum(detail->asked_at);
+		asked.nulls[n] = false;
+		modified.values[n] = TimestampTzGetDatum(detail->modified_at);
+		modified.nulls[n] = detail->modified_at == 0;
+		n++;
+		if (!detailed)
+			nfirst++;
+	}
+	if (n == 0)
+		return;
+
+	values[0] = jdy_make_array(ids.values, ids.nulls, n, TEXTOID);
+	values[1] = jdy_make_array(numbers.values, numbers.nulls, n, TEXTOID);
+	values[2] = jdy_make_array(data.values, data.nulls, n, JSONBOID);
+	values[3] = jdy_make_array(digests.values, digests.nulls, n, INT8OID);
+	values[4] = jdy_make_array(asked.values, asked.nulls, n, TIMESTAMPTZOID);
+	values[5] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[6] = Int64GetDatum(staging->run_id);
+	values[7] = jdy_make_array(modified.values, modified.nulls, n, TIMESTAMPTZOID);
+	execute_by_index(&staging->update_detail, values, NULL);
+
+	/* A first detail completes a record that was counted when its list row came. */
+	counters->updated += (int64) SPI_processed - nfirst;
+	counters->unchanged += n - (int64) SPI_processed;
+}
+
+Jsonb *
+jdy_staging_list_row(Staging *staging, Row *row)
+{
+	const Stream *stream = staging->stream;
+	const char *problem = NULL;
+	Jsonb	   *data = jdy_row_jsonb(row, &problem);
+
+	if (data == NULL)
+	{
+		row->problem = problem;
+		jdy_runlog_reject(staging->log, row->id, row->text, row->length, problem);
+		return NULL;
+	}
+	if (stream->decrypt && stream->list_secrets != NIL && stream->endpoint->client_secret != NULL)
+		data = jdy_kingdee_decrypt(data, stream->list_secrets, stream->endpoint->client_secret);
+	return data;
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	return strcmp((*(Row *const *) a)->id, (*(Row *const *) b)->id);
+}
+
+int
+jdy_sort_rows(Row **rows, int nrows)
+{
+	int			n = 0;
+
+	qsort(rows, nrows, sizeof(Row *), compare_rows);
+	for (int i = 0; i < nrows; i++)
+	{
+		if (n > 0 && strcmp(rows[n - 1]->id, rows[i]->id) == 0)
+		{
+			if (rows[n - 1]->digest != rows[i]->digest)
+				ereport(ERROR,
+						(errcode(ERRCODE_CARDINALITY_VIOLATION),
+						 errmsg("the id field of this list is not a key"),
+						 errdetail("One answer holds two different records with the id \"%s\".", rows[i]->id),
+						 errhint("Name all fields that make a record unique, such as {\"id\": [\"bill_no\", \"seq\"]} in the metadata.")));
+			continue;
+		}
+		rows[n++] = rows[i];
+	}
+	return n;
+}
+
+int
+jdy_find_row(Row **rows, int nrows, const char *id)
+{
+	int			low = 0;
+	int			high = nrows - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		int			order = strcmp(rows[middle]->id, id);
+
+		if (order == 0)
+			return middle;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return -1;
+}
+
+Datum
+jdy_make_array(Datum *values, bool *nulls, int n, Oid type)
+{
+	int			dims[1] = {n};
+	int			lbs[1] = {1};
+	int			length = type == BOOLOID ? 1 : type == INT8OID || type == TIMESTAMPTZOID ? 8 : -1;
+
+	if (n == 0)
+		return PointerGetDatum(construct_empty_array(type));
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, type, length, length > 0,
+											  length == 1 ? TYPALIGN_CHAR : length == 8 ? TYPALIGN_DOUBLE : TYPALIGN_INT));
+}
+
+static char *
+statement_text(const Stream *stream, const char *format, MemoryContext context)
+{
+	return MemoryContextStrdup(context, psprintf(format, stream->staging_name));
+}
+
+/*
+ * Runs a statement whose plan must go by the primary key: a plan made while the
+ * table was empty would read all of it once it is large.
+ */
+static void
+execute_by_index(JdyStatement *statement, Datum *values, const char *nulls)
+{
+	int			nest = NewGUCNestLevel();
+
+	set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	jdy_execute_as_user(statement, values, nulls);
+	AtEOXact_GUC(true, nest);
+}
+
+/* Whether fields are decrypted is part of the content: turning it on or off changes every row. */
+static uint64
+stored_digest(const Staging *staging, uint64 digest)
+{
+	return hash_combine64(digest, staging->stream->decrypt ? 1 : 2);
+}
+
+static void
+look_up(Staging *staging, Row **rows, int nrows, Known *known)
+{
+	static Column ids;
+	Datum		values[1];
+
+	memset(known, 0, sizeof(Known) * nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		ids.values[i] = CStringGetTextDatum(rows[i]->id);
+		ids.nulls[i] = false;
+	}
+	values[0] = jdy_make_array(ids.values, ids.nulls, nrows, TEXTOID);
+	execute_by_index(&staging->lookup, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		bool		isnull;
+		int			i = jdy_find_row(rows, nrows, jdy_spi_text(r, 1));
+		Datum		value;
+
+		if (i < 0)
+			continue;
+		known[i].exists = true;
+		value = jdy_spi_datum(r, 2, &isnull);
+		known[i].digest = isnull ? 0 : (uint64) DatumGetInt64(value);
+		value = jdy_spi_datum(r, 3, &isnull);
+		known[i].detailed = !isnull;
+		known[i].detailed_at = isnull ? 0 : DatumGetTimestampTz(value);
+		/* A record that was deleted and is listed again must be written, whatever its digest. */
+		if (DatumGetBool(jdy_spi_datum(r, 4, &isnull)))
+			known[i].digest = 0;
+	}
+}
+
+static void
+write_rows(Staging *staging, JdyStatement *statement, Row **rows, Jsonb **data, int n)
+{
+	static Column ids,
+				numbers,
+				contents,
+				digests,
+				modified;
+	const Stream *stream = staging->stream;
+	Datum		values[7];
+
+	if (n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		ids.values[i] = CStringGetTextDatum(rows[i]->id);
+		ids.nulls[i] = false;
+		numbers.nulls[i] = rows[i]->number == NULL;
+		numbers.values[i] = rows[i]->number ? CStringGetTextDatum(rows[i]->number) : (Datum) 0;
+		contents.values[i] = JsonbPGetDatum(data[i]);
+		contents.nulls[i] = false;
+		digests.values[i] = Int64GetDatum((int64) stored_digest(staging, rows[i]->digest));
+		digests.nulls[i] = false;
+		modified.values[i] = TimestampTzGetDatum(0);
+		modified.nulls[i] = true;
+		if (stream->modified_field != NULL && !stream->details)
+		{
+			TimestampTz at = jdy_stream_modified_at(stream, data[i]);
+
+			modified.values[i] = TimestampTzGetDatum(at);
+			modified.nulls[i] = at == 0;
+		}
+	}
+	values[0] = jdy_make_array(ids.values, ids.nulls, n, TEXTOID);
+	values[1] = jdy_make_array(numbers.values, numbers.nulls, n, TEXTOID);
+	values[2] = jdy_make_array(contents.values, contents.nulls, n, JSONBOID);
+	values[3] = jdy_make_array(digests.values, digests.nulls, n, INT8OID);
+	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[5] = Int64GetDatum(staging->run_id);
+	values[6] = jdy_make_array(modified.values, modified.nulls, n, TIMESTAMPTZOID);
+	execute_by_index(statement, values, NULL);
+}

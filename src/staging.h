@@ -1,0 +1,70 @@
+/*-------------------------------------------------------------------------
+ * staging.h
+ *		List rows and details into a stream's staging table.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_STAGING_H
+#define JDY_STAGING_H
+
+#include "postgres.h"
+
+#include "page.h"
+#include "runlog.h"
+#include "stream.h"
+
+#define JDY_LAND_ROWS 256		/* rows of one statement: more spills caches and costs twice */
+
+typedef struct Staging Staging;
+
+/* What is known of a listed record before it lands. */
+typedef struct Known
+{
+	bool		exists;
+	bool		detailed;		/* its detail landed at least once */
+	TimestampTz detailed_at;	/* server time at which that detail was asked */
+	uint64		digest;			/* of the source text of `data`; 0 = none */
+} Known;
+
+/* A detail that came. */
+typedef struct Detail
+{
+	const char *id;
+	Jsonb	   *list_row;		/* NULL: the list row stands in staging */
+	Row		   *row;			/* the detail's slice of its reply */
+	TimestampTz asked_at;		/* server time */
+	TimestampTz modified_at;	/* 0 = the detail does not say */
+	const char *problem;		/* out: why it cannot be stored; NULL = landed */
+} Detail;
+
+/*
+ * Opens the staging table of a stream for run `run_id`; plans are kept in
+ * `context`.  compare_all: compare contents even where the source text's digest
+ * says that nothing changed (mode full).
+ */
+extern Staging *jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all,
+								 RunLog *log, MemoryContext context);
+
+/*
+ * Lands list rows, sorted by id and free of duplicates and problems, nrows <=
+ * JDY_LAND_ROWS, in a transaction with SPI.  New records are inserted; where the
+ * stream has details, a record whose detail landed keeps its data.  known[i] tells what
+ * was there.  Rows that turn out unfit for jsonb go to the rejects and get a problem.
+ */
+extern void jdy_staging_land_list(Staging *staging, Row **rows, int nrows, Known *known, RunCounters *counters);
+
+/* Lands details (distinct ids, any order, ndetails <= JDY_LAND_ROWS) in a transaction with SPI. */
+extern void jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCounters *counters);
+
+/* The list row as it will be joined with the detail: jsonb, sensitive fields decrypted; NULL = unfit. */
+extern Jsonb *jdy_staging_list_row(Staging *staging, Row *row);
+
+/* Sorts rows by id, drops exact duplicates; one id with two contents is an error.  Returns the new count. */
+extern int	jdy_sort_rows(Row **rows, int nrows);
+
+/* Position of `id` among rows sorted by id; -1 = not there. */
+extern int	jdy_find_row(Row **rows, int nrows, const char *id);
+
+/* An array of text, jsonb, bigint, boolean or timestamptz for unnest. */
+extern Datum jdy_make_array(Datum *values, bool *nulls, int n, Oid type);
+
+#endif							/* JDY_STAGING_H */
