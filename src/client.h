@@ -154,6 +154,12 @@ extern int64 jdy_client_retries(Client *client);
 /* Server time now, by the last Date seen (own clock until one was). *known tells which. */
 extern TimestampTz jdy_client_server_time(Client *client, bool *known);
 
+/* Calls left in the running window; -1 = no limit. */
+extern int	jdy_client_calls_left(Client *client);
+
+/* What signing in gave so far; NULL for servers that need none. */
+extern const struct Session *jdy_client_session(Client *client);
+
 /* Before the end of a run: writes the account's last call time (in the caller's transaction). */
 extern void jdy_client_persist(Client *client);
 
