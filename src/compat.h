@@ -122,6 +122,11 @@ pg_unicode_to_server_noerror(pg_wchar c, unsigned char *s)
 }
 #endif
 
+/* Before the declaration since 18, behind it before. */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* Background workers need an exported main function; so does every SQL function. */
 #ifndef PGDLLEXPORT
 #define PGDLLEXPORT
