@@ -13,6 +13,7 @@
 
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_data_wrapper.h"
+#include "fmgr.h"
 #include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
@@ -39,6 +40,11 @@ jdy_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 }
 #define object_aclcheck(classid, objectid, roleid, mode) \
 	jdy_object_aclcheck(classid, objectid, roleid, mode)
+#endif
+
+/* Name and version of the library can be asked since 18. */
+#ifndef PG_MODULE_MAGIC_EXT
+#define PG_MODULE_MAGIC_EXT(...) PG_MODULE_MAGIC
 #endif
 
 /* Background workers need an exported main function; so does every SQL function. */

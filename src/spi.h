@@ -12,6 +12,9 @@
 
 #define JDY_MAX_ARGS 24
 
+/* Workers set search_path to exactly this: statements then need not pin it one by one. */
+#define JDY_SAFE_SEARCH_PATH "pg_catalog, pg_temp"
+
 /*
  * One statement with its saved plan.  Define it static and const but for the
  * plan; the text is fully qualified, operators included where a user could

@@ -1,0 +1,272 @@
+/*-------------------------------------------------------------------------
+ * spi.c
+ *		Fixed SQL on the extension's own tables, and transactions of workers.
+ *
+ * Nobody has DML on the tables in schema jdysync, so that no owner of a stream
+ * can forge a certificate.  Our own statements therefore run with the id of the
+ * extension's owner, a superuser: what they name must not be anybody else's to
+ * redefine.  Tables are written qualified; operators and functions are made safe
+ * by search_path, which is pinned here unless it is pinned already.
+ *
+ * This is the hot path of landing rows.  Switching the user id is two
+ * assignments; a new level of settings costs some microseconds and a search
+ * path recomputed, so workers pin search_path once (to JDY_SAFE_SEARCH_PATH) and
+ * each statement only compares strings.  Errors need no clean-up here: the end of the
+ * (sub)transaction puts user id and settings back.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "jdysync.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "spi.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* What a statement as the owner changes, and how it was before. */
+typedef struct OwnerScope
+{
+	Oid			user_id;
+	int			sec_context;
+	int			guc_level;		/* 0 = search_path was pinned already */
+} OwnerScope;
+
+/* pg_extension's row, or "not here".  Emptied by extension_changed. */
+static struct
+{
+	bool		known;
+	Oid			oid;
+	Oid			owner;
+	Oid			schema;
+}			extension;
+
+static void execute_plan(JdyStatement *statement, Datum *values, const char *nulls);
+static void enter_owner(OwnerScope *scope);
+static void leave_owner(const OwnerScope *scope);
+static void look_up_extension(void);
+static void extension_changed(Datum arg, int cacheid, uint32 hashvalue);
+
+void
+jdy_execute(JdyStatement *statement, Datum *values, const char *nulls)
+{
+	OwnerScope	scope;
+
+	enter_owner(&scope);
+	execute_plan(statement, values, nulls);
+	leave_owner(&scope);
+}
+
+void
+jdy_execute_as_user(JdyStatement *statement, Datum *values, const char *nulls)
+{
+	execute_plan(statement, values, nulls);
+}
+
+void
+jdy_execute_utility(const char *sql)
+{
+	OwnerScope	scope;
+	int			rc;
+
+	enter_owner(&scope);
+	rc = SPI_execute(sql, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
+	leave_owner(&scope);
+}
+
+Oid
+jdy_extension_oid(void)
+{
+	look_up_extension();
+	return extension.oid;
+}
+
+Oid
+jdy_extension_owner(void)
+{
+	look_up_extension();
+	return extension.owner;
+}
+
+/* The schema may be renamed without the extension's row changing, so the name is asked each time. */
+const char *
+jdy_extension_schema(void)
+{
+	look_up_extension();
+	return OidIsValid(extension.schema) ? get_namespace_name(extension.schema) : NULL;
+}
+
+void
+jdy_tx_begin(const char *activity)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	debug_query_string = activity;
+	pgstat_report_activity(STATE_RUNNING, activity);
+}
+
+void
+jdy_tx_commit(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	debug_query_string = NULL;
+
+	/* Without it autovacuum never learns of the worker's writes. */
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+char *
+jdy_spi_text(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+int64
+jdy_spi_int64(uint64 row, int column, int64 when_null)
+{
+	bool		isnull;
+	Datum		value = jdy_spi_datum(row, column, &isnull);
+
+	if (isnull)
+		return when_null;
+	switch (SPI_gettypeid(SPI_tuptable->tupdesc, column))
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		case OIDOID:
+		case REGCLASSOID:
+			return DatumGetObjectId(value);
+		case INT8OID:
+			return DatumGetInt64(value);
+	}
+	elog(ERROR, "column %d of the result is not an integer", column);
+	return 0;					/* not reached */
+}
+
+Datum
+jdy_spi_datum(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+/* The plan is made at first use and kept as long as the process; the plan cache looks after changes of tables. */
+static void
+execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
+{
+	int			rc;
+
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs, statement->argtypes);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		statement->plan = plan;
+	}
+	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+}
+
+static void
+enter_owner(OwnerScope *scope)
+{
+	Oid			owner = jdy_extension_owner();
+
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension jdysync does not exist in this database"),
+				 errhint("Run CREATE EXTENSION jdysync.")));
+
+	GetUserIdAndSecContext(&scope->user_id, &scope->sec_context);
+	SetUserIdAndSecContext(owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+
+	scope->guc_level = 0;
+	if (strcmp(namespace_search_path, JDY_SAFE_SEARCH_PATH) != 0)
+	{
+		scope->guc_level = NewGUCNestLevel();
+		(void) set_config_option("search_path", JDY_SAFE_SEARCH_PATH,
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+}
+
+static void
+leave_owner(const OwnerScope *scope)
+{
+	if (scope->guc_level != 0)
+		AtEOXact_GUC(true, scope->guc_level);
+	SetUserIdAndSecContext(scope->user_id, scope->sec_context);
+}
+
+/*
+ * pg_extension has no syscache, so nothing tells when its row changes.  But
+ * whatever creates or drops the extension or changes its owner does the same to
+ * the foreign data wrapper, which has one.
+ */
+static void
+look_up_extension(void)
+{
+	static bool registered = false;
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(FOREIGNDATAWRAPPEROID, extension_changed, (Datum) 0);
+		registered = true;
+	}
+	if (extension.known)
+		return;
+
+	/* Opening the table takes in pending invalidations; one that comes later is seen next time. */
+	rel = table_open(ExtensionRelationId, AccessShareLock);
+	memset(&extension, 0, sizeof(extension));
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("jdysync"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_extension form = (Form_pg_extension) GETSTRUCT(tuple);
+
+		extension.oid = form->oid;
+		extension.owner = form->extowner;
+		extension.schema = form->extnamespace;
+	}
+	extension.known = true;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+static void
+extension_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	extension.known = false;
+}
