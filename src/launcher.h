@@ -17,9 +17,9 @@ extern void jdy_database_due(Oid database, TimestampTz at);
 extern void jdy_database_worker_freed(Oid database);
 
 /*
- * A scheduler's visit: begin notes its pid (0 at its end) and returns the
- * generation; end says when the next visit is due, unless something became
- * due from outside since begin.
+ * A scheduler's visit.  visit notes its pid (0: takes its own away again) and
+ * returns the database's generation; visited says when the next visit is due, unless
+ * something became due from outside since that generation.
  */
 extern uint64 jdy_database_visit(Oid database, int scheduler_pid);
 extern void jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due);

@@ -52,7 +52,7 @@ extern void jdy_incident_close(const char *name, const char *what);
 /* Sets an error's fields, cut to their sizes at a character's end; NULL = empty. */
 extern void jdy_run_error(RunError *error, int sqlstate, const char *message, const char *detail, const char *hint);
 
-/* "full", "auto", … ; parse raises an error for what no run can be asked for. */
+/* "full", "auto", … ; parse raises an error for any other word. */
 extern const char *jdy_mode_name(RunMode mode);
 extern RunMode jdy_mode_parse(const char *mode);
 

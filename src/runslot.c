@@ -15,7 +15,8 @@
  *	a process dies hard						the cluster restarts, all is gone
  *
  * A run that was queued outlives its waiters: somebody asked for it who does
- * not wait.  Everything is guarded by runs_lock; signals are sent under it, so
+ * not wait.  A slot whose runner neither came nor was given up within
+ * START_LIMIT_MS does not count any more.  Everything is guarded by runs_lock; signals are sent under it, so
  * that a pid in a slot is always the runner's.
  *-------------------------------------------------------------------------
  */
@@ -26,6 +27,8 @@
 #include "miscadmin.h"
 #include "runslot.h"
 #include "utils/timestamp.h"
+
+#define START_LIMIT_MS 60000
 
 static RunSlot *find_joinable(const RunRequest *request);
 static RunSlot *find_free(void);
@@ -234,6 +237,12 @@ jdy_slot_cancel(int64 run_id)
 }
 
 bool
+jdy_slot_overdue(const RunSlot *copy)
+{
+	return copy->state == RUN_STARTING && !is_open(copy);
+}
+
+bool
 jdy_slot_stream_open(int stream_id)
 {
 	bool		found = false;
@@ -273,7 +282,7 @@ find_joinable(const RunRequest *request)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		if (slot->state == RUN_STARTING && !slot->cancel &&
+		if (is_open(slot) && slot->state == RUN_STARTING && !slot->cancel &&
 			slot->database == request->database && slot->stream_id == request->stream_id &&
 			slot->owner == request->owner && slot->mode == request->mode)
 			return slot;
@@ -285,8 +294,12 @@ static RunSlot *
 find_free(void)
 {
 	for (int i = 0; i < JDY_MAX_RUNS; i++)
-		if (jdy_shared->runs[i].state == RUN_FREE)
-			return &jdy_shared->runs[i];
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		if (slot->state == RUN_FREE || (slot->waiters == 0 && !is_open(slot)))
+			return slot;
+	}
 	return NULL;
 }
 
@@ -347,6 +360,8 @@ note_ticket(const RunSlot *slot, SlotTicket *ticket)
 static bool
 is_open(const RunSlot *slot)
 {
+	if (slot->state == RUN_STARTING && slot->runner_pid == 0)
+		return !TimestampDifferenceExceeds(slot->progress.started_at, GetCurrentTimestamp(), START_LIMIT_MS);
 	return slot->state == RUN_STARTING || slot->state == RUN_RUNNING;
 }
 

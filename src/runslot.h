@@ -45,6 +45,9 @@ extern void jdy_slot_leave(const SlotTicket *ticket);
 /* A copy of the slot; false when it is another's by now. */
 extern bool jdy_slot_read(const SlotTicket *ticket, RunSlot *copy);
 
+/* True when its runner should have come long ago. */
+extern bool jdy_slot_overdue(const RunSlot *copy);
+
 /* The condition variable to wait on. */
 extern ConditionVariable *jdy_slot_changed(const SlotTicket *ticket);
 
