@@ -90,7 +90,7 @@ static void blame(const char *message, int sqlstate);
 static void finish(void);
 static void finish_at_exit(int code, Datum arg);
 static void keep_last_words(ErrorData *edata);
-static Oid	stream_class(void);
+static void set_lock_tag(LOCKTAG *tag, int stream_id);
 
 void
 jdy_runner_main(Datum slot)
@@ -176,8 +176,7 @@ jdy_stream_lock(int stream_id, bool wait)
 
 	if (own_transaction)
 		StartTransactionCommand();
-	SET_LOCKTAG_OBJECT(stream_lock_tag, MyDatabaseId, stream_class(), stream_id, 0);
-	stream_lock_tag.locktag_lockmethodid = USER_LOCKMETHOD;
+	set_lock_tag(&stream_lock_tag, stream_id);
 
 	/* A new transaction for the wait: one that read the catalogs would hold back vacuum. */
 	if (own_transaction)
@@ -197,6 +196,15 @@ jdy_stream_unlock(int stream_id)
 {
 	Assert(stream_lock_tag.locktag_field3 == stream_id);
 	LockRelease(&stream_lock_tag, ExclusiveLock, true);
+}
+
+bool
+jdy_stream_lock_for_change(int stream_id)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, stream_id);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /*
@@ -473,8 +481,8 @@ keep_last_words(ErrorData *edata)
 		previous_emit_log_hook(edata);
 }
 
-static Oid
-stream_class(void)
+static void
+set_lock_tag(LOCKTAG *tag, int stream_id)
 {
 	Oid			schema = get_namespace_oid("jdysync", true);
 	Oid			class = OidIsValid(schema) ? get_relname_relid("stream", schema) : InvalidOid;
@@ -484,5 +492,6 @@ stream_class(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension jdysync does not exist in this database"),
 				 errhint("Run CREATE EXTENSION jdysync.")));
-	return class;
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, class, stream_id, 0);
+	tag->locktag_lockmethodid = USER_LOCKMETHOD;
 }

@@ -51,6 +51,9 @@ extern bool jdy_runner_cancel(int64 run_id);
 extern bool jdy_stream_lock(int stream_id, bool wait);
 extern void jdy_stream_unlock(int stream_id);
 
+/* The same lock until the end of the transaction, for who changes the stream; false when a run is open. */
+extern bool jdy_stream_lock_for_change(int stream_id);
+
 /* Settings that a worker's work relies on, whatever the role or database says. */
 extern void jdy_pin_settings(void);
 

@@ -21,7 +21,6 @@
 #include "foreign/foreign.h"
 #include "funcapi.h"
 #include "jdysync.h"
-#include "libpq/libpq.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -33,7 +32,7 @@
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "stream.h"
-#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -41,6 +40,9 @@
 
 #define LONG_LOAD_MINUTES 5		/* a first load that takes longer gets a hint */
 #define TICK_MS 1000
+
+/* Of libpq/libpq.h, which takes in headers of GSSAPI that need not be there. */
+extern bool pq_check_connection(void);
 
 /* A caller's side of a run. */
 typedef struct Waiter
