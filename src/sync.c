@@ -255,21 +255,26 @@ run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, Timesta
 	put_result(rsinfo, stream, &result);
 }
 
-/* The stream called `name`, or all that are enabled. */
+/* The stream called `name`, or all that are enabled; in the caller's memory, which outlives SPI's. */
 static List *
 streams_of(const char *name)
 {
-	List	   *streams;
 	MemoryContext caller = CurrentMemoryContext;
+	List	   *streams = NIL;
+	List	   *found;
+	ListCell   *lc;
 
 	SPI_connect();
-	streams = name == NULL ? jdy_stream_refs_enabled() : NIL;
-	if (name != NULL)
+	found = name != NULL ? list_make1(jdy_stream_ref(name)) : jdy_stream_refs_enabled();
+	MemoryContextSwitchTo(caller);
+	foreach(lc, found)
 	{
-		StreamRef  *stream = jdy_stream_ref(name);
+		StreamRef  *stream = palloc(sizeof(StreamRef));
 
-		MemoryContextSwitchTo(caller);
-		streams = list_make1(stream);
+		*stream = *(StreamRef *) lfirst(lc);
+		stream->name = pstrdup(stream->name);
+		stream->server = pstrdup(stream->server);
+		streams = lappend(streams, stream);
 	}
 	SPI_finish();
 	return streams;
@@ -285,9 +290,7 @@ raise_result(const StreamRef *stream, const RunResult *result)
 			 errmsg_internal("%s", error->message[0] != '\0' ? error->message : "the run failed"),
 			 error->detail[0] != '\0' ? errdetail_internal("%s", error->detail) : 0,
 			 error->hint[0] != '\0' ? errhint("%s", error->hint) : 0,
-			 result->run_id != 0 ?
-			 errcontext("run %lld of stream \"%s\"", (long long) result->run_id, stream->name) :
-			 errcontext("stream \"%s\"", stream->name)));
+			 errcontext("run %lld of stream \"%s\"", (long long) result->run_id, stream->name)));
 }
 
 static void
