@@ -80,7 +80,7 @@ static void choose_page(int64 last, int cap, int *page, int *size);
 static void ask_ahead(Load *load);
 static void ask_page(Load *load, int page, int size);
 static void take(Load *load, Call *call);
-static void accept(Load *load, PageAsk *ask);
+static void accept_page(Load *load, PageAsk *ask);
 static void step_back(Load *load, PageAsk *ask);
 static void drop_asked(Load *load);
 static int	last_anchor(Load *load, ListPage *page);
@@ -205,12 +205,12 @@ take(Load *load, Call *call)
 	(void) jdy_list_answer(call);
 	ask->done = true;
 	while (load->asked != NIL && !load->at_end && ((PageAsk *) linitial(load->asked))->done)
-		accept(load, linitial(load->asked));
+		accept_page(load, linitial(load->asked));
 }
 
 /* The first page asked has come: read it if it has an anchor. */
 static void
-accept(Load *load, PageAsk *ask)
+accept_page(Load *load, PageAsk *ask)
 {
 	ListPage   *page = jdy_list_answer(ask->call);
 	int64		offset = (int64) (ask->page - 1) * ask->size;

@@ -11,11 +11,16 @@
 #include <arpa/inet.h>
 
 #include "address.h"
+#include "catalog/pg_type_d.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "http.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "options.h"
+#include "page.h"
+#include "portability/instr_time.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -140,13 +145,7 @@ jdy_test_http(PG_FUNCTION_ARGS)
 	jdy_http_release(pool, reply);
 	jdy_http_close(pool);
 	PG_RETURN_TEXT_P(cstring_to_text(json.data));
-#include "catalog/pg_type_d.h"
-#include "fmgr.h"
-#include "funcapi.h"
-#include "page.h"
-#include "portability/instr_time.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
+}
 
 /*
  * jdy_test_page(body bytea, id_fields text[], number_field text, rows_path text, count_path text, single bool)
