@@ -47,6 +47,86 @@ jdy_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define PG_MODULE_MAGIC_EXT(...) PG_MODULE_MAGIC
 #endif
 
+/*
+ * Input functions and conversions that report bad data instead of raising it came
+ * with 16.  Before, the error is caught: only what bad data can cause (class 22,
+ * and limits, class 54), and only around functions that touch nothing but memory,
+ * since no subtransaction stands around them.
+ */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#else
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "nodes/nodes.h"
+
+#define T_ErrorSaveContext T_Invalid
+
+typedef struct ErrorSaveContext
+{
+	NodeTag		type;
+	bool		error_occurred;
+} ErrorSaveContext;
+
+/* In a PG_CATCH block: forgets an error that data caused, throws any other on. */
+static inline void
+jdy_forget_data_error(MemoryContext context)
+{
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
+
+	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(context);
+	FlushErrorState();
+}
+
+static inline bool
+DirectInputFunctionCallSafe(PGFunction func, char *str, Oid typioparam, int32 typmod,
+							Node *escontext, Datum *result)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool ok = true;
+
+	PG_TRY();
+	{
+		*result = DirectFunctionCall3(func, CStringGetDatum(str), ObjectIdGetDatum(typioparam),
+									  Int32GetDatum(typmod));
+	}
+	PG_CATCH();
+	{
+		jdy_forget_data_error(context);
+		((ErrorSaveContext *) escontext)->error_occurred = true;
+		ok = false;
+	}
+	PG_END_TRY();
+	return ok;
+}
+
+static inline bool
+pg_unicode_to_server_noerror(pg_wchar c, unsigned char *s)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool ok = true;
+
+	PG_TRY();
+	{
+		pg_unicode_to_server(c, s);
+	}
+	PG_CATCH();
+	{
+		jdy_forget_data_error(context);
+		ok = false;
+	}
+	PG_END_TRY();
+	return ok;
+}
+#endif
+
+/* Before the declaration since 18, behind it before. */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* Background workers need an exported main function; so does every SQL function. */
 #ifndef PGDLLEXPORT
 #define PGDLLEXPORT
