@@ -377,7 +377,7 @@ SELECT r.run_id, r.name, r.kind,
 FROM jdysync.run r
 LEFT JOIN jdysync.stream s USING (stream_id)
 LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'MEMBER') OR pg_catalog.pg_has_role('pg_monitor', 'MEMBER');
+WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW jdy_calls WITH (security_barrier) AS
@@ -386,7 +386,7 @@ FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
 LEFT JOIN jdysync.stream s USING (stream_id)
 LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'MEMBER');
+WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE');
 COMMENT ON VIEW jdy_calls IS 'HTTP attempts of runs (jdysync.log_calls says which are kept); http_status NULL = no reply; ms = milliseconds';
 
 CREATE VIEW jdy_rejects WITH (security_barrier) AS
@@ -394,7 +394,7 @@ SELECT j.reject_id, s.name, j.id, j.reason, j.at, j.run_id, j.raw
 FROM jdysync.reject j
 JOIN jdysync.stream s USING (stream_id)
 JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(c.relowner, 'MEMBER');
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW jdy_rejects IS 'input set aside because PostgreSQL cannot hold it; raw = its bytes as they came';
 
 CREATE VIEW jdy_incidents WITH (security_barrier) AS
@@ -402,7 +402,7 @@ SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.d
 FROM jdysync.incident i
 LEFT JOIN jdysync.stream s USING (name)
 LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'MEMBER') OR pg_catalog.pg_has_role('pg_monitor', 'MEMBER');
+WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 CREATE VIEW jdy_coverage WITH (security_barrier) AS
@@ -425,7 +425,7 @@ LEFT JOIN LATERAL (
 		count(*) FILTER (WHERE l.problem IS NOT NULL) AS set_aside,
 		(array_agg(l.id ORDER BY l.id) FILTER (WHERE l.problem IS NOT NULL))[1:100] AS exceptions
 	FROM jdysync.listing l WHERE l.stream_id = s.stream_id AND l.due) q ON true
-WHERE pg_catalog.pg_has_role(c.relowner, 'MEMBER') OR pg_catalog.pg_has_role('pg_monitor', 'MEMBER');
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
 
@@ -435,7 +435,7 @@ SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.detai
 FROM jdysync.progress() p
 JOIN jdysync.stream s USING (stream_id)
 JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(c.relowner, 'MEMBER') OR pg_catalog.pg_has_role('pg_monitor', 'MEMBER');
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW jdy_progress IS 'open runs as they go, before anything is committed';
 
 CREATE VIEW jdy_catalog AS

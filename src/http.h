@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 
+#include "address.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "options.h"
@@ -95,8 +96,5 @@ extern void jdy_http_close(HttpPool *pool);
 
 /* Percent-encodes with RFC 3986's unreserved set and upper-case hex; palloc'ed. keep_slash for paths. */
 extern char *jdy_percent_encode(const char *text, bool keep_slash);
-
-/* True when jdysync.allowed_hosts lets `host` be called; *literal tells if it is listed without a pattern. */
-extern bool jdy_host_allowed(const char *host, bool *literal);
 
 #endif							/* JDY_HTTP_H */

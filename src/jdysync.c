@@ -14,6 +14,7 @@
 
 #include <limits.h>
 
+#include "address.h"
 #include "fmgr.h"
 #include "jdysync.h"
 #include "miscadmin.h"
@@ -50,7 +51,6 @@ static void define_settings(void);
 static bool check_databases(char **newval, void **extra, GucSource source);
 static bool check_allowed_hosts(char **newval, void **extra, GucSource source);
 static bool check_log_retention(char **newval, void **extra, GucSource source);
-static bool host_pattern_is_valid(const char *pattern);
 
 void
 _PG_init(void)
@@ -141,40 +141,10 @@ check_databases(char **newval, void **extra, GucSource source)
 static bool
 check_allowed_hosts(char **newval, void **extra, GucSource source)
 {
-	char	   *hosts = pstrdup(*newval);
-	char	   *rest = hosts;
-	char	   *pattern;
-	bool		ok = true;
-
-	while (ok && (pattern = strsep(&rest, ",")) != NULL)
-	{
-		if (!host_pattern_is_valid(pattern))
-		{
-			GUC_check_errdetail("\"%s\" is not a host name, an address, \"*\" or \"*.domain\".", pattern);
-			ok = false;
-		}
-	}
-	pfree(hosts);
-	return ok;
-}
-
-/*
- * Blanks around are fine, and so is nothing at all (no host).  A star stands
- * alone or for the leading labels; any other use would look like it works.
- */
-static bool
-host_pattern_is_valid(const char *pattern)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:";
-	size_t		length;
-
-	pattern += strspn(pattern, " \t");
-	if (pattern[0] == '*' && pattern[1] == '.')
-		pattern += 2;
-	else if (pattern[0] == '*')
-		pattern += 1;
-	length = strspn(pattern, allowed);
-	return pattern[length + strspn(pattern + length, " \t")] == '\0';
+	if (jdy_host_patterns_valid(*newval))
+		return true;
+	GUC_check_errdetail("It must be a list of host names, addresses, \"*\" and \"*.domain\".");
+	return false;
 }
 
 /*

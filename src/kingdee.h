@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * kingdee.h
- *		Signature, sessions (authorisation and token) and decryption of 星辰 V2.
+ *		Signature and decryption of 星辰 V2.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_KINGDEE_H
@@ -14,11 +14,17 @@
 
 /*
  * X-Api-Signature of a request (88 characters): base64(hex(HMAC-SHA256)) over
- * method, encoded path, parameters (Param *, unencoded) sorted by name and
+ * method, encoded path, parameters (CallParam *, unencoded) sorted by name and
  * encoded twice, nonce and timestamp.  path begins with '/'.
  */
 extern char *jdy_kingdee_signature(const char *client_secret, const char *method, const char *path,
 								   const List *params, const char *nonce, const char *timestamp_ms);
+
+/* The parameters in the order of the signature, which must be the order on the wire; those without a name are gone. */
+extern List *jdy_kingdee_sorted(const List *params);
+
+/* A nonce: ten random digits, palloc'ed. */
+extern char *jdy_kingdee_nonce(void);
 
 /* app_signature of the token call: base64(hex(HMAC-SHA256(app_secret, app_key))). */
 extern char *jdy_kingdee_app_signature(const char *app_key, const char *app_secret);

@@ -30,19 +30,27 @@
 #define JDY_MAX_DATABASES 256
 #define JDY_ACCOUNT_RING 1024	/* call times remembered for one account */
 
-/* The call budget of one account.  Times are of the monotonic clock, in us. */
+/*
+ * The call budget of one account.  Times are of the monotonic clock, in us.
+ *
+ * An entry of the ring stands for one call, or for `group` calls when the limit
+ * exceeds the ring.  Its time is the latest at which the service can have
+ * counted the call: until the reply came that is the call's time-out.
+ */
 typedef struct Account
 {
 	bool		in_use;
 	uint8		key[JDY_DIGEST_LENGTH];
 	int			limit;			/* calls per window, the smallest any server asks for; 0 = none */
 	int64		window_us;
-	int			backfill_limit; /* of them, for first loads and audits */
+	int64		limit_seen;		/* when a process with this limit last called */
 	double		scale;			/* 1.0, halved by a 429, +10 % per clean window */
 	int64		scale_changed_at;
-	int64		paused_until;	/* after a 429 */
-	int			head;			/* ring[head] is the next to be overwritten */
+	int64		paused_until;	/* after a 429, or after a restart */
+	uint64		sequence;		/* entries ever made; entry n lies in ring[n % JDY_ACCOUNT_RING] */
 	int			used;			/* entries filled */
+	int			group;			/* calls that an entry stands for */
+	int			newest_calls;	/* calls in the newest entry */
 	int64		ring[JDY_ACCOUNT_RING];
 	uint8		backfill[JDY_ACCOUNT_RING]; /* 1 = that call was backfill */
 	int64		persisted_until;	/* the account's row in the database covers calls up to here */
@@ -141,6 +149,7 @@ typedef struct RunProgress
 typedef struct RunSlot
 {
 	RunState	state;
+	uint64		ticket;			/* +1 with each use: who comes late finds another's */
 	Oid			database;
 	Oid			owner;			/* role the runner works as */
 	int			stream_id;

@@ -8,17 +8,148 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
+
+#include "address.h"
 #include "catalog/pg_type_d.h"
 #include "client.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "http.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "options.h"
 #include "metadata.h"
 #include "page.h"
 #include "pgtime.h"
 #include "portability/instr_time.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/*
+ * Servers and transfers.
+ */
+
+PG_FUNCTION_INFO_V1(jdy_test_percent_encode);
+PG_FUNCTION_INFO_V1(jdy_test_host_listed);
+PG_FUNCTION_INFO_V1(jdy_test_address_class);
+PG_FUNCTION_INFO_V1(jdy_test_endpoint);
+PG_FUNCTION_INFO_V1(jdy_test_http);
+
+/* (text, keep_slash boolean) returns text */
+Datum
+jdy_test_percent_encode(PG_FUNCTION_ARGS)
+{
+	char	   *plain = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(jdy_percent_encode(plain, PG_GETARG_BOOL(1))));
+}
+
+/* (patterns text, host text) returns no | pattern | literal */
+Datum
+jdy_test_host_listed(PG_FUNCTION_ARGS)
+{
+	char	   *patterns = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *host = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	bool		literal;
+	bool		listed = jdy_host_listed(patterns, host, &literal);
+
+	PG_RETURN_TEXT_P(cstring_to_text(!listed ? "no" : literal ? "literal" : "pattern"));
+}
+
+/* (address text) returns public | private | never */
+Datum
+jdy_test_address_class(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"public", "private", "never"};
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	struct sockaddr_in in4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+	struct sockaddr *address = (struct sockaddr *) &in4;
+
+	if (inet_pton(AF_INET, name, &in4.sin_addr) != 1)
+	{
+		address = (struct sockaddr *) &in6;
+		if (inet_pton(AF_INET6, name, &in6.sin6_addr) != 1)
+			elog(ERROR, "not an address: %s", name);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text(names[jdy_address_class(address)]));
+}
+
+/* (server text, complete boolean) returns what a load reads; errors as jdy_endpoint_require_complete when complete */
+Datum
+jdy_test_endpoint(PG_FUNCTION_ARGS)
+{
+	Endpoint   *e = jdy_endpoint_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+	StringInfoData line;
+
+	if (PG_GETARG_BOOL(1))
+		jdy_endpoint_require_complete(e);
+
+	initStringInfo(&line);
+	appendStringInfo(&line, "url=%s host=%s auth=%s calls_per_minute=%d rate_window=%dms backfill_share=%d%% "
+					 "concurrency=%d connect_timeout=%dms timeout=%dms max_attempts=%d max_response=" INT64_FORMAT
+					 " time_zone=%s private=%s client_secret=%s digest=",
+					 e->url, e->host, jdy_auth_name(e->auth), e->calls_per_minute, e->rate_window_ms, e->backfill_share,
+					 e->concurrency, e->connect_timeout_ms, e->timeout_ms, e->max_attempts, e->max_response,
+					 pg_get_timezone_name(e->time_zone), e->private_allowed ? "yes" : "no",
+					 e->client_secret ? e->client_secret : "-");
+	for (int i = 0; i < JDY_DIGEST_LENGTH; i++)
+		appendStringInfo(&line, "%02x", e->digest[i]);
+	PG_RETURN_TEXT_P(cstring_to_text(line.data));
+}
+
+/* (server text, path text, method text, body text) returns the reply as JSON text; path is appended to the url */
+Datum
+jdy_test_http(PG_FUNCTION_ARGS)
+{
+	static const char *const failures[] = {
+		"complete", "resolve", "connect", "tls", "timeout", "broken", "too large", "forbidden address", "other"
+	};
+	Endpoint   *endpoint = jdy_endpoint_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+	HttpHeader	headers[] = {{"X-Secret", endpoint->token ? endpoint->token : ""}, {"Content-Type", "text/plain"}};
+	HttpRequest request = {
+		.method = text_to_cstring(PG_GETARG_TEXT_PP(2)),
+		.url = psprintf("%s%s", endpoint->url, text_to_cstring(PG_GETARG_TEXT_PP(1))),
+		.headers = headers,
+		.nheaders = lengthof(headers),
+	};
+	HttpPool   *pool = jdy_http_open(endpoint, 1, CurrentMemoryContext);
+	HttpReply  *reply;
+	StringInfoData json;
+
+	if (!PG_ARGISNULL(3))
+	{
+		request.body = text_to_cstring(PG_GETARG_TEXT_PP(3));
+		request.body_length = strlen(request.body);
+	}
+	jdy_http_start(pool, &request);
+	while ((reply = jdy_http_receive(pool, -1)) == NULL)
+		;
+
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"failure\": \"%s\", \"status\": %d, \"length\": %zu, \"truncated\": %s, \"sent\": %s, "
+					 "\"wire_bytes\": " INT64_FORMAT ", \"retry_after_ms\": " INT64_FORMAT ", \"elapsed_ms\": " INT64_FORMAT
+					 ", \"date\": \"%s\", \"error\": ",
+					 failures[reply->failure], reply->status, reply->body_length, reply->truncated ? "true" : "false",
+					 reply->sent ? "true" : "false", reply->wire_bytes, reply->retry_after_ms, reply->elapsed_us / 1000,
+					 reply->date == 0 ? "" : timestamptz_to_str(reply->date));
+	escape_json(&json, reply->error ? reply->error : "");
+	appendStringInfoString(&json, ", \"content_type\": ");
+	escape_json(&json, reply->content_type ? reply->content_type : "");
+	appendStringInfoString(&json, ", \"router\": ");
+	escape_json(&json, reply->router ? reply->router : "");
+	appendStringInfoString(&json, ", \"body\": ");
+	escape_json(&json, reply->body_length <= 1000 ? reply->body : "");
+	appendStringInfoChar(&json, '}');
+	jdy_http_release(pool, reply);
+	jdy_http_close(pool);
+	PG_RETURN_TEXT_P(cstring_to_text(json.data));
+}
 #include "utils/timestamp.h"
 #include "value.h"
 

@@ -1,0 +1,715 @@
+/*-------------------------------------------------------------------------
+ * budget.c
+ *		The shared call budget of an account.
+ *
+ * The service counts the calls of an account, whoever makes them, in a sliding
+ * window.  So does the budget: a log of call times in shared memory, from which a
+ * call is granted only if fewer than `limit` others can have been counted by the
+ * service within the last window.  A counter per minute would let twice the
+ * limit through around each full minute, and a token bucket bursts after idling.
+ *
+ * When the service counts a call is known only roughly: after it was started,
+ * and before its reply came.  A call is therefore logged at the latest time that
+ * is possible, which is its time-out as long as it is under way.  With that, no
+ * window of the service's holds more than `limit` calls, however slow the network.
+ *
+ * accounts_lock guards accounts[]; it is held for one pass over at most
+ * JDY_ACCOUNT_RING numbers, never while waiting.  Without a limit it is not taken
+ * at all.  The account's row in the database is written ahead, so that a restart,
+ * which loses the log, begins with the window spent instead of a burst.
+ *
+ * Called by client.c before each call, and by nobody else.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <openssl/evp.h>
+
+#include "access/xact.h"
+#include "budget.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "shmem.h"
+#include "spi.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define PRIVATE_ACCOUNTS 8		/* of a process without shared memory */
+#define TOKEN_WINDOW_US INT64CONST(60000000)
+#define NEVER (PG_INT64_MIN / 4)	/* a time before all others */
+#define MARGIN_US 2000			/* the service's clock ticks in ms, and so do waits */
+#define MARGIN_DIVISOR 1000		/* two clocks may differ by 0.1 % */
+#define PERSIST_RETRY_US 1000000
+#define MIN_SCALE 0.05
+
+struct Budget
+{
+	uint8		key[JDY_DIGEST_LENGTH];
+	bool		provisional;	/* the account is not known before the authorisation */
+	char		authority[300]; /* host:port of the url */
+	Account    *account;
+	int			limit;			/* what this server asks for */
+	int64		window_us;
+	int			backfill_share; /* percent of the limit that first loads and audits may take */
+	int64		timeout_us;		/* the longest that a call can be under way */
+	uint64		ticket;			/* of the last call granted */
+	uint64		token_ticket;	/* of the last token call granted */
+	bool		token_unsaved;	/* a token call was granted that the row does not know */
+	int64		saved_until;	/* written to the row by a transaction not known to be over; 0 = none */
+	int64		save_after;		/* do not try to write the row before */
+};
+
+static Account *private_accounts = NULL;
+
+static void provisional_key(const Endpoint *endpoint, Budget *budget);
+static void authority_of(const char *url, char *authority, size_t size);
+static void digest(const char *const *parts, int nparts, uint8 *key);
+static void attach(Budget *budget);
+static Account *accounts(int *n);
+static Account *find(const uint8 *key);
+static Account *create(const Budget *budget);
+static void lock(Budget *budget);
+static void unlock(void);
+static bool is_free(const Budget *budget);
+static void adopt_limit(Budget *budget, Account *account, int64 now);
+static void recover_scale(Account *account, int64 now);
+static int	entries_allowed(const Account *account, int calls);
+static int64 counted_window(const Account *account);
+static int64 wait_for_call(const Budget *budget, Lane lane, int64 now);
+static bool joins_newest(const Account *account, Lane lane);
+static void count_call(Budget *budget, Lane lane, int64 now);
+static void add_entry(Account *account, Lane lane, int64 at);
+static bool load_row(const Budget *budget, Account *account);
+static bool lock_row(const Budget *budget);
+static int64 last_call(const Account *account, int64 now);
+
+Budget *
+jdy_budget_open(const Endpoint *endpoint)
+{
+	Budget	   *budget = palloc0(sizeof(Budget));
+
+	authority_of(endpoint->url, budget->authority, sizeof(budget->authority));
+	budget->limit = endpoint->calls_per_minute;
+	budget->window_us = (int64) endpoint->rate_window_ms * 1000;
+	budget->backfill_share = endpoint->backfill_share;
+	budget->timeout_us = ((int64) endpoint->timeout_ms + endpoint->connect_timeout_ms) * 1000;
+	provisional_key(endpoint, budget);
+	attach(budget);
+	return budget;
+}
+
+void
+jdy_budget_join(Budget *budget, const char *account_id)
+{
+	const char *parts[] = {"account", budget->authority, account_id};
+	uint8		key[JDY_DIGEST_LENGTH];
+	int64		times[JDY_ACCOUNT_RING];
+	uint8		lanes[JDY_ACCOUNT_RING];
+	int			n = 0;
+	int			i;
+	Account    *account;
+
+	digest(parts, lengthof(parts), key);
+	if (memcmp(key, budget->key, sizeof(key)) == 0)
+		return;
+
+	/* What was counted before the account was known was this account's, too. */
+	lock(budget);
+	account = budget->account;
+	for (i = 0; i < account->used; i++)
+	{
+		times[n] = account->ring[i];
+		lanes[n++] = account->backfill[i];
+	}
+	account->used = 0;
+	unlock();
+
+	memcpy(budget->key, key, sizeof(key));
+	budget->provisional = false;
+	budget->ticket = budget->token_ticket = 0;
+	attach(budget);
+
+	lock(budget);
+	for (i = 0; i < n; i++)
+		add_entry(budget->account, lanes[i] ? LANE_BACKFILL : LANE_TAIL, times[i]);
+	unlock();
+}
+
+int64
+jdy_budget_take(Budget *budget, Lane lane)
+{
+	int64		now;
+	int64		wait;
+
+	if (is_free(budget))
+	{
+		budget->ticket = 0;
+		if (budget->account->paused_until == 0)
+			return 0;
+		return Max(0, budget->account->paused_until - jdy_monotonic_us());
+	}
+
+	now = jdy_monotonic_us();
+	lock(budget);
+	adopt_limit(budget, budget->account, now);
+	wait = wait_for_call(budget, lane, now);
+	if (wait == 0)
+		count_call(budget, lane, now);
+	unlock();
+	return wait;
+}
+
+int64
+jdy_budget_take_token(Budget *budget)
+{
+	int64		now = jdy_monotonic_us();
+	int64		wait;
+	int64		token_wait;
+	Account    *account;
+
+	lock(budget);
+	account = budget->account;
+	adopt_limit(budget, account, now);
+	wait = wait_for_call(budget, LANE_TAIL, now);
+	token_wait = account->token_calls[0] + TOKEN_WINDOW_US + TOKEN_WINDOW_US / MARGIN_DIVISOR + MARGIN_US - now;
+	wait = Max(wait, token_wait);
+	if (wait <= 0)
+	{
+		wait = 0;
+		count_call(budget, LANE_TAIL, now);
+		account->token_calls[0] = account->token_calls[1];
+		account->token_calls[1] = now;
+		budget->token_ticket = budget->ticket;
+		budget->token_unsaved = true;
+	}
+	unlock();
+	return wait;
+}
+
+uint64
+jdy_budget_ticket(const Budget *budget)
+{
+	return budget->ticket;
+}
+
+void
+jdy_budget_answered(Budget *budget, uint64 ticket)
+{
+	int64		now;
+	Account    *account;
+
+	if (ticket == 0)
+		return;
+	now = jdy_monotonic_us();
+	lock(budget);
+	account = budget->account;
+	if (ticket <= account->sequence && account->sequence - ticket < (uint64) account->used)
+	{
+		int64	   *entry = &account->ring[(ticket - 1) % JDY_ACCOUNT_RING];
+
+		/* Of a group others may still be under way: its time only grows. */
+		*entry = account->group > 1 ? Max(*entry, now) : Min(*entry, now);
+	}
+	if (ticket == budget->token_ticket)
+		account->token_calls[1] = Max(account->token_calls[1], now);
+	unlock();
+}
+
+void
+jdy_budget_refused(Budget *budget, int64 retry_after_ms)
+{
+	int64		now = jdy_monotonic_us();
+	int64		until;
+	Account    *account;
+
+	lock(budget);
+	account = budget->account;
+	until = now + (retry_after_ms >= 0 ? retry_after_ms * 1000 : budget->window_us);
+
+	/* Calls that were under way together are refused together: that is one refusal. */
+	if (now >= account->paused_until)
+	{
+		recover_scale(account, now);
+		account->scale = Max(MIN_SCALE, account->scale / 2);
+	}
+	account->paused_until = Max(account->paused_until, until);
+	account->scale_changed_at = account->paused_until;
+	unlock();
+}
+
+int
+jdy_budget_left(Budget *budget)
+{
+	int64		now;
+	int64		since;
+	int			calls = 0;
+	int			left = -1;
+	int			i;
+	Account    *account;
+
+	if (is_free(budget))
+		return -1;
+	now = jdy_monotonic_us();
+	lock(budget);
+	account = budget->account;
+	adopt_limit(budget, account, now);
+	if (account->limit > 0)
+	{
+		since = now - counted_window(account);
+		for (i = 0; i < account->used; i++)
+			calls += account->ring[i] > since ? account->group : 0;
+		left = entries_allowed(account, account->limit) * account->group - calls;
+		left = now < account->paused_until ? 0 : Max(0, left);
+	}
+	unlock();
+	return left;
+}
+
+bool
+jdy_budget_must_persist(const Budget *budget)
+{
+	int64		now;
+
+	if (budget->provisional || jdy_shared == NULL)
+		return false;
+	if (budget->token_unsaved)
+		return true;
+	if (is_free(budget))
+		return false;
+	now = jdy_monotonic_us();
+	return now >= budget->account->persisted_until && now >= budget->save_after;
+}
+
+void
+jdy_budget_persist(Budget *budget, bool final)
+{
+	static JdyStatement write_row = {
+		"INSERT INTO jdysync.account (key, last_call_at, last_token_at) VALUES ($1, $2, $3) "
+		"ON CONFLICT (key) DO UPDATE SET last_call_at = excluded.last_call_at, "
+		"last_token_at = COALESCE(excluded.last_token_at, account.last_token_at)",
+		3, {BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+	int64		now = jdy_monotonic_us();
+	TimestampTz wall = GetCurrentTimestamp();
+	int64		until;
+	int64		token_at;
+	bytea	   *key;
+	Datum		values[3];
+	char		nulls[3] = {' ', ' ', ' '};
+
+	if (budget->provisional || jdy_shared == NULL)
+		return;
+
+	/* Should others wait for our row, or we for theirs, calls would stop: then go on without. */
+	budget->save_after = now + PERSIST_RETRY_US;
+	budget->token_unsaved = false;
+	if (XactReadOnly || RecoveryInProgress() || IsolationUsesXactSnapshot() || !lock_row(budget))
+		return;
+
+	lock(budget);
+	token_at = budget->account->token_calls[1];
+	until = final ? last_call(budget->account, now) : now + budget->account->window_us;
+	if (final)
+		budget->account->persisted_until = Min(budget->account->persisted_until, until);
+	unlock();
+	if (until == NEVER)
+		return;
+
+	key = palloc(VARHDRSZ + JDY_DIGEST_LENGTH);
+	SET_VARSIZE(key, VARHDRSZ + JDY_DIGEST_LENGTH);
+	memcpy(VARDATA(key), budget->key, JDY_DIGEST_LENGTH);
+	values[0] = PointerGetDatum(key);
+	values[1] = TimestampTzGetDatum(wall + (until - now));
+	values[2] = TimestampTzGetDatum(wall - (now - token_at));
+	nulls[2] = token_at == NEVER ? 'n' : ' ';
+	jdy_execute(&write_row, values, nulls);
+	if (!final)
+		budget->saved_until = until;
+}
+
+/*
+ * The key before the account is known: whoever signs in with the same
+ * credentials at the same place is the same account.
+ */
+static void
+provisional_key(const Endpoint *endpoint, Budget *budget)
+{
+	const char *parts[] = {
+		"credentials", jdy_auth_name(endpoint->auth), budget->authority,
+		endpoint->client_id, endpoint->outer_instance_id, endpoint->account_id, endpoint->app_key,
+		endpoint->token, endpoint->user, endpoint->path, endpoint->query,
+	};
+
+	digest(parts, lengthof(parts), budget->key);
+	budget->provisional = endpoint->auth == AUTH_KINGDEE && endpoint->app_key == NULL;
+}
+
+/* host:port in lower case, the port always said. */
+static void
+authority_of(const char *url, char *authority, size_t size)
+{
+	const char *start = strstr(url, "://");
+	bool		https = pg_strncasecmp(url, "https:", 6) == 0;
+	size_t		length;
+	const char *bracket;
+	char	   *host;
+	char	   *c;
+
+	start = start ? start + 3 : url;
+	length = strcspn(start, "/?#");
+	host = pnstrdup(start, length);
+	for (c = host; *c; c++)
+		*c = pg_tolower((unsigned char) *c);
+	bracket = strrchr(host, ']');
+	snprintf(authority, size, "%s%s", host,
+			 strchr(bracket ? bracket : host, ':') != NULL ? "" : https ? ":443" : ":80");
+	pfree(host);
+}
+
+/* SHA-256 over parts with their lengths, so that no two lists of parts look alike. */
+static void
+digest(const char *const *parts, int nparts, uint8 *key)
+{
+	StringInfoData text;
+	int			i;
+
+	initStringInfo(&text);
+	for (i = 0; i < nparts; i++)
+	{
+		const char *part = parts[i];
+
+		appendStringInfo(&text, "%d:%s,", part ? (int) strlen(part) : -1, part ? part : "");
+	}
+	if (EVP_Digest(text.data, text.len, key, NULL, EVP_sha256(), NULL) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not compute a digest"),
+				 errdetail("OpenSSL refused SHA-256.")));
+	explicit_bzero(text.data, text.len);
+	pfree(text.data);
+}
+
+/* Finds the account's slot, or makes it from the account's row. */
+static void
+attach(Budget *budget)
+{
+	Account		fresh;
+
+	if (jdy_shared != NULL)
+		LWLockAcquire(jdy_shared->accounts_lock, LW_SHARED);
+	budget->account = find(budget->key);
+	unlock();
+	if (budget->account != NULL)
+		return;
+
+	/* The row is read without the lock; another process may make the slot meanwhile. */
+	memset(&fresh, 0, sizeof(fresh));
+	if (!budget->provisional && jdy_shared != NULL && !load_row(budget, &fresh))
+		fresh.paused_until = 0;
+
+	lock(budget);
+	if (budget->account->last_used == 0)
+	{
+		budget->account->paused_until = fresh.paused_until;
+		if (fresh.in_use)
+			memcpy(budget->account->token_calls, fresh.token_calls, sizeof(fresh.token_calls));
+		budget->account->last_used = jdy_monotonic_us();
+	}
+	unlock();
+}
+
+static Account *
+accounts(int *n)
+{
+	if (jdy_shared != NULL)
+	{
+		*n = JDY_MAX_ACCOUNTS;
+		return jdy_shared->accounts;
+	}
+	if (private_accounts == NULL)
+		private_accounts = MemoryContextAllocZero(TopMemoryContext, PRIVATE_ACCOUNTS * sizeof(Account));
+	*n = PRIVATE_ACCOUNTS;
+	return private_accounts;
+}
+
+/* Under the lock. */
+static Account *
+find(const uint8 *key)
+{
+	int			n;
+	Account    *account = accounts(&n);
+
+	for (; n > 0; n--, account++)
+	{
+		if (account->in_use && memcmp(account->key, key, JDY_DIGEST_LENGTH) == 0)
+			return account;
+	}
+	return NULL;
+}
+
+/* Under the lock: a fresh slot, if need be that of the account longest unused. */
+static Account *
+create(const Budget *budget)
+{
+	int			n;
+	Account    *account = accounts(&n);
+	Account    *oldest = account;
+
+	for (; n > 0 && oldest->in_use; n--, account++)
+	{
+		if (!account->in_use || account->last_used < oldest->last_used)
+			oldest = account;
+	}
+	memset(oldest, 0, sizeof(*oldest));
+	oldest->in_use = true;
+	memcpy(oldest->key, budget->key, JDY_DIGEST_LENGTH);
+	oldest->limit = budget->limit;
+	oldest->window_us = budget->window_us;
+	oldest->scale = 1.0;
+	oldest->group = Max(1, (budget->limit + JDY_ACCOUNT_RING - 1) / JDY_ACCOUNT_RING);
+	oldest->persisted_until = NEVER;
+	oldest->token_calls[0] = oldest->token_calls[1] = NEVER;
+	return oldest;
+}
+
+/* Takes the lock with budget->account being the account's slot, even if that was given to another meanwhile. */
+static void
+lock(Budget *budget)
+{
+	if (jdy_shared != NULL)
+		LWLockAcquire(jdy_shared->accounts_lock, LW_EXCLUSIVE);
+	if (budget->account == NULL || !budget->account->in_use ||
+		memcmp(budget->account->key, budget->key, JDY_DIGEST_LENGTH) != 0)
+	{
+		budget->account = find(budget->key);
+		if (budget->account == NULL)
+			budget->account = create(budget);
+	}
+}
+
+static void
+unlock(void)
+{
+	if (jdy_shared != NULL)
+		LWLockRelease(jdy_shared->accounts_lock);
+}
+
+/* No limit here and none of anybody else's: read without the lock, a moment's delay does no harm. */
+static bool
+is_free(const Budget *budget)
+{
+	return budget->limit == 0 && ((volatile Account *) budget->account)->limit == 0;
+}
+
+/*
+ * The smallest limit wins as long as somebody calls under it; two windows after
+ * the last such call it is forgotten, so that a limit can be raised.
+ */
+static void
+adopt_limit(Budget *budget, Account *account, int64 now)
+{
+	bool		ours = account->limit == budget->limit && account->window_us == budget->window_us;
+	bool		smaller = budget->limit > 0 && (account->limit == 0 || budget->limit < account->limit);
+	bool		forgotten = now - account->limit_seen > 2 * account->window_us;
+	int			group;
+
+	account->last_used = now;
+	if (!ours && (smaller || forgotten))
+	{
+		/* Entries of larger groups would count for too little. */
+		group = Max(1, (budget->limit + JDY_ACCOUNT_RING - 1) / JDY_ACCOUNT_RING);
+		if (group < account->group && account->used > 0)
+			account->paused_until = Max(account->paused_until, now + account->window_us);
+		account->limit = budget->limit;
+		account->window_us = budget->window_us;
+		account->group = group;
+		ours = true;
+	}
+	if (ours)
+		account->limit_seen = now;
+	if (budget->saved_until != 0)
+	{
+		account->persisted_until = Max(account->persisted_until, budget->saved_until);
+		budget->saved_until = 0;
+	}
+	recover_scale(account, now);
+}
+
+/* +10 % for each window without a refusal. */
+static void
+recover_scale(Account *account, int64 now)
+{
+	while (account->scale < 1.0 && now - account->scale_changed_at >= account->window_us)
+	{
+		account->scale = Min(1.0, account->scale + 0.1);
+		account->scale_changed_at += account->window_us;
+	}
+}
+
+/* How many entries of the ring `calls` a window make, as the budget stands after refusals; at least one. */
+static int
+entries_allowed(const Account *account, int calls)
+{
+	return Max(1, (int) (calls * account->scale) / account->group);
+}
+
+/* The window as we count it: a little longer, so that two clocks' differences never show. */
+static int64
+counted_window(const Account *account)
+{
+	return account->window_us + account->window_us / MARGIN_DIVISOR + MARGIN_US;
+}
+
+/* Microseconds until a call may be counted, 0 = now.  A lower bound: whoever waited asks again. */
+static int64
+wait_for_call(const Budget *budget, Lane lane, int64 now)
+{
+	const Account *account = budget->account;
+	int64		window = counted_window(account);
+	int64		since = now - window;
+	int64		first = PG_INT64_MAX;
+	int64		first_backfill = PG_INT64_MAX;
+	int			counted = 0;
+	int			backfill = 0;
+	int			share = (int64) account->limit * budget->backfill_share / 100;
+	int			i;
+
+	if (now < account->paused_until)
+		return account->paused_until - now;
+	if (account->limit == 0 || joins_newest(account, lane))
+		return 0;
+
+	for (i = 0; i < account->used; i++)
+	{
+		int64		at = account->ring[i];
+
+		if (at <= since)
+			continue;
+		/* One under way may be answered any moment: then it counts for a window from there. */
+		at = Min(at, now);
+		counted++;
+		first = Min(first, at);
+		if (account->backfill[i])
+		{
+			backfill++;
+			first_backfill = Min(first_backfill, at);
+		}
+	}
+	if (counted >= entries_allowed(account, account->limit))
+		return Max(1, first + window - now);
+	if (lane == LANE_BACKFILL && backfill >= entries_allowed(account, share))
+		return Max(1, first_backfill + window - now);
+	return 0;
+}
+
+/* True when the newest entry has room for one more call of its lane. */
+static bool
+joins_newest(const Account *account, Lane lane)
+{
+	return account->used > 0 && account->newest_calls < account->group &&
+		(account->backfill[(account->sequence - 1) % JDY_ACCOUNT_RING] != 0) == (lane == LANE_BACKFILL);
+}
+
+static void
+count_call(Budget *budget, Lane lane, int64 now)
+{
+	Account    *account = budget->account;
+
+	if (account->limit == 0)
+	{
+		budget->ticket = 0;
+		return;
+	}
+	if (joins_newest(account, lane))
+	{
+		account->newest_calls++;
+		account->ring[(account->sequence - 1) % JDY_ACCOUNT_RING] = now;
+	}
+	else
+		add_entry(account, lane, account->group > 1 ? now : now + budget->timeout_us);
+	budget->ticket = account->sequence;
+}
+
+static void
+add_entry(Account *account, Lane lane, int64 at)
+{
+	int			place = account->sequence % JDY_ACCOUNT_RING;
+
+	account->ring[place] = at;
+	account->backfill[place] = lane == LANE_BACKFILL;
+	account->sequence++;
+	account->newest_calls = 1;
+	if (account->used < JDY_ACCOUNT_RING)
+		account->used++;
+}
+
+/*
+ * The row says until when calls may have been made: until a window after that
+ * everything counts as spent.  False when there is no row.
+ */
+static bool
+load_row(const Budget *budget, Account *account)
+{
+	static JdyStatement read_row = {
+		"SELECT last_call_at, last_token_at FROM jdysync.account WHERE key = $1",
+		1, {BYTEAOID}
+	};
+	int64		now = jdy_monotonic_us();
+	TimestampTz wall = GetCurrentTimestamp();
+	bytea	   *key = palloc(VARHDRSZ + JDY_DIGEST_LENGTH);
+	Datum		values[1];
+	Datum		value;
+	bool		isnull;
+	int64		rest;
+
+	SET_VARSIZE(key, VARHDRSZ + JDY_DIGEST_LENGTH);
+	memcpy(VARDATA(key), budget->key, JDY_DIGEST_LENGTH);
+	values[0] = PointerGetDatum(key);
+	jdy_execute(&read_row, values, NULL);
+	if (SPI_processed == 0)
+		return false;
+
+	account->in_use = true;
+	value = jdy_spi_datum(0, 1, &isnull);
+	rest = DatumGetTimestampTz(value) + budget->window_us - wall;
+	/* More than two windows ahead it was another clock's time. */
+	rest = Min(rest, 2 * budget->window_us);
+	account->paused_until = rest > 0 ? now + rest : 0;
+
+	value = jdy_spi_datum(0, 2, &isnull);
+	account->token_calls[0] = account->token_calls[1] =
+		isnull ? NEVER : now - Max(0, wall - DatumGetTimestampTz(value));
+	return true;
+}
+
+/*
+ * Whoever writes the row holds this lock to the end of his transaction, which
+ * may be a user's and long; nobody waits for it.
+ */
+static bool
+lock_row(const Budget *budget)
+{
+	LOCKTAG		tag;
+	Oid			schema = get_namespace_oid("jdysync", true);
+	uint32		number;
+
+	memcpy(&number, budget->key, sizeof(number));
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, get_relname_relid("account", schema), number, 0);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Time of the account's last call, NEVER when it made none. */
+static int64
+last_call(const Account *account, int64 now)
+{
+	int64		last = NEVER;
+	int			i;
+
+	for (i = 0; i < account->used; i++)
+		last = Max(last, Min(account->ring[i], now));
+	return Max(last, account->token_calls[1]);
+}

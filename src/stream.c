@@ -1,0 +1,785 @@
+/*-------------------------------------------------------------------------
+ * stream.c
+ *		Streams as objects: added, altered, dropped, looked up, loaded for a run.
+ *
+ * A stream is a row of jdysync.stream and a staging table.  The table's owner is
+ * the stream's owner, so REASSIGN OWNED and ALTER TABLE … OWNER do what one expects
+ * and no second notion of ownership can differ from it.
+ *
+ * What to ask comes from three places, the later filling what the earlier left
+ * open: the metadata that the user gave, the catalogue entry for its api, and
+ * the usual names (page, page_size).  jdy_stream_load is the one place where they meet.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "client.h"
+#include "fmgr.h"
+#include "jdysync.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "runner.h"
+#include "schedule.h"
+#include "spi.h"
+#include "stream.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/varlena.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "catalog/pg_authid.h"
+
+#define MAX_NAME_BYTES 50
+#define MAX_PAGE_SIZE 100		/* 星辰 cuts larger pages without saying so */
+
+/* What the catalogue says of a list. */
+typedef struct Entry
+{
+	char	   *entry;
+	char	   *api;
+	char	   *method;
+	List	   *id_fields;
+	char	   *number_field;
+	char	   *detail_api;
+	char	   *detail_param;
+	char	   *start_param;
+	char	   *end_param;
+	WindowFormat format;
+	Jsonb	   *fixed;
+	char	   *modified_field;
+	List	   *list_secrets;
+	List	   *detail_secrets;
+} Entry;
+
+static JdyStatement find_entry = {
+	.sql = "SELECT c.entry, c.api, c.method, c.id_fields, c.number_field, c.detail_api, c.detail_param,"
+	" c.start_param, c.end_param, c.window_format, c.fixed, c.modified_field, c.list_secrets, c.detail_secrets"
+	" FROM jdysync.catalog c WHERE c.entry = $1 OR c.api = $2",
+	.nargs = 2,
+	.argtypes = {TEXTOID, TEXTOID}
+};
+
+static JdyStatement find_ref = {
+	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL"
+	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON k.oid = s.staging"
+	" WHERE s.name = $1 OR s.stream_id = $2",
+	.nargs = 2,
+	.argtypes = {TEXTOID, INT4OID}
+};
+
+static JdyStatement all_refs = {
+	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL"
+	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON k.oid = s.staging ORDER BY s.name",
+	.nargs = 0
+};
+
+static JdyStatement load_stream = {
+	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
+	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
+	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract"
+	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON k.oid = s.staging WHERE s.stream_id = $1",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
+static JdyStatement insert_stream = {
+	.sql = "INSERT INTO jdysync.stream (name, server, staging, entry, metadata, schedule, start_from, detail, decrypt,"
+	" settle, overlap) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+	.nargs = 11,
+	.argtypes = {TEXTOID, NAMEOID, REGCLASSOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, BOOLOID,
+	INTERVALOID, INTERVALOID}
+};
+
+/* $12: the filter changed, so earlier proofs no longer count. */
+static JdyStatement update_stream = {
+	.sql = "UPDATE jdysync.stream s SET server = COALESCE($2, s.server), metadata = COALESCE($3, s.metadata),"
+	" entry = COALESCE($4, s.entry), schedule = COALESCE($5, s.schedule), start_from = COALESCE($6, s.start_from),"
+	" detail = COALESCE($7, s.detail), decrypt = COALESCE($8, s.decrypt), settle = COALESCE($9, s.settle),"
+	" overlap = COALESCE($10, s.overlap),"
+	" epoch = s.epoch + CASE WHEN $11 THEN 1 ELSE 0 END,"
+	" load_began = CASE WHEN $11 THEN NULL ELSE s.load_began END,"
+	" load_state = CASE WHEN $11 THEN NULL ELSE s.load_state END,"
+	" loaded_at = CASE WHEN $11 THEN NULL ELSE s.loaded_at END,"
+	" coverage = CASE WHEN $11 THEN '{}' ELSE s.coverage END,"
+	" watermark = CASE WHEN $11 THEN NULL ELSE s.watermark END,"
+	" listed_until = CASE WHEN $11 THEN NULL ELSE s.listed_until END,"
+	" tail_until = CASE WHEN $11 THEN NULL ELSE s.tail_until END,"
+	" contract = CASE WHEN $11 THEN '{}' ELSE s.contract END"
+	" WHERE s.stream_id = $1",
+	.nargs = 11,
+	.argtypes = {INT4OID, NAMEOID, JSONBOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, BOOLOID, INTERVALOID,
+	INTERVALOID, BOOLOID}
+};
+
+PG_FUNCTION_INFO_V1(jdy_add_stream);
+PG_FUNCTION_INFO_V1(jdy_alter_stream);
+PG_FUNCTION_INFO_V1(jdy_drop_stream);
+
+static void check_name(const char *name);
+static void check_intervals(Interval *settle, Interval *overlap);
+static void check_owner_can_log_in(Oid owner);
+static void announce_schedule(const char *name, const char *schedule);
+static void resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool detail_given, bool detail);
+static Oid	create_staging(const char *name, Oid owner);
+static Entry *read_entry(const char *entry, const char *api);
+static StreamRef *read_ref(uint64 row);
+static const char *closest_stream(const char *name);
+static void require_member(const StreamRef *ref);
+static void lock_for_change(const StreamRef *ref);
+static List *text_array_list(Datum array);
+static void add_entry_params(Stream *stream, const Entry *entry);
+
+Datum
+jdy_add_stream(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	char	   *server;
+	char	   *entry;
+	Oid			staging;
+	Stream	   *stream;
+	Datum		values[11];
+	char		nulls[12] = "           ";
+
+	for (int i = 0; i < 2; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("name and server of a stream must be given")));
+	if (PG_ARGISNULL(6) || PG_ARGISNULL(7) || PG_ARGISNULL(8))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("decrypt, settle and overlap of a stream must not be null")));
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	server = NameStr(*PG_GETARG_NAME(1));
+	entry = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
+	check_name(name);
+	check_intervals(PG_GETARG_INTERVAL_P(7), PG_GETARG_INTERVAL_P(8));
+	check_owner_can_log_in(GetUserId());
+	if (!PG_ARGISNULL(3))
+		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+
+	SPI_connect();
+
+	/* Everything a run would trip over is said here. */
+	stream = palloc0(sizeof(Stream));
+	stream->name = name;
+	stream->owner = GetUserId();
+	stream->endpoint = jdy_endpoint_load(server, GetUserId());
+	jdy_endpoint_require_complete(stream->endpoint);
+	if (entry == NULL && PG_ARGISNULL(2))
+		entry = name;
+	resolve(stream, entry, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), !PG_ARGISNULL(5),
+			!PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
+
+	staging = create_staging(name, GetUserId());
+
+	values[0] = CStringGetTextDatum(name);
+	values[1] = PG_GETARG_DATUM(1);
+	values[2] = ObjectIdGetDatum(staging);
+	values[3] = entry ? CStringGetTextDatum(entry) : (Datum) 0;
+	nulls[3] = entry ? ' ' : 'n';
+	values[4] = PG_GETARG_DATUM(2);
+	values[5] = PG_GETARG_DATUM(3);
+	values[6] = PG_GETARG_DATUM(4);
+	values[7] = PG_GETARG_DATUM(5);
+	values[8] = PG_GETARG_DATUM(6);
+	values[9] = PG_GETARG_DATUM(7);
+	values[10] = PG_GETARG_DATUM(8);
+	for (int i = 2; i <= 5; i++)
+		nulls[i + 2] = PG_ARGISNULL(i) ? 'n' : ' ';
+	jdy_execute(&insert_stream, values, nulls);
+	announce_schedule(name, PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	if (stream->plan->start_param == NULL)
+		ereport(NOTICE,
+				(errmsg("list \"%s\" has no time filter: every run reads all of it, and nothing is certified until certificates are issued",
+						stream->api)));
+	SPI_finish();
+	PG_RETURN_OID(staging);
+}
+
+Datum
+jdy_alter_stream(PG_FUNCTION_ARGS)
+{
+	StreamRef  *ref;
+	Stream	   *before;
+	Stream	   *after;
+	char	   *server;
+	bool		filter_changed;
+	Datum		values[11];
+	char		nulls[12] = "           ";
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("name of a stream must be given")));
+	if (!PG_ARGISNULL(3))
+		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	check_intervals(PG_ARGISNULL(7) ? NULL : PG_GETARG_INTERVAL_P(7),
+					PG_ARGISNULL(8) ? NULL : PG_GETARG_INTERVAL_P(8));
+
+	SPI_connect();
+	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	lock_for_change(ref);
+	before = jdy_stream_load(ref->stream_id);
+	filter_changed = !PG_ARGISNULL(1) || !PG_ARGISNULL(2) || !PG_ARGISNULL(9) || !PG_ARGISNULL(4) ||
+		(!PG_ARGISNULL(5) && PG_GETARG_BOOL(5) != before->details) ||
+		(!PG_ARGISNULL(6) && PG_GETARG_BOOL(6) != before->decrypt);
+
+	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2) || !PG_ARGISNULL(9) || !PG_ARGISNULL(5))
+	{
+		server = PG_ARGISNULL(1) ? before->endpoint->server_name : NameStr(*PG_GETARG_NAME(1));
+		after = palloc0(sizeof(Stream));
+		after->name = ref->name;
+		after->owner = ref->owner;
+		after->endpoint = jdy_endpoint_load(server, ref->owner);
+		jdy_endpoint_require_complete(after->endpoint);
+		if (!PG_ARGISNULL(2) || !PG_ARGISNULL(9))
+			resolve(after, PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9)),
+					PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), !PG_ARGISNULL(5),
+					!PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
+	}
+
+	values[0] = Int32GetDatum(ref->stream_id);
+	values[1] = PG_GETARG_DATUM(1);
+	nulls[1] = PG_ARGISNULL(1) ? 'n' : ' ';
+	values[2] = PG_GETARG_DATUM(2);
+	nulls[2] = PG_ARGISNULL(2) ? 'n' : ' ';
+	values[3] = PG_GETARG_DATUM(9);
+	nulls[3] = PG_ARGISNULL(9) ? 'n' : ' ';
+	for (int i = 3; i <= 8; i++)
+	{
+		values[i + 1] = PG_GETARG_DATUM(i);
+		nulls[i + 1] = PG_ARGISNULL(i) ? 'n' : ' ';
+	}
+	values[10] = BoolGetDatum(filter_changed);
+	jdy_execute(&update_stream, values, nulls);
+	if (filter_changed)
+		ereport(NOTICE,
+				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
+	if (!PG_ARGISNULL(3))
+		announce_schedule(ref->name, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+jdy_drop_stream(PG_FUNCTION_ARGS)
+{
+	static JdyStatement drops[] = {
+		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.stream s"
+			" WHERE s.stream_id = $1 AND i.name = s.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+	};
+	StreamRef  *ref;
+	bool		keep_data = PG_GETARG_BOOL(1);
+
+	SPI_connect();
+	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	lock_for_change(ref);
+	for (int i = 0; i < lengthof(drops); i++)
+	{
+		Datum		values[1] = {Int32GetDatum(ref->stream_id)};
+
+		jdy_execute(&drops[i], values, NULL);
+	}
+	if (!keep_data)
+		jdy_execute_utility(psprintf("DROP TABLE jdysync.%s", quote_identifier(psprintf("staging_%s", ref->name))));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+StreamRef *
+jdy_stream_ref(const char *name)
+{
+	Datum		values[2] = {CStringGetTextDatum(name), (Datum) 0};
+	StreamRef  *ref;
+
+	jdy_execute(&find_ref, values, " n");
+	if (SPI_processed == 0)
+	{
+		const char *closest = closest_stream(name);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream \"%s\" does not exist", name),
+				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
+				 errhint("Add it with jdy_add_stream('%s', '<server>').", name)));
+	}
+	ref = read_ref(0);
+	require_member(ref);
+	return ref;
+}
+
+StreamRef *
+jdy_stream_ref_by_id(int stream_id)
+{
+	Datum		values[2] = {(Datum) 0, Int32GetDatum(stream_id)};
+
+	jdy_execute(&find_ref, values, "n ");
+	return SPI_processed == 0 ? NULL : read_ref(0);
+}
+
+List *
+jdy_stream_refs_enabled(void)
+{
+	List	   *refs = NIL;
+
+	jdy_execute(&all_refs, NULL, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		StreamRef  *ref = read_ref(r);
+
+		if (ref->enabled && OidIsValid(ref->owner) && has_privs_of_role(GetUserId(), ref->owner))
+			refs = lappend(refs, ref);
+	}
+	return refs;
+}
+
+Stream *
+jdy_stream_load(int stream_id)
+{
+	Datum		values[1] = {Int32GetDatum(stream_id)};
+	Stream	   *stream = palloc0(sizeof(Stream));
+	bool		isnull;
+	Datum		value;
+	char	   *server;
+	char	   *entry;
+	Jsonb	   *metadata;
+	bool		detail_given;
+	bool		detail;
+
+	jdy_execute(&load_stream, values, NULL);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream was dropped, or its staging table was"),
+				 errhint("Add the stream again; a kept staging table is adopted.")));
+
+	stream->stream_id = stream_id;
+	stream->name = jdy_spi_text(0, 1);
+	stream->owner = DatumGetObjectId(jdy_spi_datum(0, 2, &isnull));
+	stream->staging = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
+	stream->staging_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(stream->staging)),
+													  get_rel_name(stream->staging));
+	server = jdy_spi_text(0, 4);
+	entry = jdy_spi_text(0, 5);
+	value = jdy_spi_datum(0, 6, &isnull);
+	metadata = isnull ? NULL : DatumGetJsonbPCopy(value);
+	value = jdy_spi_datum(0, 7, &isnull);
+	stream->start_from = isnull ? 0 : DatumGetTimestampTz(value);
+	value = jdy_spi_datum(0, 8, &isnull);
+	detail_given = !isnull;
+	detail = !isnull && DatumGetBool(value);
+	stream->decrypt = DatumGetBool(jdy_spi_datum(0, 9, &isnull));
+	stream->settle_us = (int64) (DatumGetFloat8(jdy_spi_datum(0, 10, &isnull)) * USECS_PER_SEC);
+	stream->overlap_us = (int64) (DatumGetFloat8(jdy_spi_datum(0, 11, &isnull)) * USECS_PER_SEC);
+	stream->epoch = (int) jdy_spi_int64(0, 12, 1);
+	value = jdy_spi_datum(0, 13, &isnull);
+	stream->load_began = isnull ? 0 : DatumGetTimestampTz(value);
+	value = jdy_spi_datum(0, 14, &isnull);
+	stream->load_state = isnull ? NULL : DatumGetJsonbPCopy(value);
+	stream->loaded = DatumGetBool(jdy_spi_datum(0, 15, &isnull));
+	value = jdy_spi_datum(0, 16, &isnull);
+	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
+	value = jdy_spi_datum(0, 17, &isnull);
+	stream->tail_until = isnull ? 0 : DatumGetTimestampTz(value);
+	stream->contract = DatumGetJsonbPCopy(jdy_spi_datum(0, 18, &isnull));
+
+	stream->endpoint = jdy_endpoint_load(server, stream->owner);
+	jdy_endpoint_require_complete(stream->endpoint);
+	resolve(stream, entry, metadata, detail_given, detail);
+	return stream;
+}
+
+/* Exactly yyyy-MM-dd HH:mm:ss, as the service writes it: no zone, seconds. */
+TimestampTz
+jdy_stream_modified_at(const Stream *stream, Jsonb *record)
+{
+	char	   *text = stream->modified_field ? jdy_jsonb_text(record, stream->modified_field) : NULL;
+	struct pg_tm tm = {0};
+	TimestampTz at;
+	int			zone;
+	int			used = 0;
+
+	if (text == NULL ||
+		sscanf(text, "%4d-%2d-%2d %2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+			   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &used) != 6 || text[used] != '\0' ||
+		!IS_VALID_JULIAN(tm.tm_year, tm.tm_mon, tm.tm_mday) || tm.tm_mon < 1 || tm.tm_mon > 12 ||
+		tm.tm_mday < 1 || tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1] ||
+		tm.tm_hour < 0 || tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 59)
+		return 0;
+	zone = DetermineTimeZoneOffset(&tm, stream->endpoint->time_zone);
+	if (tm2timestamp(&tm, 0, &zone, &at) != 0)
+		return 0;
+	return at;
+}
+
+static void
+check_name(const char *name)
+{
+	static JdyStatement taken = {
+		.sql = "SELECT k.relname FROM pg_catalog.pg_class k, pg_catalog.unnest(ARRAY[$1, $1 || '_entry', $1 || '_masked']) AS n"
+		" WHERE k.relname = n AND k.relnamespace = (SELECT e.extnamespace FROM pg_catalog.pg_extension e"
+		" WHERE e.extname = 'jdysync')",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	const char *problem = NULL;
+	const char *c = name;
+
+	if (*name == '\0')
+		problem = "It is empty.";
+	else if (strlen(name) > MAX_NAME_BYTES)
+		problem = "It is longer than 50 bytes.";
+	while (problem == NULL && *c != '\0')
+	{
+		int			length = pg_mblen(c);
+
+		if (length == 1 && !isalnum((unsigned char) *c) && *c != '_')
+			problem = "Only letters (of any script), digits and _ are allowed.";
+		c += length;
+	}
+	if (problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("\"%s\" cannot be the name of a stream", name),
+				 errdetail_internal("%s", problem)));
+
+	SPI_connect();
+	{
+		Datum		values[1] = {CStringGetTextDatum(psprintf("jdy_%s", name))};
+
+		jdy_execute(&taken, values, NULL);
+		if (SPI_processed > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("\"%s\" cannot be the name of a stream", name),
+					 errdetail("Relation \"%s\" exists already, and the stream's own views would need that name.",
+							   jdy_spi_text(0, 1))));
+	}
+	SPI_finish();
+}
+
+static void
+check_intervals(Interval *settle, Interval *overlap)
+{
+	Interval	zero = {0};
+
+	if ((settle != NULL && DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(settle), IntervalPGetDatum(&zero)))) ||
+		(overlap != NULL && DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(overlap), IntervalPGetDatum(&zero)))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("settle and overlap must not be negative")));
+}
+
+/* A background worker works as the owner; before PostgreSQL 17 it can only be one that may log in. */
+static void
+check_owner_can_log_in(Oid owner)
+{
+	HeapTuple	tuple;
+	bool		can_log_in;
+
+	if (JDY_SERVES_NOLOGIN)
+		return;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	can_log_in = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	if (!can_log_in)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("role \"%s\" cannot own a stream", GetUserNameFromId(owner, false)),
+				 errdetail("Background workers of this PostgreSQL version cannot work as a role without LOGIN."),
+				 errhint("ALTER ROLE … LOGIN (a password is not needed), or use PostgreSQL 17 or later.")));
+}
+
+static void
+announce_schedule(const char *name, const char *schedule)
+{
+	if (schedule == NULL)
+		ereport(NOTICE,
+				(errmsg("stream \"%s\" has no schedule: it runs only by hand", name)));
+	else
+		ereport(NOTICE,
+				(errmsg("schedules are not run by this version"),
+				 errdetail("The schedule of stream \"%s\" is stored; until it is run, call jdy_sync.", name)));
+}
+
+/* Metadata, catalogue and usual names, in that order. */
+static void
+resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool detail_given, bool detail)
+{
+	Metadata   *meta = metadata ? jdy_metadata_parse(metadata, EFFECT_QUERY) : NULL;
+	Entry	   *entry = read_entry(meta ? NULL : entry_name, meta ? meta->api : NULL);
+	bool		kingdee = stream->endpoint->auth == AUTH_KINGDEE;
+
+	if (meta == NULL && entry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the catalogue has no entry \"%s\"", entry_name),
+				 errhint("SELECT entry, title FROM jdy_catalog lists them; anything else needs metadata.")));
+
+	stream->api = meta ? meta->api : entry->api;
+	stream->method = meta ? meta->method : entry->method;
+	stream->shape.id_fields = meta ? meta->id_fields : entry->id_fields;
+	stream->shape.number_field = meta ? meta->number_field : entry->number_field;
+	if (meta != NULL)
+	{
+		ValueTimes	times;
+
+		times.current_time = GetCurrentTimestamp();
+		times.last_sync_time = times.current_time;
+		times.time_zone = stream->endpoint->time_zone;
+		stream->shape.rows_path = meta->rows_path;
+		stream->shape.count_path = meta->count_path;
+		stream->plan = jdy_request_plan(meta, &times);
+	}
+	else
+		stream->plan = palloc0(sizeof(RequestPlan));
+
+	stream->narrowed = stream->plan->fixed != NIL;
+	if (entry != NULL)
+		add_entry_params(stream, entry);
+	if (stream->plan->page_param == NULL)
+		stream->plan->page_param = "page";
+	if (stream->plan->size_param == NULL)
+		stream->plan->size_param = "page_size";
+	if (entry != NULL || stream->plan->page_size <= 0 || stream->plan->page_size > MAX_PAGE_SIZE)
+		stream->plan->page_size = MAX_PAGE_SIZE;
+
+	stream->details = detail_given ? detail : kingdee && entry != NULL && entry->detail_api != NULL;
+	if (stream->details && (entry == NULL || entry->detail_api == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the catalogue knows no details for \"%s\"", stream->api),
+				 errhint("Add the stream with detail => false.")));
+	if (entry != NULL)
+	{
+		stream->detail_api = entry->detail_api;
+		stream->detail_param = entry->detail_param;
+		stream->modified_field = entry->modified_field;
+		if (kingdee)
+		{
+			stream->list_secrets = entry->list_secrets;
+			stream->detail_secrets = entry->detail_secrets;
+		}
+	}
+}
+
+/* What the catalogue adds to metadata: the window, and parameters that widen the list. */
+static void
+add_entry_params(Stream *stream, const Entry *entry)
+{
+	RequestPlan *plan = stream->plan;
+	bool		window_given = plan->start_param != NULL || plan->end_param != NULL;
+	JsonbIterator *it = JsonbIteratorInit(&entry->fixed->root);
+	JsonbValue	key;
+	JsonbIteratorToken token;
+	ListCell   *cell;
+
+	foreach(cell, plan->fixed)
+	{
+		CallParam  *param = lfirst(cell);
+
+		if ((entry->start_param && strcmp(param->name, entry->start_param) == 0) ||
+			(entry->end_param && strcmp(param->name, entry->end_param) == 0))
+			window_given = true;
+	}
+	if (!window_given)
+	{
+		plan->start_param = entry->start_param;
+		plan->end_param = entry->end_param;
+		plan->start_format = plan->end_format = entry->format;
+	}
+	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+	{
+		CallParam  *param;
+		bool		given = false;
+
+		if (token != WJB_KEY)
+			continue;
+		param = palloc(sizeof(CallParam));
+		param->name = pnstrdup(key.val.string.val, key.val.string.len);
+		param->value = jdy_jsonb_text(entry->fixed, param->name);
+		foreach(cell, plan->fixed)
+			given = given || strcmp(((CallParam *) lfirst(cell))->name, param->name) == 0;
+		if (!given)
+			plan->fixed = lappend(plan->fixed, param);
+	}
+}
+
+/* The staging table, made new or adopted. */
+static Oid
+create_staging(const char *name, Oid owner)
+{
+	char	   *relname = psprintf("staging_%s", name);
+	Oid			schema = get_namespace_oid("jdysync", false);
+	Oid			staging = get_relname_relid(relname, schema);
+	const char *quoted = quote_qualified_identifier("jdysync", relname);
+
+	if (OidIsValid(staging))
+	{
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(staging));
+		bool		mine = has_privs_of_role(owner, ((Form_pg_class) GETSTRUCT(tuple))->relowner);
+
+		ReleaseSysCache(tuple);
+		if (!mine)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("staging table of stream \"%s\" belongs to somebody else", name),
+					 errdetail("Table %s was kept when an earlier stream of that name was dropped.", quoted)));
+		if (get_attnum(staging, "row_digest") == InvalidAttrNumber ||
+			get_attnum(staging, "detailed_at") == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("table %s is not a staging table", quoted)));
+		return staging;
+	}
+
+	jdy_execute_utility(psprintf("CREATE TABLE %s ("
+								 " id text COLLATE \"C\" PRIMARY KEY,"
+								 " number text,"
+								 " data jsonb NOT NULL,"
+								 " modified_at timestamptz,"
+								 " detailed_at timestamptz,"
+								 " synced_at timestamptz NOT NULL,"
+								 " deleted_at timestamptz,"
+								 " out_of_scope_at timestamptz,"
+								 " run_id bigint NOT NULL,"
+								 " row_digest bigint)", quoted));
+	jdy_execute_utility(psprintf("COMMENT ON TABLE %s IS 'records of stream %s, one row each; made and kept by jdysync'",
+								 quoted, name));
+	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.data IS 'list row and detail joined, the detail wins; sensitive fields decrypted'", quoted));
+	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.detailed_at IS 'service time at which the detail in data was asked; NULL = list row only so far'", quoted));
+	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.deleted_at IS 'proven to be gone at the source; the row stays'", quoted));
+	jdy_execute_utility(psprintf("ALTER TABLE %s OWNER TO %s", quoted,
+								 quote_identifier(GetUserNameFromId(owner, false))));
+	return get_relname_relid(relname, schema);
+}
+
+static Entry *
+read_entry(const char *name, const char *api)
+{
+	Datum		values[2];
+	char		nulls[3] = "  ";
+	Entry	   *entry;
+	char	   *format;
+	bool		isnull;
+
+	values[0] = name ? CStringGetTextDatum(name) : (Datum) 0;
+	values[1] = api ? CStringGetTextDatum(api) : (Datum) 0;
+	nulls[0] = name ? ' ' : 'n';
+	nulls[1] = api ? ' ' : 'n';
+	jdy_execute(&find_entry, values, nulls);
+	if (SPI_processed == 0)
+		return NULL;
+
+	entry = palloc0(sizeof(Entry));
+	entry->entry = jdy_spi_text(0, 1);
+	entry->api = jdy_spi_text(0, 2);
+	entry->method = jdy_spi_text(0, 3);
+	entry->id_fields = text_array_list(jdy_spi_datum(0, 4, &isnull));
+	entry->number_field = jdy_spi_text(0, 5);
+	entry->detail_api = jdy_spi_text(0, 6);
+	entry->detail_param = jdy_spi_text(0, 7);
+	entry->start_param = jdy_spi_text(0, 8);
+	entry->end_param = jdy_spi_text(0, 9);
+	format = jdy_spi_text(0, 10);
+	entry->format = format == NULL ? WINDOW_NONE : strcmp(format, "ms") == 0 ? WINDOW_MS :
+		strcmp(format, "s") == 0 ? WINDOW_SECONDS : strcmp(format, "datetime") == 0 ? WINDOW_DATETIME : WINDOW_DATE;
+	entry->fixed = DatumGetJsonbPCopy(jdy_spi_datum(0, 11, &isnull));
+	entry->modified_field = jdy_spi_text(0, 12);
+	entry->list_secrets = text_array_list(jdy_spi_datum(0, 13, &isnull));
+	entry->detail_secrets = text_array_list(jdy_spi_datum(0, 14, &isnull));
+	return entry;
+}
+
+static StreamRef *
+read_ref(uint64 row)
+{
+	StreamRef  *ref = palloc(sizeof(StreamRef));
+	bool		isnull;
+	Datum		owner;
+
+	ref->stream_id = (int) jdy_spi_int64(row, 1, 0);
+	ref->name = jdy_spi_text(row, 2);
+	owner = jdy_spi_datum(row, 3, &isnull);
+	ref->owner = isnull ? InvalidOid : DatumGetObjectId(owner);
+	ref->server = jdy_spi_text(row, 4);
+	ref->enabled = DatumGetBool(jdy_spi_datum(row, 5, &isnull));
+	ref->loaded = DatumGetBool(jdy_spi_datum(row, 6, &isnull));
+	return ref;
+}
+
+/* NULL when nothing is near.  Only what the caller may run is named. */
+static const char *
+closest_stream(const char *name)
+{
+	const char *best = NULL;
+	int			best_distance = 4;
+	ListCell   *cell;
+
+	foreach(cell, jdy_stream_refs_enabled())
+	{
+		StreamRef  *ref = lfirst(cell);
+		int			distance = varstr_levenshtein_less_equal(name, Min(strlen(name), 255), ref->name,
+															 strlen(ref->name), 1, 1, 1, best_distance, true);
+
+		if (distance < best_distance)
+		{
+			best = ref->name;
+			best_distance = distance;
+		}
+	}
+	return best;
+}
+
+static void
+require_member(const StreamRef *ref)
+{
+	if (!OidIsValid(ref->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("staging table of stream \"%s\" is gone", ref->name),
+				 errhint("A superuser can forget the stream with jdy_drop_stream('%s').", ref->name)));
+	if (!has_privs_of_role(GetUserId(), ref->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of stream \"%s\"", ref->name)));
+}
+
+/* Nothing is changed under a run: the runner holds the same lock for its session. */
+static void
+lock_for_change(const StreamRef *ref)
+{
+	if (!jdy_stream_lock_for_change(ref->stream_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("stream \"%s\" has an open run", ref->name),
+				 errhint("Wait for it, or stop it: SELECT jdy_cancel(run_id) FROM jdy_progress WHERE name = '%s'.", ref->name)));
+}
+
+static List *
+text_array_list(Datum array)
+{
+	Datum	   *elements;
+	int			n;
+	List	   *list = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+		list = lappend(list, TextDatumGetCString(elements[i]));
+	return list;
+}

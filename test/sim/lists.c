@@ -1,0 +1,462 @@
+/*-------------------------------------------------------------------------
+ * lists.c
+ *		List pages and details.
+ *
+ * A page is cut from a listing by the rules the service is known for: at most
+ * cap rows however many are asked, a total_page that follows the asked size
+ * all the same, parameters it does not know ignored in silence.  Count and
+ * rows may come from different moments when a lag is set.
+ *
+ * Guarded by the simulator's lock.
+ *-------------------------------------------------------------------------
+ */
+#include "lists.h"
+
+#include "config.h"
+#include "faults.h"
+#include "listing.h"
+#include "shape.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHUFFLE_BLOCK 7			/* does not divide any usual page size */
+
+/* One page, before it is written. */
+typedef struct Page
+{
+	int64_t		number;			/* asked */
+	int64_t		echo;			/* written as page and current_page */
+	int64_t		asked_size;
+	int64_t		size;			/* after the cap */
+	int64_t		stride;			/* rows from one page's start to the next */
+	int64_t		count;			/* as it is told */
+	size_t		first;			/* position of the first row */
+	size_t		n;				/* rows on it */
+	size_t		length;			/* of the listing with its duplicates */
+	size_t		n_duplicates;
+	uint64_t	shuffle;		/* 0 = stable order */
+	const Listing *listing;
+} Page;
+
+static void
+refuse(Request *req, bool plain, int64_t errcode, const char *description)
+{
+	if (!plain)
+	{
+		reply_error(&req->reply, 200, errcode, description, true);
+		return;
+	}
+	reply_json(&req->reply, 200, "{\"code\":");
+	buf_printf(&req->reply.body, "%lld,\"msg\":\"%s\",\"data\":null}",
+			   (long long) errcode, description);
+}
+
+/* Reads an integer parameter; an absent or empty one keeps *value. */
+static bool
+int_param(const Request *req, const char *name, int64_t *value)
+{
+	const char *text = request_param(req, name);
+	char	   *end;
+
+	if (text == NULL || text[0] == '\0')
+		return true;
+	errno = 0;
+	*value = strtoll(text, &end, 10);
+	return errno == 0 && *end == '\0';
+}
+
+/* Marks every group whose id stands in the parameter, however it is listed. */
+static uint64_t
+groups_asked(const char *text)
+{
+	uint64_t	groups = 0;
+
+	while (text != NULL && *text != '\0')
+	{
+		int64_t		id = strtoll(text, NULL, 10) - FIRST_GROUP_ID;
+
+		if (id >= 0 && id % 1024 == 0 && id / 1024 < N_GROUPS)
+			groups |= UINT64_C(1) << (id / 1024);
+		text += strspn(text, "0123456789");
+		text += strcspn(text, "0123456789");
+	}
+	return groups;
+}
+
+static int32_t
+order_asked(const Request *req, Entity entity)
+{
+	const char *text = request_param(req, "order_by");
+
+	if (entity == SAL_ORDER)
+		return BY_CREATE_DESC;
+	if (entity != CUSTOMER || text == NULL)
+		return BY_NUMBER;
+	if (strcmp(text, "number desc") == 0)
+		return BY_NUMBER_DESC;
+	if (strcmp(text, "name asc") == 0)
+		return BY_NAME;
+	if (strcmp(text, "name desc") == 0)
+		return BY_NAME_DESC;
+	return BY_NUMBER;
+}
+
+/* Time bounds, with the edge switches turned into closed bounds. */
+static bool
+read_times(const Request *req, Filter *f)
+{
+	if (config.filter_ignored)
+		return true;
+	if (!int_param(req, "modify_start_time", &f->modify_from) ||
+		!int_param(req, "modify_end_time", &f->modify_to) ||
+		!int_param(req, "create_start_time", &f->create_from) ||
+		!int_param(req, "create_end_time", &f->create_to))
+		return false;
+	if (config.lower_edge == EDGE_EXCLUSIVE)
+	{
+		f->modify_from += f->modify_from != INT64_MIN;
+		f->create_from += f->create_from != INT64_MIN;
+	}
+	if (config.upper_edge == EDGE_EXCLUSIVE)
+	{
+		f->modify_to -= f->modify_to != INT64_MAX;
+		f->create_to -= f->create_to != INT64_MAX;
+	}
+	return true;
+}
+
+static bool
+read_filter(const Request *req, Entity entity, Filter *f)
+{
+	const char *search = request_param(req, "search");
+	const char *bill_no = request_param(req, "bill_no");
+	const char *status = request_param(req, "bill_status");
+	int64_t		enable = config.enable_default == ENABLE_ENABLED ? 1 : -1;
+
+	memset(f, 0, sizeof(*f));
+	f->modify_from = f->create_from = INT64_MIN;
+	f->modify_to = f->create_to = INT64_MAX;
+	f->order = order_asked(req, entity);
+	f->enable = -1;
+	if (search != NULL && entity != SAL_ORDER)
+		snprintf(f->search, sizeof(f->search), "%s", search);
+	if (entity == SAL_ORDER)
+	{
+		if (bill_no != NULL)
+			snprintf(f->number, sizeof(f->number), "%s", bill_no);
+		if (status != NULL && status[0] != '\0')
+			f->enable = status[0] == 'C';
+	}
+	else
+	{
+		if (!int_param(req, "enable", &enable))
+			return false;
+		f->enable = enable == 0 || enable == 1 ? (int32_t) enable : -1;
+		f->groups = groups_asked(request_param(req, entity == MATERIAL ? "parent" : "group"));
+	}
+	return read_times(req, f);
+}
+
+static void
+count_duplicates(Page *p)
+{
+	size_t		n = p->listing->n;
+	double		wanted = config.duplicates < 1 ?
+		config.duplicates * (double) n : config.duplicates;
+
+	p->n_duplicates = (size_t) wanted;
+	if (p->n_duplicates > n / 2)
+		p->n_duplicates = n / 2;
+	p->length = n;
+	if (config.duplicates_mode == DUPLICATES_EXTRA)
+		p->length += p->n_duplicates;
+}
+
+/* Which row of the listing duplicate j repeats or displaces. */
+static size_t
+duplicate_at(const Page *p, size_t j)
+{
+	return (j + 1) * p->listing->n / (p->n_duplicates + 1);
+}
+
+/*
+ * Extra: copy j stands right behind its original.  Returns the position in
+ * the listing that a position of the longer list shows.
+ */
+static size_t
+skip_extra(const Page *p, size_t position)
+{
+	size_t		lo = 0;
+	size_t		hi = p->n_duplicates;
+
+	while (lo < hi)
+	{
+		size_t		mid = (lo + hi) / 2;
+
+		if (duplicate_at(p, mid) + mid + 1 <= position)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return position - lo;
+}
+
+/* Displace: row j is not shown, the row before it is shown twice. */
+static size_t
+skip_displaced(const Page *p, size_t position)
+{
+	size_t		lo = 0;
+	size_t		hi = p->n_duplicates;
+
+	while (lo < hi)
+	{
+		size_t		mid = (lo + hi) / 2;
+
+		if (duplicate_at(p, mid) < position)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo < p->n_duplicates && duplicate_at(p, lo) == position && position > 0)
+		return position - 1;
+	return position;
+}
+
+/* Rows within a small block change places; the last partial block does not. */
+static size_t
+shuffled(const Page *p, size_t position)
+{
+	size_t		start = position / SHUFFLE_BLOCK * SHUFFLE_BLOCK;
+	uint64_t	turn;
+
+	if (p->shuffle == 0 || start + SHUFFLE_BLOCK > p->length)
+		return position;
+	turn = mix64(p->shuffle + start);
+	return start + (position - start + turn) % SHUFFLE_BLOCK;
+}
+
+static Version *
+row_at(const Page *p, size_t position)
+{
+	position = shuffled(p, position);
+	if (p->n_duplicates > 0)
+		position = config.duplicates_mode == DUPLICATES_EXTRA ?
+			skip_extra(p, position) : skip_displaced(p, position);
+	return listing_at(p->listing, position);
+}
+
+/* Cuts the page out of the listing; false when it lies behind an error. */
+static bool
+place_page(Page *p)
+{
+	int64_t		last = p->length == 0 ? 1 :
+		((int64_t) p->length + p->stride - 1) / p->stride;
+
+	p->echo = p->number;
+	if (p->number > last)
+	{
+		if (config.past_end == PAST_ERROR)
+			return false;
+		if (config.past_end_echo == ECHO_LAST)
+			p->echo = last;
+		if (config.past_end == PAST_EMPTY)
+			return true;
+		p->number = last;
+	}
+	p->first = (size_t) ((p->number - 1) * p->stride);
+	p->n = p->first < p->length ? p->length - p->first : 0;
+	if (p->n > (size_t) p->size)
+		p->n = (size_t) p->size;
+	return true;
+}
+
+/* Writes one row, bent by a fault when it is that fault's row. */
+static void
+put_row(Request *req, Buf *out, const Version *v, size_t row, bool plain)
+{
+	Form		form = plain ? FORM_PLAIN : FORM_LIST;
+	Twist		twist;
+
+	fault_twist(req, (int64_t) row, &twist);
+	if (row > 0)
+		buf_char(out, ',');
+	shape_row(out, v, form, true, &twist);
+	buf_free(&twist.tail);
+	if (req->fault == NULL || req->fault->row != (int64_t) row)
+		return;
+	if (fault_is(req, FAULT_DUP_ROW))
+	{
+		buf_char(out, ',');
+		shape_row(out, v, form, true, NULL);
+	}
+	if (fault_is(req, FAULT_CONFLICT_ROW))
+	{
+		Version		other = *v;
+
+		other.rev += 1000;
+		other.contact_rev += 1000;
+		buf_char(out, ',');
+		shape_row(out, &other, form, true, NULL);
+	}
+}
+
+static void
+put_rows(Request *req, Buf *out, const Page *p, bool plain)
+{
+	size_t		i;
+
+	buf_char(out, '[');
+	for (i = 0; i < p->n; i++)
+		put_row(req, out, row_at(p, p->first + i), i, plain);
+	buf_char(out, ']');
+}
+
+static void
+put_count(Buf *out, Entity entity, int64_t count)
+{
+	int64_t		type = config.count_type;
+
+	if (type == COUNT_MISSING)
+		return;
+	if (type == COUNT_DOC)
+		type = entity == SAL_ORDER ? COUNT_INT : COUNT_STRING;
+	buf_printf(out, type == COUNT_STRING ? "\"count\":\"%lld\"," : "\"count\":%lld,",
+			   (long long) count);
+}
+
+static void
+put_page(Request *req, Entity entity, const Page *p)
+{
+	Buf		   *out = &req->reply.body;
+	int64_t		per_page = config.cap_wrong_total_page ? p->asked_size : p->size;
+	int64_t		count = p->count + config.count_lie;
+
+	if (fault_is(req, FAULT_COUNT_LIE))
+		count += req->fault->n;
+	reply_json(&req->reply, 200, "{\"data\":{");
+	if (!fault_is(req, FAULT_NO_COUNT))
+		put_count(out, entity, count);
+	buf_printf(out, "\"current_page\":%lld,\"current_page_size\":%zu,\"page\":%lld,\"page_size\":%lld,",
+			   (long long) p->echo, p->n, (long long) p->echo,
+			   (long long) (config.echo_page_size == SIZE_CAP ? p->size : p->asked_size));
+	if (!fault_is(req, FAULT_NO_ROWS))
+	{
+		buf_text(out, "\"rows\":");
+		put_rows(req, out, p, false);
+		buf_char(out, ',');
+	}
+	buf_printf(out, "\"total_page\":%lld},\"description\":\"success\",\"errcode\":0}",
+			   (long long) ((count + per_page - 1) / per_page));
+}
+
+static bool
+read_page(Request *req, Page *p)
+{
+	p->number = 1;
+	p->asked_size = 10;
+	if (!int_param(req, "page", &p->number) ||
+		!int_param(req, "page_size", &p->asked_size))
+		return false;
+	if (p->number < 1)
+		p->number = 1;
+	if (p->asked_size < 1)
+		p->asked_size = 10;
+	if (fault_is(req, FAULT_WRONG_PAGE))
+		p->number = req->fault->n > 0 ? req->fault->n : p->number + 1;
+	p->size = config.cap > 0 && p->asked_size > config.cap ? config.cap : p->asked_size;
+	p->stride = config.offset_rule == SIZE_CAP ? p->size : p->asked_size;
+	return p->number < INT32_MAX && p->asked_size < INT32_MAX;
+}
+
+void
+lists_page(Request *req, Entity entity, bool plain)
+{
+	View	   *seen = data_see(entity, SEES_ROWS);
+	View	   *counted = data_see(entity, SEES_COUNT);
+	Page		page = {0};
+	Filter		filter;
+
+	if (!read_page(req, &page) || !read_filter(req, entity, &filter))
+	{
+		refuse(req, plain, 1030002001, "参数类型不正确");
+		return;
+	}
+	page.listing = listing_get(seen, &filter);
+	page.count = counted == seen ? (int64_t) page.listing->n :
+		(int64_t) listing_count(counted, &filter);
+	if (config.unstable_order)
+		page.shuffle = data_random();
+	count_duplicates(&page);
+	if (!place_page(&page))
+	{
+		refuse(req, plain, 1030002001, "page超出范围");
+		return;
+	}
+	req->rows_served = (int) page.n;
+	if (!plain)
+	{
+		put_page(req, entity, &page);
+		return;
+	}
+	reply_json(&req->reply, 200, "{\"code\":200,\"data\":");
+	put_rows(req, &req->reply.body, &page, true);
+	buf_char(&req->reply.body, '}');
+}
+
+static void
+not_found(Request *req, Entity entity)
+{
+	static const char *const texts[N_ENTITIES] = {
+		"客户不存在", "供应商不存在", "商品不存在", "销售订单不存在"
+	};
+
+	switch (config.not_found)
+	{
+		case MISSING_NULL_DATA:
+			reply_error(&req->reply, 200, 0, "success", true);
+			break;
+		case MISSING_EMPTY_DATA:
+			reply_json(&req->reply, 200,
+					   "{\"data\":{},\"description\":\"success\",\"errcode\":0}");
+			break;
+		case MISSING_HTTP404:
+			reply_error(&req->reply, 404, 404, "not found", true);
+			break;
+		default:
+			reply_error(&req->reply, 200, 1030002003, texts[entity], true);
+			break;
+	}
+}
+
+void
+lists_detail(Request *req, Entity entity)
+{
+	View	   *seen = data_see(entity, SEES_DETAILS);
+	const char *id = request_param(req, "id");
+	const char *number = request_param(req, "number");
+	Version    *v;
+	Twist		twist;
+
+	if (number == NULL)
+		number = request_param(req, "bill_no");
+	if (id == NULL && number == NULL)
+	{
+		refuse(req, false, 1030002000, "id不能为空");
+		return;
+	}
+	v = id != NULL ? data_by_id(seen, strtoll(id, NULL, 10)) :
+		data_by_number(seen, number);
+	if (v == NULL)
+	{
+		not_found(req, entity);
+		return;
+	}
+	fault_twist(req, 0, &twist);
+	reply_json(&req->reply, 200, "{\"data\":");
+	shape_row(&req->reply.body, v, FORM_DETAIL, true, &twist);
+	buf_text(&req->reply.body, ",\"description\":\"success\",\"errcode\":0}");
+	buf_free(&twist.tail);
+}

@@ -1,0 +1,228 @@
+/*-------------------------------------------------------------------------
+ * service.c
+ *		From a request to its reply: routes, order of checks, churn.
+ *
+ * The order is: does the path exist, may the caller call, does a change
+ * happen just before (churn), is there a fault, the reply itself.  Churn
+ * changes records by a fixed sequence of random numbers, so a run with one
+ * client can be repeated exactly.
+ *
+ * Guarded by the simulator's lock.
+ *-------------------------------------------------------------------------
+ */
+#include "service.h"
+
+#include "config.h"
+#include "control.h"
+#include "data.h"
+#include "faults.h"
+#include "gateway.h"
+#include "lists.h"
+#include "stats.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_URL 2048
+
+typedef enum RouteKind
+{
+	ROUTE_AUTHORIZE,
+	ROUTE_TOKEN,
+	ROUTE_LIST,
+	ROUTE_DETAIL
+} RouteKind;
+
+typedef struct Route
+{
+	const char *path;
+	const char *method;
+	RouteKind	kind;
+	Entity		entity;
+} Route;
+
+static const Route routes[] = {
+	{"/jdyconnector/app_management/push_app_authorize", "POST", ROUTE_AUTHORIZE, 0},
+	{"/jdyconnector/app_management/kingdee_auth_token", "GET", ROUTE_TOKEN, 0},
+	{"/jdy/v2/bd/customer", "GET", ROUTE_LIST, CUSTOMER},
+	{"/jdy/v2/bd/customer_detail", "GET", ROUTE_DETAIL, CUSTOMER},
+	{"/jdy/v2/bd/supplier", "GET", ROUTE_LIST, SUPPLIER},
+	{"/jdy/v2/bd/supplier_detail", "GET", ROUTE_DETAIL, SUPPLIER},
+	{"/jdy/v2/bd/material", "GET", ROUTE_LIST, MATERIAL},
+	{"/jdy/v2/bd/material_detail", "GET", ROUTE_DETAIL, MATERIAL},
+	{"/jdy/v2/scm/sal_order", "GET", ROUTE_LIST, SAL_ORDER},
+	{"/jdy/v2/scm/sal_order_detail", "GET", ROUTE_DETAIL, SAL_ORDER},
+};
+
+typedef struct Churn
+{
+	double		insert;
+	double		update;
+	double		delete;
+} Churn;
+
+static Churn churns[N_ENTITIES];
+
+static const Route *
+find_route(const char *path)
+{
+	size_t		i;
+
+	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
+		if (strcmp(routes[i].path, path) == 0)
+			return &routes[i];
+	return NULL;
+}
+
+bool
+service_churn(json_t *spec, char *error, size_t error_size)
+{
+	const char *name = json_string_value(json_object_get(spec, "entity"));
+	int			entity;
+
+	if (json_object_size(spec) == 0)
+	{
+		memset(churns, 0, sizeof(churns));
+		return true;
+	}
+	entity = data_entity(name ? name : "customer");
+	if (entity < 0)
+	{
+		snprintf(error, error_size, "no entity is called \"%s\"", name);
+		return false;
+	}
+	churns[entity].insert = json_number_value(json_object_get(spec, "insert"));
+	churns[entity].update = json_number_value(json_object_get(spec, "update"));
+	churns[entity].delete = json_number_value(json_object_get(spec, "delete"));
+	return true;
+}
+
+void
+service_reset(void)
+{
+	memset(churns, 0, sizeof(churns));
+}
+
+static bool
+happens(double probability)
+{
+	return probability > 0 &&
+		(double) (data_random() >> 11) / 9007199254740992.0 < probability;
+}
+
+/* Changes of every entity, since any call may race with any of them. */
+static void
+let_it_churn(void)
+{
+	int			entity;
+
+	for (entity = 0; entity < N_ENTITIES; entity++)
+	{
+		const Churn *c = &churns[entity];
+		Version    *v;
+
+		if (happens(c->insert))
+			data_insert(entity, sim_now_ms());
+		if (happens(c->update) && (v = data_any(entity, data_random())) != NULL)
+			data_change(v, CHANGE_UPDATE, sim_now_ms(), NULL);
+		if (happens(c->delete) && (v = data_any(entity, data_random())) != NULL)
+			data_change(v, CHANGE_DELETE, sim_now_ms(), NULL);
+	}
+}
+
+/* Whether the caller may use the route; else the refusal is written. */
+static bool
+allowed(Request *req, const Route *route, bool plain)
+{
+	if (plain)
+		return gateway_plain(req);
+	if (!gateway_signed(req))
+		return false;
+	return route->kind == ROUTE_AUTHORIZE || route->kind == ROUTE_TOKEN ||
+		gateway_may_call(req);
+}
+
+static void
+perform(Request *req, const Route *route, bool plain)
+{
+	switch (route->kind)
+	{
+		case ROUTE_AUTHORIZE:
+			gateway_authorize(req);
+			break;
+		case ROUTE_TOKEN:
+			gateway_token(req);
+			break;
+		case ROUTE_LIST:
+			lists_page(req, route->entity, plain);
+			break;
+		case ROUTE_DETAIL:
+			lists_detail(req, route->entity);
+			break;
+	}
+}
+
+static void
+answer_call(Request *req)
+{
+	const Route *route = find_route(req->path);
+	bool		plain = request_header(req, "Authorization") != NULL;
+
+	if (strcmp(req->method, "GET") == 0 && strlen(req->url) > MAX_URL)
+	{
+		reply_error(&req->reply, 414, 414, "URI too long", false);
+		return;
+	}
+	if (plain && (route == NULL || route->kind != ROUTE_LIST))
+	{
+		reply_json(&req->reply, 404, "{\"code\":404,\"msg\":\"not found\",\"data\":null}");
+		return;
+	}
+	if (route == NULL || (route->kind == ROUTE_DETAIL && !config.has_details))
+	{
+		reply_error(&req->reply, 519, 5001, "API Not Found", false);
+		return;
+	}
+	if (strcmp(req->method, route->method) != 0)
+	{
+		reply_error(&req->reply, 519, 5002, "method is not allowed", false);
+		return;
+	}
+	if (!allowed(req, route, plain))
+		return;
+	if (route->kind == ROUTE_LIST || route->kind == ROUTE_DETAIL)
+		let_it_churn();
+	fault_take(req);
+	if (fault_before(req))
+		return;
+	perform(req, route, plain);
+	fault_after(req);
+}
+
+static void
+put_date(Reply *reply)
+{
+	time_t		seconds = (time_t) (sim_now_ms() / 1000);
+	struct tm	tm;
+	char		text[64];
+
+	gmtime_r(&seconds, &tm);
+	strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+	reply_header(reply, "Date", text);
+}
+
+void
+service_answer(Request *req)
+{
+	stats_arrived(req);
+	if (req->control)
+	{
+		control_answer(req);
+		return;
+	}
+	put_date(&req->reply);
+	answer_call(req);
+	req->reply.delay_ms = config.latency_ms;
+	stats_answered(req);
+}

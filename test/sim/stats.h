@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ * stats.h
+ *		What the simulator counted, and the last requests it saw.
+ *-------------------------------------------------------------------------
+ */
+#ifndef SIM_STATS_H
+#define SIM_STATS_H
+
+#include "request.h"
+
+/* The times of the calls within a sliding window. */
+typedef struct Rate
+{
+	int64_t    *times;			/* a ring, oldest first */
+	size_t		head;
+	size_t		n;
+	size_t		cap;
+} Rate;
+
+/* Calls in (now - window, now]; older ones are forgotten. */
+extern size_t rate_count(Rate *rate, int64_t now_us, int64_t window_ms);
+extern void rate_add(Rate *rate, int64_t now_us);
+extern int64_t rate_oldest_us(const Rate *rate);
+extern void rate_clear(Rate *rate);
+
+/* Tallies kept by others. */
+typedef struct Tally
+{
+	int64_t		bad_signatures;
+	int64_t		refused_by_rate;
+	int64_t		token_calls;
+	int64_t		connections;
+	int64_t		faults_fired;
+} Tally;
+
+extern Tally tally;
+
+/* A request came in; its reply is ready; it is over. */
+extern void stats_arrived(const Request *req);
+extern void stats_answered(const Request *req);
+extern void stats_over(const Request *req);
+
+extern void stats_show(Buf *out);
+extern void stats_requests(Buf *out, int n);
+extern void stats_reset(void);
+extern void stats_free(void);
+
+#endif
