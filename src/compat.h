@@ -55,6 +55,7 @@ jdy_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
  */
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
+#include "varatt.h"				/* VARSIZE and friends left postgres.h with 16 */
 #else
 #include "fmgr.h"
 #include "mb/pg_wchar.h"

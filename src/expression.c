@@ -24,6 +24,7 @@
 #include <ctype.h>
 
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type_d.h"
 #include "compat.h"
 #include "executor/spi.h"

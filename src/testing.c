@@ -13,14 +13,15 @@
 #include "address.h"
 #include "catalog/pg_type_d.h"
 #include "client.h"
+#include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "http.h"
 #include "lib/stringinfo.h"
+#include "metadata.h"
 #include "miscadmin.h"
 #include "options.h"
-#include "metadata.h"
 #include "page.h"
 #include "pgtime.h"
 #include "portability/instr_time.h"
@@ -29,6 +30,7 @@
 #include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "value.h"
 
 /*
  * Servers and transfers.
@@ -150,8 +152,6 @@ jdy_test_http(PG_FUNCTION_ARGS)
 	jdy_http_close(pool);
 	PG_RETURN_TEXT_P(cstring_to_text(json.data));
 }
-#include "utils/timestamp.h"
-#include "value.h"
 
 /*
  * jdy_test_page(body bytea, id_fields text[], number_field text, rows_path text, count_path text, single bool)

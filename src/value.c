@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "client.h"
+#include "compat.h"
 #include "expression.h"
 #include "template.h"
 #include "utils/builtins.h"
