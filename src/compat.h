@@ -75,7 +75,9 @@ jdy_forget_data_error(MemoryContext context)
 {
 	int			category = ERRCODE_TO_CATEGORY(geterrcode());
 
-	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+	/* \uXXXX in a SQL_ASCII database is "not supported". */
+	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		category != ERRCODE_FEATURE_NOT_SUPPORTED)
 		PG_RE_THROW();
 	MemoryContextSwitchTo(context);
 	FlushErrorState();
