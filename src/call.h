@@ -78,6 +78,9 @@ extern void jdy_sign_in_prepare(PrivateCall *call, SignInStep step, const Sessio
  */
 extern const Authorisation *jdy_sign_in_choose(PrivateCall *call);
 
+/* client.c: the session as it is now; NULL when the endpoint has none. */
+extern const Session *jdy_client_session(Client *client);
+
 /* problem.c: replaces every secret of the endpoint and its session in `text`; text itself when there is none. */
 extern const char *jdy_mask_secrets(const Endpoint *endpoint, const Session *session, const char *text);
 

@@ -304,13 +304,7 @@ jdy_client_session(Client *client)
 void
 jdy_client_persist(Client *client)
 {
-	MemoryContext old = CurrentMemoryContext;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
 	jdy_budget_persist(client->budget, PERSIST_FINAL);
-	SPI_finish();
-	MemoryContextSwitchTo(old);
 }
 
 void

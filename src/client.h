@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "budget.h"
+#include "compat.h"
 #include "http.h"
 #include "nodes/pg_list.h"
 #include "options.h"
@@ -137,7 +138,7 @@ extern Call *jdy_client_next(Client *client, long timeout_ms);
 extern ClientWait jdy_client_waits_for(Client *client, int64 *until_us);
 
 /* Raises the error of a failed call: SQLSTATE by cause, service text in DETAIL, advice in HINT. */
-extern void jdy_call_raise(const Call *call) pg_attribute_noreturn();
+pg_noreturn extern void jdy_call_raise(const Call *call);
 
 /* One line for a person about a call that did not succeed (reason, status, errcode, service text); palloc'ed. */
 extern char *jdy_call_problem(const Call *call);
@@ -154,14 +155,11 @@ extern int64 jdy_client_retries(Client *client);
 /* Server time now, by the last Date seen (own clock until one was). *known tells which. */
 extern TimestampTz jdy_client_server_time(Client *client, bool *known);
 
-/* Calls left in the running window; -1 = no limit. */
-extern int	jdy_client_calls_left(Client *client);
-
-/* What signing in gave so far; NULL for servers that need none. */
-extern const struct Session *jdy_client_session(Client *client);
-
-/* Before the end of a run: writes the account's last call time (in the caller's transaction). */
+/* Before the end of a run: writes the account's last call time (in the caller's transaction with SPI). */
 extern void jdy_client_persist(Client *client);
+
+/* Calls left in the account's running window; -1 = no limit. */
+extern int	jdy_client_calls_left(Client *client);
 
 extern void jdy_client_close(Client *client);
 

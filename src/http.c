@@ -265,13 +265,12 @@ HttpReply *
 jdy_http_receive(HttpPool *pool, long timeout_ms)
 {
 	int64		deadline_us = timeout_ms < 0 ? -1 : now_us() + timeout_ms * INT64CONST(1000);
+	bool		looked = false;
 	bool		woken = false;
 
 	if (pool->active == 0 && timeout_ms < 0)
 		return NULL;
 
-	/* Look once without waiting: while much is going on there is no need to sleep. */
-	drive(pool, 0);
 	for (;;)
 	{
 		woken |= serve_latch();
@@ -283,9 +282,12 @@ jdy_http_receive(HttpPool *pool, long timeout_ms)
 			pool->active--;
 			return &transfer->reply;
 		}
-		if (woken || (deadline_us >= 0 && now_us() >= deadline_us))
+		if (looked && (woken || (deadline_us >= 0 && now_us() >= deadline_us)))
 			return NULL;
-		drive(pool, wait_ms_until(pool, deadline_us));
+
+		/* Look before sleeping: while much is going on there is no need to. */
+		drive(pool, looked ? wait_ms_until(pool, deadline_us) : 0);
+		looked = true;
 	}
 }
 
@@ -946,6 +948,7 @@ on_body(char *data, size_t size, size_t count, void *arg)
 
 		while (larger < needed)
 			larger *= 2;
+		larger = Min(larger, transfer->pool->max_response + 1);
 		body = realloc(transfer->body, larger);
 		if (body == NULL)
 		{

@@ -18,6 +18,9 @@ extern void jdy_progress_waiting(RunWaiting waiting);
 extern void jdy_progress_totals(int64 list_total, int64 details_due);
 extern void jdy_progress_counters(const RunCounters *counters);
 
+/* Minutes until the run ends, rounded up, by the calls left and the pace so far; -1 = not known. */
+extern int	jdy_progress_minutes_left(const RunCounters *counters, const RunProgress *progress, int calls_per_minute);
+
 /* "customer: 12,300 of 48,211 listed, 3,050 details, 214 calls, about 4 min left"; palloc'ed. */
 extern char *jdy_progress_line(const char *name, const RunCounters *counters, const RunProgress *progress, int calls_per_minute);
 

@@ -29,12 +29,17 @@ extern void jdy_runlog_flush(RunLog *log);
 extern void jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, const char *reason);
 
 /*
- * Begin and end of a run.  In a transaction with SPI.  begin: inserts a row in
- * state running (or turns the queued row run_id into it) and returns its id;
- * rows of this stream left "running" by a dead runner become "interrupted": the
- * caller holds the stream's lock.  end: final state with counters and error.
+ * A run from queue to end.  In a transaction with SPI.  queue: inserts a row in
+ * state queued and returns its id.  begin: inserts a row in state running (or
+ * turns the queued row run_id into it) and returns its id, 0 when the row
+ * run_id is not queued any more; rows of this stream left "running" by a dead
+ * runner become "interrupted": the caller holds the stream's lock.  end: final
+ * state with counters and error (NULL or sqlstate 0: none), and the calls that
+ * an open log of the run still keeps.
  */
-extern int64 jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode);
+extern int64 jdy_run_queue(int stream_id, const char *name, RunMode mode);
+extern int64 jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
+						   TimestampTz from_time, TimestampTz to_time);
 extern void jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const RunError *error);
 
 /*
@@ -44,7 +49,10 @@ extern void jdy_run_end(int64 run_id, const char *status, const RunCounters *cou
 extern void jdy_incident_open(const char *name, const char *severity, const char *what, const char *detail, const char *advice);
 extern void jdy_incident_close(const char *name, const char *what);
 
-/* "full", "auto", … */
+/* Sets an error's fields, cut to their sizes at a character's end; NULL = empty. */
+extern void jdy_run_error(RunError *error, int sqlstate, const char *message, const char *detail, const char *hint);
+
+/* "full", "auto", … ; parse raises an error for any other word. */
 extern const char *jdy_mode_name(RunMode mode);
 extern RunMode jdy_mode_parse(const char *mode);
 

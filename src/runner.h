@@ -8,12 +8,14 @@
 
 #include "postgres.h"
 
+#include "postmaster/bgworker.h"
+#include "runslot.h"
 #include "shmem.h"
 
 /* What a caller learns of a finished run. */
 typedef struct RunResult
 {
-	int64		run_id;
+	int64		run_id;			/* 0 = it did not begin */
 	char		status[16];
 	RunCounters counters;
 	RunError	error;
@@ -22,11 +24,16 @@ typedef struct RunResult
 
 /*
  * Runs stream `stream_id` in a worker as `owner` and waits, with progress as
- * NOTICEs.  Joins a run of the same mode that has not begun.  Cancels the run
- * when the caller is cancelled, ends or loses its client, and nobody else waits.
+ * NOTICEs (sync.c).  Joins a run of the same mode that has not begun.  Cancels
+ * the run when the caller is cancelled, ends or loses its client, and nobody
+ * else waits.  What goes wrong with the run, or with starting it, is in the
+ * result; only what goes wrong with the caller is raised.
  */
 extern void jdy_run_and_wait(int stream_id, const char *name, Oid owner, RunMode mode,
 							 TimestampTz from_time, TimestampTz to_time, RunResult *result);
+
+/* Registers a worker for the slot; false when the server has none left. */
+extern bool jdy_runner_register(const SlotTicket *ticket, BackgroundWorkerHandle **handle);
 
 /* Starts a worker for the queued run `run_id` (from the scheduler); false when no worker can be had now. */
 extern bool jdy_runner_start_queued(int64 run_id, int stream_id, Oid owner, RunMode mode,
@@ -35,9 +42,20 @@ extern bool jdy_runner_start_queued(int64 run_id, int stream_id, Oid owner, RunM
 /* Asks the run to stop; false when it is not open here. */
 extern bool jdy_runner_cancel(int64 run_id);
 
-/* The lock that says "this stream has a runner": session-level, on the stream's row object. */
+/*
+ * The lock that says "this stream has a runner": session-level, on the stream's
+ * row object.  Kept over errors and ends of transactions until jdy_stream_unlock
+ * or the end of the process.  wait: until it is free, interrupts served; outside
+ * of a transaction nothing but a virtual transaction id is held meanwhile.
+ */
 extern bool jdy_stream_lock(int stream_id, bool wait);
 extern void jdy_stream_unlock(int stream_id);
+
+/* The same lock until the end of the transaction, for who changes the stream; false when a run is open. */
+extern bool jdy_stream_lock_for_change(int stream_id);
+
+/* Settings that a worker's work relies on, whatever the role or database says. */
+extern void jdy_pin_settings(void);
 
 /* Tells the launcher that this database has something due, when the transaction commits. */
 extern void jdy_wake_launcher_at_commit(void);

@@ -153,6 +153,7 @@ typedef struct RunProgress
 typedef struct RunSlot
 {
 	RunState	state;
+	uint64		ticket;			/* +1 with each use: who comes late finds another's */
 	Oid			database;
 	Oid			owner;			/* role the runner works as */
 	int			stream_id;

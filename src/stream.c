@@ -22,9 +22,9 @@
 #include "jdysync.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "runner.h"
 #include "schedule.h"
 #include "spi.h"
-#include "storage/lock.h"
 #include "stream.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -764,11 +764,7 @@ require_member(const StreamRef *ref)
 static void
 lock_for_change(const StreamRef *ref)
 {
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, get_relname_relid("stream", get_namespace_oid("jdysync", false)),
-					   ref->stream_id, 0);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+	if (!jdy_stream_lock_for_change(ref->stream_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("stream \"%s\" has an open run", ref->name),

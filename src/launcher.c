@@ -1,0 +1,535 @@
+/*-------------------------------------------------------------------------
+ * launcher.c
+ *		The one static worker: knows when each database is due, sends schedulers.
+ *
+ * It is connected to no database, so it blocks no DROP DATABASE, and it can read
+ * only the shared catalogs: what is due in a database is found out by a
+ * scheduler, a worker that visits it and leaves.
+ *
+ *	server start, promotion		every database is visited once
+ *	jdy_start commits			the session marks its database as due, sets the latch
+ *	a scheduler left work		it says when to come back
+ *	a runner ends				marks its database as due if work was left there
+ *	configuration reload		every database is visited (settings of ours may
+ *								have changed, the kill switch among them)
+ *	a scheduler fails			its database is due again after RETRY_MS
+ *	launcher dies				restarted after RESTART_S; visits all again
+ *	standby, pg_upgrade			it does not exist
+ *	DROP DATABASE				the hook stops our workers there; a failed DROP
+ *								loses nothing: runs can be repeated
+ *
+ * Each round compares what is due with the schedulers that are out: a lost
+ * signal delays work, it never stops it.  databases_lock guards databases[].
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "jdysync.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "runner.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+#include "utils/wait_event.h"
+
+#define RESTART_S 5
+#define ROUND_MS 60000			/* longest sleep */
+#define RETRY_MS 60000			/* after a scheduler that failed */
+#define NO_WORKER_MS 5000		/* when the server has no worker left */
+#define MAX_VISITS 2			/* schedulers out at once: one may be stuck */
+
+/* A scheduler that is out. */
+typedef struct Visit
+{
+	Oid			database;		/* InvalidOid = none */
+	uint64		generation;		/* of the database when it was sent */
+	BackgroundWorkerHandle *handle;
+} Visit;
+
+/* A database that can be connected to. */
+typedef struct Database
+{
+	Oid			oid;
+	NameData	name;
+} Database;
+
+static Visit visits[MAX_VISITS];
+static object_access_hook_type previous_object_access_hook = NULL;
+
+/* Nesting level of the outermost (sub)transaction that wants a wake-up; 0 = none. */
+static int	wake_level = 0;
+
+static void announce(void);
+static void withdraw(int code, Datum arg);
+static void every_database_due(void);
+static void end_visits(void);
+static long send_schedulers(void);
+static List *due_databases(long *wait_ms);
+static bool send_scheduler(Oid database);
+static Visit *find_visit(Oid database);
+static List *list_databases(void);
+static bool is_allowed(const char *database);
+static DatabaseSlot *find_slot(Oid database, bool create);
+static void mark_due(DatabaseSlot *slot, TimestampTz at);
+static void wake_launcher(void);
+static void wake_at_commit(XactEvent event, void *arg);
+static void wake_at_subcommit(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg);
+static void stop_before_drop(ObjectAccessType access, Oid class, Oid object, int subid, void *arg);
+
+void
+jdy_launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	if (IsBinaryUpgrade)
+		return;
+
+	previous_object_access_hook = object_access_hook;
+	object_access_hook = stop_before_drop;
+
+	MemSet(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = RESTART_S;
+	strlcpy(worker.bgw_library_name, "jdysync", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "jdy_launcher_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "jdysync launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "jdysync launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+void
+jdy_launcher_main(Datum arg)
+{
+	MemoryContext round;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	announce();
+	round = AllocSetContextCreate(TopMemoryContext, "jdysync launcher round", ALLOCSET_SMALL_SIZES);
+	every_database_due();
+	for (;;)
+	{
+		long		wait_ms;
+
+		MemoryContextReset(round);
+		MemoryContextSwitchTo(round);
+		end_visits();
+		wait_ms = jdy_enabled ? send_schedulers() : ROUND_MS;
+
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 wait_ms, JDY_WAIT_EVENT("JdysyncLauncher"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			every_database_due();
+		}
+	}
+}
+
+void
+jdy_database_due(Oid database, TimestampTz at)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, true);
+	if (slot != NULL)
+		mark_due(slot, at);
+	wake_launcher();
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+void
+jdy_database_worker_freed(Oid database)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL && slot->next_due != DT_NOEND)
+	{
+		mark_due(slot, DT_NOBEGIN);
+		wake_launcher();
+	}
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+uint64
+jdy_database_visit(Oid database, int scheduler_pid)
+{
+	DatabaseSlot *slot;
+	uint64		generation = 0;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+	{
+		generation = slot->generation;
+		if (scheduler_pid != 0 || slot->scheduler_pid == MyProcPid)
+			slot->scheduler_pid = scheduler_pid;
+	}
+	LWLockRelease(jdy_shared->databases_lock);
+	return generation;
+}
+
+void
+jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL && slot->generation == generation)
+		slot->next_due = next_due;
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+void
+jdy_wake_launcher_at_commit(void)
+{
+	static bool registered = false;
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (!registered)
+	{
+		RegisterXactCallback(wake_at_commit, NULL);
+		RegisterSubXactCallback(wake_at_subcommit, NULL);
+		registered = true;
+	}
+	if (wake_level == 0 || level < wake_level)
+		wake_level = level;
+}
+
+static void
+announce(void)
+{
+	before_shmem_exit(withdraw, (Datum) 0);
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	jdy_shared->launcher_pid = MyProcPid;
+	jdy_shared->launcher_procno = MyProc - &ProcGlobal->allProcs[0];
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+static void
+withdraw(int code, Datum arg)
+{
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	jdy_shared->launcher_pid = 0;
+	jdy_shared->launcher_procno = -1;
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+static void
+every_database_due(void)
+{
+	List	   *databases = list_databases();
+	ListCell   *lc;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	foreach(lc, databases)
+	{
+		DatabaseSlot *slot = find_slot(((Database *) lfirst(lc))->oid, true);
+
+		if (slot != NULL)
+			mark_due(slot, DT_NOBEGIN);
+	}
+	LWLockRelease(jdy_shared->databases_lock);
+	list_free_deep(databases);
+}
+
+/* A visit that changed nothing failed: without a pause it would fail for ever, many times a second. */
+static void
+end_visits(void)
+{
+	for (int i = 0; i < MAX_VISITS; i++)
+	{
+		Visit	   *visit = &visits[i];
+		DatabaseSlot *slot;
+		TimestampTz now = GetCurrentTimestamp();
+		pid_t		pid;
+
+		if (!OidIsValid(visit->database) ||
+			GetBackgroundWorkerPid(visit->handle, &pid) != BGWH_STOPPED)
+			continue;
+
+		LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+		slot = find_slot(visit->database, false);
+		if (slot != NULL && slot->generation == visit->generation && slot->next_due <= now)
+			slot->next_due = TimestampTzPlusMilliseconds(now, RETRY_MS);
+		LWLockRelease(jdy_shared->databases_lock);
+
+		pfree(visit->handle);
+		visit->database = InvalidOid;
+	}
+}
+
+/* Returns how long nothing more is to be done, unless the latch is set. */
+static long
+send_schedulers(void)
+{
+	long		wait_ms = ROUND_MS;
+	List	   *due = due_databases(&wait_ms);
+	List	   *databases = due == NIL ? NIL : list_databases();
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, due)
+	{
+		Oid			oid = lfirst_oid(lc);
+		Database   *database = NULL;
+
+		foreach(lc2, databases)
+			if (((Database *) lfirst(lc2))->oid == oid)
+				database = (Database *) lfirst(lc2);
+
+		if (database == NULL || !is_allowed(NameStr(database->name)))
+		{
+			LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+			find_slot(oid, true)->database = InvalidOid;
+			LWLockRelease(jdy_shared->databases_lock);
+		}
+		else if (find_visit(InvalidOid) == NULL)
+			break;				/* the end of a visit sets the latch */
+		else if (!send_scheduler(oid))
+			return Min(wait_ms, NO_WORKER_MS);
+	}
+	return wait_ms;
+}
+
+/* Databases to be visited at once; *wait_ms is lowered to the time until the next one. */
+static List *
+due_databases(long *wait_ms)
+{
+	List	   *due = NIL;
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
+	for (int i = 0; i < JDY_MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &jdy_shared->databases[i];
+
+		if (!OidIsValid(slot->database) || slot->scheduler_pid != 0 ||
+			slot->next_due == DT_NOEND || find_visit(slot->database) != NULL)
+			continue;
+		if (slot->next_due <= now)
+			due = lappend_oid(due, slot->database);
+		else
+			*wait_ms = Min(*wait_ms, TimestampDifferenceMilliseconds(now, slot->next_due) + 1);
+	}
+	LWLockRelease(jdy_shared->databases_lock);
+	return due;
+}
+
+static bool
+send_scheduler(Oid database)
+{
+	static bool told = false;
+	Visit	   *visit = find_visit(InvalidOid);
+	BackgroundWorker worker;
+	MemoryContext round;
+	bool		sent;
+
+	MemSet(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "jdysync", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "jdy_scheduler_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "jdysync scheduler", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "jdysync scheduler", sizeof(worker.bgw_type));
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;
+
+	/* The generation is read first: what becomes due from here on is due after this visit too. */
+	visit->generation = jdy_database_visit(database, 0);
+	round = MemoryContextSwitchTo(TopMemoryContext);
+	sent = RegisterDynamicBackgroundWorker(&worker, &visit->handle);
+	MemoryContextSwitchTo(round);
+	if (sent)
+		visit->database = database;
+	else if (!told)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("jdysync has work to do, but no worker could be started"),
+				 errhint("You might need to increase max_worker_processes.")));
+	told = !sent;
+	return sent;
+}
+
+static Visit *
+find_visit(Oid database)
+{
+	for (int i = 0; i < MAX_VISITS; i++)
+		if (visits[i].database == database)
+			return &visits[i];
+	return NULL;
+}
+
+/* In the caller's memory context. */
+static List *
+list_databases(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *databases = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+		MemoryContext transaction;
+		Database   *database;
+
+		/* -2 marks a database whose DROP was interrupted. */
+		if (!form->datallowconn || form->datconnlimit == -2)
+			continue;
+		transaction = MemoryContextSwitchTo(caller);
+		database = palloc(sizeof(Database));
+		database->oid = form->oid;
+		database->name = form->datname;
+		databases = lappend(databases, database);
+		MemoryContextSwitchTo(transaction);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return databases;
+}
+
+static bool
+is_allowed(const char *database)
+{
+	List	   *names;
+	ListCell   *lc;
+
+	if (!SplitIdentifierString(pstrdup(jdy_databases), ',', &names))
+		return false;
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), database) == 0 || strcmp(lfirst(lc), "all") == 0)
+			return true;
+	return false;
+}
+
+/* A database in which nothing is due gives way; NULL only when work is left in all of them. */
+static DatabaseSlot *
+find_slot(Oid database, bool create)
+{
+	DatabaseSlot *spare = NULL;
+
+	for (int i = 0; i < JDY_MAX_DATABASES; i++)
+	{
+		DatabaseSlot *slot = &jdy_shared->databases[i];
+
+		if (slot->database == database)
+			return slot;
+		if (!OidIsValid(slot->database))
+			spare = slot;
+		else if (spare == NULL && slot->next_due == DT_NOEND && slot->scheduler_pid == 0)
+			spare = slot;
+	}
+	if (!create || spare == NULL)
+		return NULL;
+	spare->database = database;
+	spare->next_due = DT_NOEND;
+	spare->scheduler_pid = 0;
+	return spare;
+}
+
+static void
+mark_due(DatabaseSlot *slot, TimestampTz at)
+{
+	slot->generation++;
+	slot->next_due = Min(slot->next_due, at);
+}
+
+static void
+wake_launcher(void)
+{
+	if (jdy_shared->launcher_procno >= 0)
+		SetLatch(&ProcGlobal->allProcs[jdy_shared->launcher_procno].procLatch);
+}
+
+/* Nothing tells us of COMMIT PREPARED, so a queued run could wait for long. */
+static void
+wake_at_commit(XactEvent event, void *arg)
+{
+	if (wake_level == 0)
+		return;
+	if (event == XACT_EVENT_PRE_PREPARE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot prepare a transaction that has called jdy_start")));
+	if (event == XACT_EVENT_COMMIT)
+		jdy_database_due(MyDatabaseId, DT_NOBEGIN);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+		wake_level = 0;
+}
+
+static void
+wake_at_subcommit(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+
+	if (wake_level < level)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		wake_level = level - 1;
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		wake_level = 0;
+}
+
+/*
+ * dropdb calls this after its checks of privilege and before it looks who is
+ * connected: the right moment for our workers to leave.  New ones wait for its lock.
+ */
+static void
+stop_before_drop(ObjectAccessType access, Oid class, Oid object, int subid, void *arg)
+{
+	DatabaseSlot *slot;
+
+	if (access == OAT_DROP && class == DatabaseRelationId && jdy_shared != NULL)
+	{
+		jdy_slot_stop_database(object);
+		LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
+		slot = find_slot(object, false);
+		if (slot != NULL && slot->scheduler_pid != 0)
+			kill(slot->scheduler_pid, SIGTERM);
+		LWLockRelease(jdy_shared->databases_lock);
+	}
+	if (previous_object_access_hook)
+		previous_object_access_hook(access, class, object, subid, arg);
+}

@@ -1,0 +1,412 @@
+/*-------------------------------------------------------------------------
+ * runlog.c
+ *		Runs, calls, rejects and incidents: what happened, for people.
+ *
+ * Calls are made while no transaction is open, so they are kept in memory and
+ * written with the next transaction of the run, whatever it is about: up to BATCH
+ * of them in one statement.  What is still kept when a run ends, with an error
+ * or without, is written with its end.
+ *
+ * Texts that come from outside may not be valid in the database's encoding; a log
+ * that fails would hide what it is there to tell, so such bytes become '?'.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "jdysync.h"
+#include "mb/pg_wchar.h"
+#include "runlog.h"
+#include "spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define BATCH 256
+
+struct RunLog
+{
+	int64		run_id;
+	int			stream_id;
+	MemoryContext kept;			/* of what follows; reset when all is written */
+	Attempt    *attempts;
+	int			nattempts;
+	int			size;			/* of attempts */
+	MemoryContextCallback closing;
+};
+
+/* A process makes one run at a time. */
+static RunLog *open_log = NULL;
+
+static void forget_log(void *log);
+static void write_attempts(int64 run_id, const Attempt *attempts, int count);
+static Datum array_of(Datum *values, bool *nulls, int count, Oid type);
+static Datum text_or_null(const char *text, bool *isnull);
+static char *storable(const char *text);
+static void copy_clipped(char *to, int size, const char *from);
+static void interrupt_dead_runs(int stream_id);
+
+RunLog *
+jdy_runlog_open(int64 run_id, int stream_id, MemoryContext context)
+{
+	RunLog	   *log = MemoryContextAllocZero(context, sizeof(RunLog));
+
+	log->run_id = run_id;
+	log->stream_id = stream_id;
+	log->kept = AllocSetContextCreate(context, "jdysync call log", ALLOCSET_DEFAULT_SIZES);
+	log->closing.func = forget_log;
+	log->closing.arg = log;
+	MemoryContextRegisterResetCallback(context, &log->closing);
+	open_log = log;
+	return log;
+}
+
+void
+jdy_runlog_attempt(void *arg, const Attempt *attempt)
+{
+	RunLog	   *log = arg;
+	MemoryContext caller;
+	Attempt    *copy;
+
+	if (jdy_log_calls == LOG_CALLS_OFF ||
+		(jdy_log_calls == LOG_CALLS_ERRORS && attempt->error == NULL))
+		return;
+
+	caller = MemoryContextSwitchTo(log->kept);
+	if (log->attempts == NULL)
+	{
+		log->size = BATCH;
+		log->attempts = palloc(log->size * sizeof(Attempt));
+	}
+	else if (log->nattempts == log->size)
+	{
+		log->size *= 2;
+		log->attempts = repalloc(log->attempts, log->size * sizeof(Attempt));
+	}
+	copy = &log->attempts[log->nattempts++];
+	*copy = *attempt;
+	copy->method = storable(attempt->method);
+	copy->url = storable(attempt->url);
+	copy->error = attempt->error != NULL ? storable(attempt->error) : NULL;
+	MemoryContextSwitchTo(caller);
+}
+
+bool
+jdy_runlog_is_full(const RunLog *log)
+{
+	return log->nattempts >= BATCH;
+}
+
+void
+jdy_runlog_flush(RunLog *log)
+{
+	for (int i = 0; i < log->nattempts; i += BATCH)
+		write_attempts(log->run_id, &log->attempts[i], Min(BATCH, log->nattempts - i));
+	log->nattempts = 0;
+	log->attempts = NULL;
+	MemoryContextReset(log->kept);
+}
+
+void
+jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, const char *reason)
+{
+	static JdyStatement statement = {
+		"INSERT INTO jdysync.reject (stream_id, run_id, id, reason, digest, raw) "
+		"VALUES ($1, $2, $3, $4, pg_catalog.sha256($5), $5) "
+		"ON CONFLICT (stream_id, digest) DO NOTHING",
+		5, {INT4OID, INT8OID, TEXTOID, TEXTOID, BYTEAOID}
+	};
+	Datum		values[5];
+	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
+	bytea	   *bytes = palloc(VARHDRSZ + length);
+	bool		isnull;
+
+	SET_VARSIZE(bytes, VARHDRSZ + length);
+	memcpy(VARDATA(bytes), raw, length);
+
+	values[0] = Int32GetDatum(log->stream_id);
+	values[1] = Int64GetDatum(log->run_id);
+	values[2] = text_or_null(id, &isnull);
+	nulls[2] = isnull ? 'n' : ' ';
+	values[3] = CStringGetTextDatum(storable(reason));
+	values[4] = PointerGetDatum(bytes);
+	jdy_execute(&statement, values, nulls);
+}
+
+int64
+jdy_run_queue(int stream_id, const char *name, RunMode mode)
+{
+	static JdyStatement statement = {
+		"INSERT INTO jdysync.run (stream_id, name, mode, status) VALUES ($1, $2, $3, 'queued') RETURNING run_id",
+		3, {INT4OID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3] = {
+		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(jdy_mode_name(mode))
+	};
+
+	jdy_execute(&statement, values, NULL);
+	return jdy_spi_int64(0, 1, 0);
+}
+
+int64
+jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
+			  TimestampTz from_time, TimestampTz to_time)
+{
+	static JdyStatement insert = {
+		"INSERT INTO jdysync.run (stream_id, name, mode, status, from_time, to_time, started_at) "
+		"VALUES ($1, $2, $3, 'running', $4, $5, pg_catalog.clock_timestamp()) RETURNING run_id",
+		5, {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+	static JdyStatement claim = {
+		"UPDATE jdysync.run SET status = 'running', started_at = pg_catalog.clock_timestamp() "
+		"WHERE run_id = $1 AND status = 'queued' RETURNING run_id",
+		1, {INT8OID}
+	};
+	Datum		values[5] = {
+		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(jdy_mode_name(mode)),
+		TimestampTzGetDatum(from_time), TimestampTzGetDatum(to_time)
+	};
+	Datum		queued[1] = {Int64GetDatum(run_id)};
+
+	interrupt_dead_runs(stream_id);
+	if (run_id != 0)
+		jdy_execute(&claim, queued, NULL);
+	else
+		jdy_execute(&insert, values, mode == MODE_RANGE ? NULL : "   nn");
+	return SPI_processed > 0 ? jdy_spi_int64(0, 1, 0) : 0;
+}
+
+void
+jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const RunError *error)
+{
+	static JdyStatement statement = {
+		"UPDATE jdysync.run SET status = $2, finished_at = pg_catalog.clock_timestamp(), "
+		"listed = $3, details = $4, inserted = $5, updated = $6, unchanged = $7, deleted = $8, "
+		"rejected = $9, calls = $10, retries = $11, "
+		"sqlstate = $12, error = $13, detail = $14, hint = $15 "
+		"WHERE run_id = $1",
+		15, {
+			INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID
+		}
+	};
+	bool		failed = error != NULL && error->sqlstate != 0;
+	const char *texts[4] = {NULL, NULL, NULL, NULL};
+	Datum		values[15] = {
+		Int64GetDatum(run_id), CStringGetTextDatum(status),
+		Int64GetDatum(counters->listed), Int64GetDatum(counters->details),
+		Int64GetDatum(counters->inserted), Int64GetDatum(counters->updated),
+		Int64GetDatum(counters->unchanged), Int64GetDatum(counters->deleted),
+		Int64GetDatum(counters->rejected), Int64GetDatum(counters->calls),
+		Int64GetDatum(counters->retries)
+	};
+	char		nulls[15];
+
+	if (open_log != NULL && open_log->run_id == run_id)
+		jdy_runlog_flush(open_log);
+
+	if (failed)
+	{
+		texts[0] = unpack_sql_state(error->sqlstate);
+		texts[1] = error->message;
+		texts[2] = error->detail[0] != '\0' ? error->detail : NULL;
+		texts[3] = error->hint[0] != '\0' ? error->hint : NULL;
+	}
+	memset(nulls, ' ', sizeof(nulls));
+	for (int i = 0; i < 4; i++)
+	{
+		bool		isnull;
+
+		values[11 + i] = text_or_null(texts[i], &isnull);
+		nulls[11 + i] = isnull ? 'n' : ' ';
+	}
+	jdy_execute(&statement, values, nulls);
+}
+
+void
+jdy_incident_open(const char *name, const char *severity, const char *what, const char *detail, const char *advice)
+{
+	static JdyStatement statement = {
+		"INSERT INTO jdysync.incident (name, severity, what, detail, advice) VALUES ($1, $2, $3, $4, $5) "
+		"ON CONFLICT (name, what) WHERE closed_at IS NULL DO NOTHING",
+		5, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	bool		no_detail;
+	Datum		values[5] = {
+		CStringGetTextDatum(name), CStringGetTextDatum(severity), CStringGetTextDatum(what),
+		text_or_null(detail, &no_detail), CStringGetTextDatum(advice)
+	};
+
+	jdy_execute(&statement, values, no_detail ? "   n " : NULL);
+}
+
+void
+jdy_incident_close(const char *name, const char *what)
+{
+	static JdyStatement statement = {
+		"UPDATE jdysync.incident SET closed_at = pg_catalog.clock_timestamp() "
+		"WHERE name = $1 AND what = $2 AND closed_at IS NULL",
+		2, {TEXTOID, TEXTOID}
+	};
+	Datum		values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(what)};
+
+	jdy_execute(&statement, values, NULL);
+}
+
+void
+jdy_run_error(RunError *error, int sqlstate, const char *message, const char *detail, const char *hint)
+{
+	RunError	result;
+
+	/* The new texts may be made of the old ones. */
+	result.sqlstate = sqlstate;
+	copy_clipped(result.message, sizeof(result.message), message);
+	copy_clipped(result.detail, sizeof(result.detail), detail);
+	copy_clipped(result.hint, sizeof(result.hint), hint);
+	*error = result;
+}
+
+const char *
+jdy_mode_name(RunMode mode)
+{
+	switch (mode)
+	{
+		case MODE_AUTO:
+			return "auto";
+		case MODE_FULL:
+			return "full";
+		case MODE_VERIFY:
+			return "verify";
+		case MODE_RANGE:
+			return "range";
+	}
+	elog(ERROR, "unknown run mode %d", mode);
+	return NULL;				/* not reached */
+}
+
+RunMode
+jdy_mode_parse(const char *mode)
+{
+	for (RunMode known = MODE_AUTO; known <= MODE_RANGE; known++)
+		if (strcmp(mode, jdy_mode_name(known)) == 0)
+			return known;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown mode"),
+			 errdetail("\"%s\" is not a mode of a run.", mode),
+			 errhint("Modes are auto, full and verify.")));
+	return MODE_AUTO;			/* not reached */
+}
+
+static void
+forget_log(void *log)
+{
+	if (open_log == log)
+		open_log = NULL;
+}
+
+static void
+write_attempts(int64 run_id, const Attempt *attempts, int count)
+{
+	static JdyStatement statement = {
+		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error) "
+		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error "
+		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) "
+		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error)",
+		10, {
+			INT8OID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID,
+			INT2ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID
+		}
+	};
+	static const Oid types[] = {
+		TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INT8OID, INT4OID, INT8OID, TEXTOID
+	};
+	Datum		columns[lengthof(types)][BATCH];
+	bool		nulls[lengthof(types)][BATCH] = {{false}};
+	Datum		values[1 + lengthof(types)];
+
+	for (int i = 0; i < count; i++)
+	{
+		const Attempt *attempt = &attempts[i];
+
+		columns[0][i] = TimestampTzGetDatum(attempt->at);
+		columns[1][i] = CStringGetTextDatum(attempt->method);
+		columns[2][i] = CStringGetTextDatum(attempt->url);
+		columns[3][i] = Int16GetDatum(attempt->attempt);
+		columns[4][i] = Int16GetDatum(attempt->http_status);
+		nulls[4][i] = attempt->http_status == 0;
+		columns[5][i] = Int64GetDatum(attempt->errcode);
+		nulls[5][i] = attempt->http_status == 0;
+		columns[6][i] = Int32GetDatum(attempt->elapsed_ms);
+		columns[7][i] = Int64GetDatum(attempt->bytes);
+		columns[8][i] = text_or_null(attempt->error, &nulls[8][i]);
+	}
+	values[0] = Int64GetDatum(run_id);
+	for (int c = 0; c < lengthof(types); c++)
+		values[1 + c] = array_of(columns[c], nulls[c], count, types[c]);
+	jdy_execute(&statement, values, NULL);
+}
+
+static Datum
+array_of(Datum *values, bool *nulls, int count, Oid type)
+{
+	int			dims[1] = {count};
+	int			lower[1] = {1};
+	int16		length;
+	bool		by_value;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lower, type, length, by_value, align));
+}
+
+static Datum
+text_or_null(const char *text, bool *isnull)
+{
+	*isnull = text == NULL;
+	return text == NULL ? (Datum) 0 : CStringGetTextDatum(storable(text));
+}
+
+/* A copy with what is not valid in the database's encoding replaced. */
+static char *
+storable(const char *text)
+{
+	char	   *copy = pstrdup(text);
+
+	if (!pg_verifymbstr(copy, strlen(copy), true))
+		for (char *c = copy; *c != '\0'; c++)
+			if (IS_HIGHBIT_SET(*c))
+				*c = '?';
+	return copy;
+}
+
+/* Half a character at the end would be refused by the table that it goes to. */
+static void
+copy_clipped(char *to, int size, const char *from)
+{
+	int			length = 0;
+
+	if (from != NULL)
+	{
+		length = pg_mbcliplen(from, strlen(from), size - 1);
+		memcpy(to, from, length);
+	}
+	to[length] = '\0';
+}
+
+static void
+interrupt_dead_runs(int stream_id)
+{
+	static JdyStatement statement = {
+		"UPDATE jdysync.run SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp(), "
+		"error = 'the runner ended without a word', "
+		"hint = 'What was landed stays; the next run goes on from there.' "
+		"WHERE stream_id = $1 AND status = 'running'",
+		1, {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(stream_id)};
+
+	jdy_execute(&statement, values, NULL);
+}

@@ -1,0 +1,497 @@
+/*-------------------------------------------------------------------------
+ * runner.c
+ *		The background worker that makes a run, as the owner of the stream.
+ *
+ * Order of a run:
+ *
+ *	attach		take the slot that the starter filled in; void: exit
+ *	connect		as the owner, never with more rights; pin the settings
+ *	lock		the stream's lock: one run per stream; may wait for another run
+ *	begin		tx1: the run's row says "running" (committed, so that a crash shows)
+ *	pull		jdy_pull_run, many short transactions, none while bytes are awaited
+ *	end			tx2: the run's row gets its status, counters and error
+ *	unlock, finish the slot, exit
+ *
+ * How it can end instead:
+ *
+ *	error			caught once, at the top; the work is rolled back, tx2 tells
+ *	cancel			SIGINT: an error like any other, status "cancelled"
+ *	SIGTERM, FATAL	no tx2: an exit callback tells the waiters; the row goes on
+ *					saying "running", and as nobody holds the lock everybody
+ *					reads that as "interrupted"; the next runner writes it
+ *	kill -9			the cluster restarts; the row as above
+ *
+ * The lock must outlive errors: PostgreSQL drops ordinary locks, session-level
+ * ones included, whenever a transaction aborts, and a run goes on after that (to
+ * write tx2, or because one bad record is not the end).  So the lock has an
+ * object's tag, which no SQL function can take, but the manager's method of
+ * advisory locks, which keeps it until it is released or the process ends.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "jdysync.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "progress.h"
+#include "pull.h"
+#include "runlog.h"
+#include "runner.h"
+#include "runslot.h"
+#include "spi.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "stream.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#define RETRY_MS 30000			/* a queued run whose runner died before it began */
+
+/* The one run of this process. */
+static struct
+{
+	SlotTicket	ticket;
+	RunRequest	request;
+	bool		begun;			/* tx1 is committed */
+	bool		finished;		/* the slot was told */
+	int64		began_us;
+	const char *status;
+	RunCounters counters;
+	RunError	error;
+	RunError	last_words;		/* of a FATAL error */
+}			job;
+
+static LOCKTAG stream_lock_tag;
+static emit_log_hook_type previous_emit_log_hook = NULL;
+
+static void connect_as_owner(void);
+static void make_run(MemoryContext context);
+static void begin_run(void);
+static void end_run(MemoryContext context);
+static void note_error(MemoryContext context);
+static void roll_back(void);
+static void explain_error(void);
+static void blame(const char *message, int sqlstate);
+static void finish(void);
+static void finish_at_exit(int code, Datum arg);
+static void keep_last_words(ErrorData *edata);
+static void set_lock_tag(LOCKTAG *tag, int stream_id);
+
+void
+jdy_runner_main(Datum slot)
+{
+	MemoryContext context;
+
+	job.ticket.index = DatumGetInt32(slot);
+	memcpy(&job.ticket.ticket, MyBgworkerEntry->bgw_extra, sizeof(job.ticket.ticket));
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	if (!jdy_slot_attach(&job.ticket, &job.request))
+		proc_exit(0);
+	before_shmem_exit(finish_at_exit, (Datum) 0);
+	previous_emit_log_hook = emit_log_hook;
+	emit_log_hook = keep_last_words;
+	BackgroundWorkerUnblockSignals();
+
+	connect_as_owner();
+	context = AllocSetContextCreate(TopMemoryContext, "jdysync run", ALLOCSET_DEFAULT_SIZES);
+	make_run(context);
+	if (job.begun)
+		end_run(context);
+	finish();
+	proc_exit(0);
+}
+
+bool
+jdy_runner_register(const SlotTicket *ticket, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	MemSet(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "jdysync", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "jdy_runner_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "jdysync runner", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "jdysync runner", sizeof(worker.bgw_type));
+	worker.bgw_main_arg = Int32GetDatum(ticket->index);
+	memcpy(worker.bgw_extra, &ticket->ticket, sizeof(ticket->ticket));
+	worker.bgw_notify_pid = MyProcPid;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+bool
+jdy_runner_start_queued(int64 run_id, int stream_id, Oid owner, RunMode mode,
+						TimestampTz from_time, TimestampTz to_time)
+{
+	RunRequest	request = {
+		.database = MyDatabaseId, .owner = owner, .stream_id = stream_id, .mode = mode,
+		.from_time = from_time, .to_time = to_time, .run_id = run_id
+	};
+	SlotTicket	ticket;
+	RunError	error;
+	BackgroundWorkerHandle *handle;
+	pid_t		pid;
+
+	if (!jdy_slot_take_queued(&request, jdy_max_workers, &ticket))
+		return false;
+	if (jdy_runner_register(&ticket, &handle) &&
+		WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_STARTED)
+		return true;
+
+	/* It never started, unless it was so quick that it is over already. */
+	jdy_run_error(&error, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, "no worker could be started", NULL,
+				  "Raise max_worker_processes, or try again when other workers have ended.");
+	return !jdy_slot_abandon(&ticket, &error);
+}
+
+bool
+jdy_runner_cancel(int64 run_id)
+{
+	return jdy_slot_cancel(run_id);
+}
+
+bool
+jdy_stream_lock(int stream_id, bool wait)
+{
+	bool		own_transaction = !IsTransactionState();
+	LockAcquireResult result;
+
+	if (own_transaction)
+		StartTransactionCommand();
+	set_lock_tag(&stream_lock_tag, stream_id);
+
+	/* A new transaction for the wait: one that read the catalogs would hold back vacuum. */
+	if (own_transaction)
+	{
+		CommitTransactionCommand();
+		StartTransactionCommand();
+	}
+	pgstat_report_activity(STATE_RUNNING, "wait for the stream's lock");
+	result = LockAcquire(&stream_lock_tag, ExclusiveLock, true, !wait);
+	if (own_transaction)
+		CommitTransactionCommand();
+	return result != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+jdy_stream_unlock(int stream_id)
+{
+	Assert(stream_lock_tag.locktag_field3 == stream_id);
+	LockRelease(&stream_lock_tag, ExclusiveLock, true);
+}
+
+bool
+jdy_stream_lock_for_change(int stream_id)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, stream_id);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * What roles and databases may have set for their sessions must not change what
+ * a worker does.  Off for synchronous_commit would let a crash take back what
+ * the service was already told or what a certificate already says.
+ */
+void
+jdy_pin_settings(void)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			pins[] = {
+		{"search_path", JDY_SAFE_SEARCH_PATH},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"transaction_timeout", "0"},	/* since PostgreSQL 17 */
+		{"TimeZone", "UTC"},
+		{"DateStyle", "ISO, YMD"},
+		{"IntervalStyle", "postgres"},
+		{"bytea_output", "hex"},
+		{"extra_float_digits", "1"},
+		{"jit", "off"},
+		{"zero_damaged_pages", "off"}
+	};
+
+	for (int i = 0; i < lengthof(pins); i++)
+		if (GetConfigOption(pins[i].name, true, false) != NULL)
+			SetConfigOption(pins[i].name, pins[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+
+	SetConfigOption("synchronous_commit",
+					synchronous_commit == SYNCHRONOUS_COMMIT_OFF ? "local" :
+					GetConfigOption("synchronous_commit", false, false),
+					PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+static void
+connect_as_owner(void)
+{
+	BackgroundWorkerInitializeConnectionByOid(job.request.database, job.request.owner,
+											  JDY_BGWORKER_FLAGS);
+	jdy_pin_settings();
+}
+
+/* Leaves status, counters and error in job; job.begun says whether there is a row to end. */
+static void
+make_run(MemoryContext context)
+{
+	job.began_us = jdy_monotonic_us();
+	job.status = "failed";
+
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(context);
+		begin_run();
+		if (job.begun)
+		{
+			MemoryContextSwitchTo(context);
+			jdy_progress_attach(jdy_slot_own(&job.ticket));
+			jdy_pull_run(job.request.stream_id, job.request.run_id, job.request.mode,
+						 job.request.from_time, job.request.to_time, &job.counters);
+			job.status = "ok";
+		}
+	}
+	PG_CATCH();
+	{
+		note_error(context);
+	}
+	PG_END_TRY();
+	jdy_progress_attach(NULL);
+}
+
+/* From the lock on nobody can join: what a caller changed before it called must be seen by the run. */
+static void
+begin_run(void)
+{
+	StreamRef  *stream;
+	int64		run_id;
+
+	jdy_stream_lock(job.request.stream_id, true);
+	jdy_slot_running(&job.ticket);
+	job.began_us = jdy_monotonic_us();
+
+	if (jdy_slot_cancelled(&job.ticket))
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("the run was cancelled")));
+	if (!jdy_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("jdysync is switched off"),
+				 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
+
+	jdy_tx_begin("begin a run");
+	stream = jdy_stream_ref_by_id(job.request.stream_id);
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the stream was dropped before its run began")));
+	if (stream->owner != job.request.owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the stream got another owner before its run began"),
+				 errhint("Run it again.")));
+	run_id = jdy_run_begin(job.request.run_id, job.request.stream_id, stream->name, job.request.mode,
+						   job.request.from_time, job.request.to_time);
+	jdy_tx_commit();
+
+	job.begun = run_id != 0;
+	if (job.begun)
+	{
+		job.request.run_id = run_id;
+		jdy_slot_set_run_id(&job.ticket, run_id);
+	}
+	else
+	{
+		job.status = "cancelled";
+		jdy_run_error(&job.error, ERRCODE_QUERY_CANCELED, "the run was cancelled", NULL, NULL);
+	}
+}
+
+/*
+ * A cancel that comes now is too late: the row must get its end.  If even that
+ * fails (the extension is gone, the disk is full), the waiters are told, and the
+ * row stays for the next runner.
+ */
+static void
+end_run(MemoryContext context)
+{
+	HOLD_CANCEL_INTERRUPTS();
+	PG_TRY();
+	{
+		jdy_tx_begin("end a run");
+		if (strcmp(job.status, "failed") == 0)
+			explain_error();
+		if (OidIsValid(jdy_extension_oid()))
+			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
+		jdy_tx_commit();
+	}
+	PG_CATCH();
+	{
+		note_error(context);
+	}
+	PG_END_TRY();
+}
+
+/* The error is the run's result.  It goes to the log when nobody waits for it. */
+static void
+note_error(MemoryContext context)
+{
+	ErrorData  *edata;
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(context);
+	edata = CopyErrorData();
+	job.status = "failed";
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		job.status = "cancelled";
+		jdy_run_error(&job.error, ERRCODE_QUERY_CANCELED, "the run was cancelled", NULL, NULL);
+	}
+	else
+	{
+		jdy_run_error(&job.error, edata->sqlerrcode, edata->message, edata->detail, edata->hint);
+		if (!jdy_slot_own(&job.ticket)->waited_for)
+			EmitErrorReport();
+	}
+	FlushErrorState();
+	roll_back();
+	MemoryContextSwitchTo(context);
+	RESUME_INTERRUPTS();
+}
+
+/* As PostgresMain does it; much of a run happens outside of transactions. */
+static void
+roll_back(void)
+{
+	AbortOutOfAnyTransaction();
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	pgstat_report_wait_end();
+	QueryCancelPending = false;
+	debug_query_string = NULL;
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * "permission denied" or "relation does not exist" is no answer when somebody
+ * took the ground from under the run.
+ */
+static void
+explain_error(void)
+{
+	StreamRef  *stream;
+
+	if (!OidIsValid(jdy_extension_oid()))
+		blame("the extension was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
+	else if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job.request.owner)))
+		blame("the run's role was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
+	else if ((stream = jdy_stream_ref_by_id(job.request.stream_id)) == NULL)
+		blame("the stream was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
+	else if (stream->owner != job.request.owner)
+		blame("the stream got another owner while the run was open", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
+}
+
+static void
+blame(const char *message, int sqlstate)
+{
+	char	   *consequence = psprintf("What failed then: %s", job.error.message);
+
+	jdy_run_error(&job.error, sqlstate, message, consequence,
+				  "The next run works as the owner that the stream has then.");
+}
+
+/* In this order: whoever gets the lock next finds the row ended, whoever waits finds the lock free. */
+static void
+finish(void)
+{
+	int64		elapsed_us = jdy_monotonic_us() - job.began_us;
+
+	if (stream_lock_tag.locktag_field3 != 0)
+		LockRelease(&stream_lock_tag, ExclusiveLock, true);
+	job.finished = true;
+	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error, elapsed_us);
+
+	if (job.request.run_id != 0 && !job.begun && strcmp(job.status, "cancelled") != 0)
+		jdy_database_due(job.request.database,
+						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+	else
+		jdy_database_worker_freed(job.request.database);
+}
+
+/* After the transaction was aborted and its locks released: it was set up before the connection. */
+static void
+finish_at_exit(int code, Datum arg)
+{
+	bool		cancelled;
+
+	if (job.finished)
+		return;
+	job.finished = true;
+	stream_lock_tag.locktag_field3 = 0;
+	cancelled = jdy_slot_cancelled(&job.ticket);
+	job.status = cancelled ? "cancelled" : "failed";
+	if (cancelled)
+		jdy_run_error(&job.error, ERRCODE_QUERY_CANCELED, "the run was cancelled", NULL, NULL);
+	else
+		jdy_run_error(&job.error,
+					  job.last_words.sqlstate != 0 ? job.last_words.sqlstate : ERRCODE_ADMIN_SHUTDOWN,
+					  job.begun ? "the runner was stopped" : "the runner was stopped before the run began",
+					  job.last_words.sqlstate != 0 ? job.last_words.message : NULL,
+					  job.last_words.hint[0] != '\0' ? job.last_words.hint :
+					  "What was landed stays; the next run goes on from there.");
+	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error,
+					job.began_us != 0 ? jdy_monotonic_us() - job.began_us : 0);
+	if (job.request.run_id != 0 && !job.begun)
+		jdy_database_due(job.request.database,
+						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+}
+
+/* A FATAL error passes no PG_CATCH; its text is the waiters' only clue (no such role, too many connections …). */
+static void
+keep_last_words(ErrorData *edata)
+{
+	if (edata->elevel >= FATAL)
+		jdy_run_error(&job.last_words, edata->sqlerrcode, edata->message, NULL, edata->hint);
+	if (previous_emit_log_hook)
+		previous_emit_log_hook(edata);
+}
+
+static void
+set_lock_tag(LOCKTAG *tag, int stream_id)
+{
+	Oid			schema = get_namespace_oid("jdysync", true);
+	Oid			class = OidIsValid(schema) ? get_relname_relid("stream", schema) : InvalidOid;
+
+	if (!OidIsValid(class))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension jdysync does not exist in this database"),
+				 errhint("Run CREATE EXTENSION jdysync.")));
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, class, stream_id, 0);
+	tag->locktag_lockmethodid = USER_LOCKMETHOD;
+}

@@ -1,0 +1,375 @@
+/*-------------------------------------------------------------------------
+ * runslot.c
+ *		Slots of open runs in shared memory: where callers and runners meet.
+ *
+ * A caller takes a slot, registers a worker that gets the slot's number, and
+ * waits on the slot's condition variable.  Either may vanish at any moment:
+ *
+ *	caller leaves before the runner came	the slot is free at once; the
+ *											runner finds its ticket void, exits
+ *	last caller leaves later				cancel is set, the runner signalled
+ *	a caller of several leaves				the others go on waiting
+ *	runner ends, in whatever way			DONE, freed by the last waiter, at
+ *											once when there is none
+ *	runner never comes						a waiter abandons the slot
+ *	a process dies hard						the cluster restarts, all is gone
+ *
+ * A run that was queued outlives its waiters: somebody asked for it who does
+ * not wait.  A slot whose runner neither came nor was given up within
+ * START_LIMIT_MS does not count any more.  Everything is guarded by runs_lock; signals are sent under it, so
+ * that a pid in a slot is always the runner's.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "runslot.h"
+#include "utils/timestamp.h"
+
+#define START_LIMIT_MS 60000
+
+static RunSlot *find_joinable(const RunRequest *request);
+static RunSlot *find_free(void);
+static int	count_queued(void);
+static void take(RunSlot *slot, const RunRequest *request, bool waits);
+static RunSlot *valid(const SlotTicket *ticket);
+static void note_ticket(const RunSlot *slot, SlotTicket *ticket);
+static bool is_open(const RunSlot *slot);
+static void request_cancel(RunSlot *slot);
+
+bool
+jdy_slot_enter(const RunRequest *request, SlotTicket *ticket, bool *joined)
+{
+	RunSlot    *slot;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	slot = find_joinable(request);
+	*joined = slot != NULL;
+	if (slot != NULL)
+		slot->waiters++;
+	else if ((slot = find_free()) != NULL)
+		take(slot, request, true);
+	if (slot != NULL)
+		note_ticket(slot, ticket);
+	LWLockRelease(jdy_shared->runs_lock);
+	return slot != NULL;
+}
+
+bool
+jdy_slot_take_queued(const RunRequest *request, int limit, SlotTicket *ticket)
+{
+	RunSlot    *slot = NULL;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	if (count_queued() < limit)
+		slot = find_free();
+	if (slot != NULL)
+	{
+		take(slot, request, false);
+		note_ticket(slot, ticket);
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+	return slot != NULL;
+}
+
+void
+jdy_slot_leave(const SlotTicket *ticket)
+{
+	RunSlot    *slot;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	slot = valid(ticket);
+	if (slot != NULL && --slot->waiters == 0)
+	{
+		if (slot->state == RUN_DONE)
+			slot->state = RUN_FREE;
+		else if (slot->waited_for && slot->runner_pid == 0)
+			slot->state = RUN_FREE;
+		else if (slot->waited_for)
+			request_cancel(slot);
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+}
+
+bool
+jdy_slot_read(const SlotTicket *ticket, RunSlot *copy)
+{
+	RunSlot    *slot;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	slot = valid(ticket);
+	if (slot != NULL)
+		memcpy(copy, slot, sizeof(RunSlot));
+	LWLockRelease(jdy_shared->runs_lock);
+	return slot != NULL;
+}
+
+ConditionVariable *
+jdy_slot_changed(const SlotTicket *ticket)
+{
+	return &jdy_shared->runs[ticket->index].changed;
+}
+
+bool
+jdy_slot_abandon(const SlotTicket *ticket, const RunError *error)
+{
+	RunSlot    *slot;
+	bool		abandoned;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	slot = valid(ticket);
+	abandoned = slot != NULL && slot->state == RUN_STARTING && slot->runner_pid == 0;
+	if (abandoned)
+	{
+		slot->error = *error;
+		strlcpy(slot->status, "failed", sizeof(slot->status));
+		slot->state = slot->waiters > 0 ? RUN_DONE : RUN_FREE;
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+
+	if (abandoned)
+		ConditionVariableBroadcast(jdy_slot_changed(ticket));
+	return abandoned;
+}
+
+bool
+jdy_slot_attach(const SlotTicket *ticket, RunRequest *request)
+{
+	RunSlot    *slot;
+	bool		wanted;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	slot = valid(ticket);
+	wanted = slot != NULL && slot->state == RUN_STARTING && slot->runner_pid == 0;
+	if (wanted)
+	{
+		slot->runner_pid = MyProcPid;
+		request->database = slot->database;
+		request->owner = slot->owner;
+		request->stream_id = slot->stream_id;
+		request->mode = slot->mode;
+		request->from_time = slot->from_time;
+		request->to_time = slot->to_time;
+		request->run_id = slot->run_id;
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+	return wanted;
+}
+
+void
+jdy_slot_running(const SlotTicket *ticket)
+{
+	RunSlot    *slot = jdy_slot_own(ticket);
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	slot->state = RUN_RUNNING;
+	slot->progress.started_at = GetCurrentTimestamp();
+	slot->progress.updated_at = slot->progress.started_at;
+	LWLockRelease(jdy_shared->runs_lock);
+	ConditionVariableBroadcast(&slot->changed);
+}
+
+void
+jdy_slot_set_run_id(const SlotTicket *ticket, int64 run_id)
+{
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	jdy_slot_own(ticket)->run_id = run_id;
+	LWLockRelease(jdy_shared->runs_lock);
+}
+
+bool
+jdy_slot_cancelled(const SlotTicket *ticket)
+{
+	bool		cancel;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	cancel = jdy_slot_own(ticket)->cancel;
+	LWLockRelease(jdy_shared->runs_lock);
+	return cancel;
+}
+
+/* Between attach and finish the slot cannot become another's. */
+RunSlot *
+jdy_slot_own(const SlotTicket *ticket)
+{
+	return &jdy_shared->runs[ticket->index];
+}
+
+void
+jdy_slot_finish(const SlotTicket *ticket, const char *status, const RunCounters *counters,
+				const RunError *error, int64 elapsed_us)
+{
+	RunSlot    *slot;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	slot = valid(ticket);
+	if (slot != NULL && slot->runner_pid == MyProcPid)
+	{
+		slot->runner_pid = 0;
+		slot->counters = *counters;
+		slot->error = *error;
+		slot->elapsed_us = elapsed_us;
+		strlcpy(slot->status, status, sizeof(slot->status));
+		slot->state = slot->waiters > 0 ? RUN_DONE : RUN_FREE;
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+	ConditionVariableBroadcast(jdy_slot_changed(ticket));
+}
+
+bool
+jdy_slot_cancel(int64 run_id)
+{
+	bool		found = false;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < JDY_MAX_RUNS && !found; i++)
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		found = is_open(slot) && slot->database == MyDatabaseId && slot->run_id == run_id;
+		if (found)
+			request_cancel(slot);
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+	return found;
+}
+
+bool
+jdy_slot_overdue(const RunSlot *copy)
+{
+	return copy->state == RUN_STARTING && !is_open(copy);
+}
+
+bool
+jdy_slot_stream_open(int stream_id)
+{
+	bool		found = false;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	for (int i = 0; i < JDY_MAX_RUNS && !found; i++)
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		found = is_open(slot) && slot->database == MyDatabaseId && slot->stream_id == stream_id;
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+	return found;
+}
+
+void
+jdy_slot_stop_database(Oid database)
+{
+	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	for (int i = 0; i < JDY_MAX_RUNS; i++)
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		if (is_open(slot) && slot->database == database && slot->runner_pid != 0)
+			kill(slot->runner_pid, SIGTERM);
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+}
+
+/* A range is never shared: two ranges that look alike are asked for on purpose. */
+static RunSlot *
+find_joinable(const RunRequest *request)
+{
+	if (request->mode == MODE_RANGE)
+		return NULL;
+	for (int i = 0; i < JDY_MAX_RUNS; i++)
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		if (is_open(slot) && slot->state == RUN_STARTING && !slot->cancel &&
+			slot->database == request->database && slot->stream_id == request->stream_id &&
+			slot->owner == request->owner && slot->mode == request->mode)
+			return slot;
+	}
+	return NULL;
+}
+
+static RunSlot *
+find_free(void)
+{
+	for (int i = 0; i < JDY_MAX_RUNS; i++)
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		if (slot->state == RUN_FREE || (slot->waiters == 0 && !is_open(slot)))
+			return slot;
+	}
+	return NULL;
+}
+
+static int
+count_queued(void)
+{
+	int			count = 0;
+
+	for (int i = 0; i < JDY_MAX_RUNS; i++)
+		if (is_open(&jdy_shared->runs[i]) && !jdy_shared->runs[i].waited_for)
+			count++;
+	return count;
+}
+
+/* Everything but the condition variable, on which former waiters may still be listed. */
+static void
+take(RunSlot *slot, const RunRequest *request, bool waits)
+{
+	slot->state = RUN_STARTING;
+	slot->ticket++;
+	slot->database = request->database;
+	slot->owner = request->owner;
+	slot->stream_id = request->stream_id;
+	slot->mode = request->mode;
+	slot->from_time = request->from_time;
+	slot->to_time = request->to_time;
+	slot->run_id = request->run_id;
+	slot->runner_pid = 0;
+	slot->waiters = waits ? 1 : 0;
+	slot->waited_for = waits;
+	slot->cancel = false;
+	slot->elapsed_us = 0;
+	slot->status[0] = '\0';
+	MemSet(&slot->counters, 0, sizeof(RunCounters));
+	MemSet(&slot->error, 0, sizeof(RunError));
+	MemSet(&slot->progress, 0, sizeof(RunProgress));
+	slot->progress.list_total = -1;
+	slot->progress.details_due = -1;
+	slot->progress.started_at = GetCurrentTimestamp();
+	slot->progress.updated_at = slot->progress.started_at;
+}
+
+static RunSlot *
+valid(const SlotTicket *ticket)
+{
+	RunSlot    *slot = &jdy_shared->runs[ticket->index];
+
+	return slot->state != RUN_FREE && slot->ticket == ticket->ticket ? slot : NULL;
+}
+
+static void
+note_ticket(const RunSlot *slot, SlotTicket *ticket)
+{
+	ticket->index = slot - jdy_shared->runs;
+	ticket->ticket = slot->ticket;
+}
+
+static bool
+is_open(const RunSlot *slot)
+{
+	if (slot->state == RUN_STARTING && slot->runner_pid == 0)
+		return !TimestampDifferenceExceeds(slot->progress.started_at, GetCurrentTimestamp(), START_LIMIT_MS);
+	return slot->state == RUN_STARTING || slot->state == RUN_RUNNING;
+}
+
+/* A runner that has not come yet looks at the flag when it does. */
+static void
+request_cancel(RunSlot *slot)
+{
+	slot->cancel = true;
+	if (slot->runner_pid != 0)
+		kill(slot->runner_pid, SIGINT);
+}

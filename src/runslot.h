@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ * runslot.h
+ *		Slots of open runs in shared memory: where callers and runners meet.
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_RUNSLOT_H
+#define JDY_RUNSLOT_H
+
+#include "postgres.h"
+
+#include "shmem.h"
+
+/* One use of a slot. */
+typedef struct SlotTicket
+{
+	int			index;
+	uint64		ticket;
+} SlotTicket;
+
+/* What a runner is to do. */
+typedef struct RunRequest
+{
+	Oid			database;
+	Oid			owner;
+	int			stream_id;
+	RunMode		mode;
+	TimestampTz from_time;
+	TimestampTz to_time;
+	int64		run_id;			/* of a queued run, else 0 */
+} RunRequest;
+
+/*
+ * A caller's way in: joins a slot with the same request that has not begun
+ * (*joined), else takes a free one, for which the caller then registers a worker.
+ * false: all are in use.
+ */
+extern bool jdy_slot_enter(const RunRequest *request, SlotTicket *ticket, bool *joined);
+
+/* A slot for a queued run; false when all are in use or `limit` queued runs are open. */
+extern bool jdy_slot_take_queued(const RunRequest *request, int limit, SlotTicket *ticket);
+
+/* A caller's way out.  The last waiter of a run that was started for waiters cancels it. */
+extern void jdy_slot_leave(const SlotTicket *ticket);
+
+/* A copy of the slot; false when it is another's by now. */
+extern bool jdy_slot_read(const SlotTicket *ticket, RunSlot *copy);
+
+/* True when its runner should have come long ago. */
+extern bool jdy_slot_overdue(const RunSlot *copy);
+
+/* The condition variable to wait on. */
+extern ConditionVariable *jdy_slot_changed(const SlotTicket *ticket);
+
+/* No worker ever came: ends the run with an error.  false when one came after all. */
+extern bool jdy_slot_abandon(const SlotTicket *ticket, const RunError *error);
+
+/* The runner's side.  attach: false when nobody wants the run any more. */
+extern bool jdy_slot_attach(const SlotTicket *ticket, RunRequest *request);
+extern void jdy_slot_running(const SlotTicket *ticket);
+extern void jdy_slot_set_run_id(const SlotTicket *ticket, int64 run_id);
+extern bool jdy_slot_cancelled(const SlotTicket *ticket);
+extern RunSlot *jdy_slot_own(const SlotTicket *ticket);
+
+/* The result, for whoever waits; frees the slot when nobody does.  Once. */
+extern void jdy_slot_finish(const SlotTicket *ticket, const char *status, const RunCounters *counters,
+							const RunError *error, int64 elapsed_us);
+
+/* Asks an open run to stop; false when none is open under this number in this database. */
+extern bool jdy_slot_cancel(int64 run_id);
+
+/* True when the stream has an open run in this database. */
+extern bool jdy_slot_stream_open(int stream_id);
+
+/* Terminates every runner of a database that is about to be dropped. */
+extern void jdy_slot_stop_database(Oid database);
+
+#endif							/* JDY_RUNSLOT_H */

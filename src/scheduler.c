@@ -1,0 +1,189 @@
+/*-------------------------------------------------------------------------
+ * scheduler.c
+ *		A short visit to one database: starts what is due there, and leaves.
+ *
+ * It reads the queued runs, starts runners for them as far as workers may be
+ * had, tells the launcher when to send the next scheduler, and exits, so that no
+ * idle connection of ours is in anybody's way.
+ *
+ * A queued run's row is not touched here: its runner, holding the stream's
+ * lock, turns it into a running one, and does nothing when it is not queued any
+ * more.  So two schedulers at once, or one that dies in the middle, start no run
+ * twice and lose none.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "catalog/pg_type.h"
+#include "jdysync.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "runlog.h"
+#include "runner.h"
+#include "runslot.h"
+#include "spi.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define MAX_QUEUED "1000"		/* looked at in one visit */
+#define BUSY_MS 60000			/* the stream has an open run, whose end marks us due anyway */
+#define FULL_MS 5000			/* no worker to be had: others' may end unseen */
+
+typedef struct QueuedRun
+{
+	int64		run_id;
+	int			stream_id;
+	RunMode		mode;
+	TimestampTz from_time;
+	TimestampTz to_time;
+	Oid			owner;
+	bool		can_log_in;
+} QueuedRun;
+
+static void leave(int code, Datum database);
+static TimestampTz start_queued_runs(void);
+static List *read_queued_runs(MemoryContext context);
+static void end_hopeless_runs(List *runs);
+static void end_runs_without_stream(void);
+static TimestampTz in_ms(int ms);
+
+void
+jdy_scheduler_main(Datum arg)
+{
+	Oid			database = DatumGetObjectId(arg);
+	uint64		generation;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	before_shmem_exit(leave, arg);
+	generation = jdy_database_visit(database, MyProcPid);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	jdy_pin_settings();
+
+	/* Whoever locks our tables must not keep us here for long. */
+	SetConfigOption("lock_timeout", "5s", PGC_SUSET, PGC_S_OVERRIDE);
+
+	jdy_database_visited(database, generation, jdy_enabled ? start_queued_runs() : DT_NOEND);
+	proc_exit(0);
+}
+
+static void
+leave(int code, Datum database)
+{
+	jdy_database_visit(DatumGetObjectId(database), 0);
+}
+
+/* Returns when the next visit is due. */
+static TimestampTz
+start_queued_runs(void)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "jdysync queued runs", ALLOCSET_DEFAULT_SIZES);
+	List	   *runs = NIL;
+	ListCell   *lc;
+	bool		busy = false;
+
+	jdy_tx_begin("read queued runs");
+	if (OidIsValid(jdy_extension_oid()))
+	{
+		end_runs_without_stream();
+		runs = read_queued_runs(context);
+		end_hopeless_runs(runs);
+	}
+	jdy_tx_commit();
+
+	foreach(lc, runs)
+	{
+		QueuedRun  *run = lfirst(lc);
+
+		CHECK_FOR_INTERRUPTS();
+		if (!run->can_log_in)
+			continue;
+		if (jdy_slot_stream_open(run->stream_id))
+			busy = true;
+		else if (!jdy_runner_start_queued(run->run_id, run->stream_id, run->owner, run->mode,
+										  run->from_time, run->to_time))
+			return in_ms(FULL_MS);
+	}
+	return busy ? in_ms(BUSY_MS) : DT_NOEND;
+}
+
+static List *
+read_queued_runs(MemoryContext context)
+{
+	static JdyStatement statement = {
+		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, c.relowner, a.rolcanlogin "
+		"FROM jdysync.run r "
+		"JOIN jdysync.stream s USING (stream_id) "
+		"JOIN pg_catalog.pg_class c ON c.oid = s.staging "
+		"JOIN pg_catalog.pg_authid a ON a.oid = c.relowner "
+		"WHERE r.status = 'queued' ORDER BY r.run_id LIMIT " MAX_QUEUED, 0
+	};
+	List	   *runs = NIL;
+
+	jdy_execute(&statement, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(context);
+		QueuedRun  *run = palloc(sizeof(QueuedRun));
+		bool		isnull;
+
+		run->run_id = jdy_spi_int64(i, 1, 0);
+		run->stream_id = (int) jdy_spi_int64(i, 2, 0);
+		run->mode = jdy_mode_parse(jdy_spi_text(i, 3));
+		run->from_time = DatumGetTimestampTz(jdy_spi_datum(i, 4, &isnull));
+		run->to_time = DatumGetTimestampTz(jdy_spi_datum(i, 5, &isnull));
+		run->owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
+		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
+		runs = lappend(runs, run);
+		MemoryContextSwitchTo(caller);
+	}
+	return runs;
+}
+
+/* Their runner could not even connect, and nobody would ever learn why. */
+static void
+end_hopeless_runs(List *runs)
+{
+	RunCounters none = {0};
+	RunError	error;
+	ListCell   *lc;
+
+	jdy_run_error(&error, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+				  "the stream's owner is not permitted to log in", NULL,
+				  "Give the role LOGIN (a password is not needed), or use PostgreSQL 17 or later.");
+	foreach(lc, runs)
+	{
+		QueuedRun  *run = lfirst(lc);
+
+		if (!run->can_log_in)
+			jdy_run_end(run->run_id, "failed", &none, &error);
+	}
+}
+
+static void
+end_runs_without_stream(void)
+{
+	static JdyStatement statement = {
+		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), "
+		"error = 'the stream was dropped before its run began' "
+		"WHERE r.status = 'queued' AND r.kind = 'pull' "
+		"AND NOT EXISTS (SELECT FROM jdysync.stream s WHERE s.stream_id = r.stream_id)", 0
+	};
+
+	jdy_execute(&statement, NULL, NULL);
+}
+
+static TimestampTz
+in_ms(int ms)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+}

@@ -1,0 +1,461 @@
+/*-------------------------------------------------------------------------
+ * sync.c
+ *		What people call to run a stream: jdy_sync and its relatives.
+ *
+ * jdy_sync starts a runner (or joins one that has not begun), and waits for it
+ * with the latch: it can be cancelled, timed out, terminated or left by its
+ * client at any moment, and leaves the run's slot in whatever way it ends.  The
+ * run belongs to those who wait; the last one's leaving cancels it.
+ *
+ * The waiting session's own transaction stays open.  It must not have written
+ * anything, since the runner could neither see it nor get past its locks, so
+ * jdy_sync refuses to run in a transaction block or after writes.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "foreign/foreign.h"
+#include "funcapi.h"
+#include "jdysync.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "progress.h"
+#include "runlog.h"
+#include "runner.h"
+#include "runslot.h"
+#include "spi.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "stream.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define LONG_LOAD_MINUTES 5		/* a first load that takes longer gets a hint */
+#define TICK_MS 1000
+
+/* Of libpq/libpq.h, which takes in headers of GSSAPI that need not be there. */
+extern bool pq_check_connection(void);
+
+/* A caller's side of a run. */
+typedef struct Waiter
+{
+	SlotTicket	ticket;
+	BackgroundWorkerHandle *handle; /* NULL when it joined another's */
+	const char *name;
+	int			calls_per_minute;
+	int64		told_us;		/* when the last NOTICE went out */
+	char	   *told;			/* what it said */
+	bool		told_long;
+} Waiter;
+
+static void require_can_wait(void);
+static RunMode requested_mode(const char *mode);
+static void run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, TimestampTz to_time,
+					   bool raise, ReturnSetInfo *rsinfo);
+static List *streams_of(const char *name);
+static void raise_result(const StreamRef *stream, const RunResult *result);
+static void put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *result);
+static void wait_for_run(Waiter *waiter, RunResult *result);
+static bool never_starts(Waiter *waiter, const RunSlot *slot);
+static void tell_progress(Waiter *waiter, const RunSlot *slot);
+static void tell(Waiter *waiter, char *line);
+static void check_client(void);
+static void leave_at_error(int code, Datum ticket);
+static void no_worker(RunError *error);
+static int	calls_per_minute_of(int stream_id);
+
+PG_FUNCTION_INFO_V1(jdy_sync);
+PG_FUNCTION_INFO_V1(jdy_resync);
+PG_FUNCTION_INFO_V1(jdy_start);
+PG_FUNCTION_INFO_V1(jdy_cancel);
+
+Datum
+jdy_sync(PG_FUNCTION_ARGS)
+{
+	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	RunMode		mode = PG_ARGISNULL(1) ? MODE_AUTO : requested_mode(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	ListCell   *lc;
+
+	require_can_wait();
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, streams_of(name))
+		run_stream(lfirst(lc), mode, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+Datum
+jdy_resync(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	TimestampTz from_time = PG_GETARG_TIMESTAMPTZ(1);
+	TimestampTz to_time = PG_GETARG_TIMESTAMPTZ(2);
+
+	require_can_wait();
+	if (TIMESTAMP_NOT_FINITE(from_time) || TIMESTAMP_NOT_FINITE(to_time) || from_time >= to_time)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("from_time must be before to_time, and both finite"),
+				 errhint("To read everything again use jdy_sync with mode full.")));
+	InitMaterializedSRF(fcinfo, 0);
+	run_stream(linitial(streams_of(name)), MODE_RANGE, from_time, to_time, true,
+			   (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+Datum
+jdy_start(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	RunMode		mode = requested_mode(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	StreamRef  *stream;
+	int64		run_id;
+
+	jdy_require_preload();
+	PreventCommandIfReadOnly("jdy_start()");
+	SPI_connect();
+	stream = jdy_stream_ref(name);
+	run_id = jdy_run_queue(stream->stream_id, stream->name, mode);
+	SPI_finish();
+	jdy_wake_launcher_at_commit();
+	PG_RETURN_INT64(run_id);
+}
+
+/* A queued run ends with the caller's transaction, a running one at once. */
+Datum
+jdy_cancel(PG_FUNCTION_ARGS)
+{
+	static JdyStatement look = {
+		"SELECT r.stream_id, r.status FROM jdysync.run r WHERE r.run_id = $1",
+		1, {INT8OID}
+	};
+	static JdyStatement cancel = {
+		"UPDATE jdysync.run SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), "
+		"error = 'the run was cancelled' WHERE run_id = $1 AND status = 'queued'",
+		1, {INT8OID}
+	};
+	int64		run_id = PG_GETARG_INT64(0);
+	Datum		values[1] = {Int64GetDatum(run_id)};
+	StreamRef  *stream;
+	bool		cancelled;
+
+	jdy_require_preload();
+	PreventCommandIfReadOnly("jdy_cancel()");
+	SPI_connect();
+	jdy_execute(&look, values, NULL);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("run does not exist"),
+				 errdetail("There is no run %lld.", (long long) run_id)));
+	stream = jdy_stream_ref_by_id((int) jdy_spi_int64(0, 1, 0));
+	if (!(stream != NULL ? is_member_of_role(GetUserId(), stream->owner) : superuser()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for the run"),
+				 errdetail("Only members of the role that owns the stream may cancel its runs.")));
+
+	jdy_execute(&cancel, values, NULL);
+	cancelled = SPI_processed > 0;
+	SPI_finish();
+	if (!cancelled)
+		cancelled = jdy_runner_cancel(run_id);
+	PG_RETURN_BOOL(cancelled);
+}
+
+void
+jdy_run_and_wait(int stream_id, const char *name, Oid owner, RunMode mode,
+				 TimestampTz from_time, TimestampTz to_time, RunResult *result)
+{
+	RunRequest	request = {
+		.database = MyDatabaseId, .owner = owner, .stream_id = stream_id, .mode = mode,
+		.from_time = from_time, .to_time = to_time
+	};
+	Waiter		waiter = {.name = name};
+	RunError	error;
+	bool		joined;
+
+	MemSet(result, 0, sizeof(RunResult));
+	waiter.calls_per_minute = calls_per_minute_of(stream_id);
+	if (!jdy_slot_enter(&request, &waiter.ticket, &joined))
+	{
+		strlcpy(result->status, "failed", sizeof(result->status));
+		jdy_run_error(&result->error, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, "too many runs are open",
+					  NULL, "Wait for one of them to end.");
+		return;
+	}
+
+	PG_ENSURE_ERROR_CLEANUP(leave_at_error, PointerGetDatum(&waiter.ticket));
+	{
+		if (!joined && !jdy_runner_register(&waiter.ticket, &waiter.handle))
+		{
+			no_worker(&error);
+			jdy_slot_abandon(&waiter.ticket, &error);
+		}
+		wait_for_run(&waiter, result);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(leave_at_error, PointerGetDatum(&waiter.ticket));
+	jdy_slot_leave(&waiter.ticket);
+}
+
+static void
+require_can_wait(void)
+{
+	jdy_require_preload();
+	PreventCommandDuringRecovery("jdy_sync()");
+	if (!jdy_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("jdysync is switched off"),
+				 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
+	if (IsTransactionBlock() || IsSubTransaction())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("a stream cannot be run inside a transaction block"),
+				 errdetail("The run is made by a worker that cannot see what this transaction did, and locks could block each other."),
+				 errhint("Call it by itself, or use jdy_start, which runs the stream after the commit.")));
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("a stream cannot be run after writes in the same transaction"),
+				 errdetail("The run is made by a worker that cannot see what this transaction did, and locks could block each other."),
+				 errhint("Call it by itself, or use jdy_start, which runs the stream after the commit.")));
+}
+
+/* A range is asked for by jdy_resync only. */
+static RunMode
+requested_mode(const char *word)
+{
+	RunMode		mode = strcmp(word, "range") == 0 ? jdy_mode_parse("") : jdy_mode_parse(word);
+
+	if (mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("mode verify is not supported by this version"),
+				 errhint("Mode full reads the whole list and every detail again.")));
+	return mode;
+}
+
+static void
+run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, TimestampTz to_time,
+		   bool raise, ReturnSetInfo *rsinfo)
+{
+	RunResult	result;
+
+	jdy_run_and_wait(stream->stream_id, stream->name, stream->owner, mode, from_time, to_time, &result);
+	if (raise && strcmp(result.status, "ok") != 0)
+		raise_result(stream, &result);
+	put_result(rsinfo, stream, &result);
+}
+
+/* The stream called `name`, or all that are enabled; in the caller's memory, which outlives SPI's. */
+static List *
+streams_of(const char *name)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *streams = NIL;
+	List	   *found;
+	ListCell   *lc;
+
+	SPI_connect();
+	found = name != NULL ? list_make1(jdy_stream_ref(name)) : jdy_stream_refs_enabled();
+	MemoryContextSwitchTo(caller);
+	foreach(lc, found)
+	{
+		StreamRef  *stream = palloc(sizeof(StreamRef));
+
+		*stream = *(StreamRef *) lfirst(lc);
+		stream->name = pstrdup(stream->name);
+		stream->server = pstrdup(stream->server);
+		streams = lappend(streams, stream);
+	}
+	SPI_finish();
+	return streams;
+}
+
+static void
+raise_result(const StreamRef *stream, const RunResult *result)
+{
+	const RunError *error = &result->error;
+
+	ereport(ERROR,
+			(errcode(error->sqlstate != 0 ? error->sqlstate : ERRCODE_INTERNAL_ERROR),
+			 errmsg_internal("%s", error->message[0] != '\0' ? error->message : "the run failed"),
+			 error->detail[0] != '\0' ? errdetail_internal("%s", error->detail) : 0,
+			 error->hint[0] != '\0' ? errhint("%s", error->hint) : 0,
+			 errcontext("run %lld of stream \"%s\"", (long long) result->run_id, stream->name)));
+}
+
+static void
+put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *result)
+{
+	const RunCounters *counters = &result->counters;
+	Interval   *elapsed = palloc0(sizeof(Interval));
+	Datum		values[14];
+	bool		nulls[14] = {0};
+
+	elapsed->time = result->elapsed_us;
+	nulls[0] = result->run_id == 0;
+	values[0] = Int64GetDatum(result->run_id);
+	values[1] = CStringGetTextDatum(stream->name);
+	values[2] = CStringGetTextDatum(result->status);
+	values[3] = Int64GetDatum(counters->listed);
+	values[4] = Int64GetDatum(counters->details);
+	values[5] = Int64GetDatum(counters->inserted);
+	values[6] = Int64GetDatum(counters->updated);
+	values[7] = Int64GetDatum(counters->unchanged);
+	values[8] = Int64GetDatum(counters->deleted);
+	values[9] = Int64GetDatum(counters->rejected);
+	values[10] = Int64GetDatum(counters->calls);
+	values[11] = Int64GetDatum(counters->retries);
+	values[12] = IntervalPGetDatum(elapsed);
+	nulls[13] = result->error.sqlstate == 0;
+	values[13] = CStringGetTextDatum(result->error.message);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * Interrupts are served inside the sleep.  The client is looked at before the slot
+ * is read: that may take a wake-up from the latch, which the reading makes good.
+ */
+static void
+wait_for_run(Waiter *waiter, RunResult *result)
+{
+	RunSlot		slot;
+
+	for (;;)
+	{
+		check_client();
+		if (!jdy_slot_read(&waiter->ticket, &slot))
+			elog(ERROR, "slot of the run is gone");
+		if (slot.state == RUN_DONE)
+			break;
+		if (never_starts(waiter, &slot))
+			continue;
+		tell_progress(waiter, &slot);
+		ConditionVariableTimedSleep(jdy_slot_changed(&waiter->ticket), TICK_MS, JDY_WAIT_EVENT("JdysyncRun"));
+	}
+	ConditionVariableCancelSleep();
+
+	result->run_id = slot.run_id;
+	result->counters = slot.counters;
+	result->error = slot.error;
+	result->elapsed_us = slot.elapsed_us;
+	strlcpy(result->status, slot.status, sizeof(result->status));
+}
+
+/* Who started the worker can ask the postmaster; who joined, or lost the one who did, must go by the clock. */
+static bool
+never_starts(Waiter *waiter, const RunSlot *slot)
+{
+	RunError	error;
+	pid_t		pid;
+
+	if (slot->state != RUN_STARTING || slot->runner_pid != 0)
+		return false;
+	if (!jdy_slot_overdue(slot) &&
+		(waiter->handle == NULL || GetBackgroundWorkerPid(waiter->handle, &pid) != BGWH_STOPPED))
+		return false;
+	no_worker(&error);
+	return jdy_slot_abandon(&waiter->ticket, &error);
+}
+
+/* At most one NOTICE a second, and only when there is something new to say. */
+static void
+tell_progress(Waiter *waiter, const RunSlot *slot)
+{
+	int64		now_us = jdy_monotonic_us();
+	int			minutes;
+
+	if (waiter->told_us == 0)
+		waiter->told_us = now_us;
+	if (now_us - waiter->told_us < TICK_MS * 1000)
+		return;
+	waiter->told_us = now_us;
+
+	if (slot->state == RUN_STARTING)
+	{
+		if (slot->runner_pid != 0)
+			tell(waiter, psprintf("%s: waiting for the open run to end", waiter->name));
+		return;
+	}
+	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress, waiter->calls_per_minute));
+
+	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress, waiter->calls_per_minute);
+	if (slot->progress.phase == PHASE_LOADING && minutes > LONG_LOAD_MINUTES && !waiter->told_long)
+	{
+		waiter->told_long = true;
+		ereport(NOTICE,
+				(errmsg("the first load of \"%s\" takes about %d minutes", waiter->name, minutes),
+				 errhint("jdy_start does the same without waiting.")));
+	}
+}
+
+static void
+tell(Waiter *waiter, char *line)
+{
+	if (waiter->told == NULL || strcmp(line, waiter->told) != 0)
+		ereport(NOTICE, (errmsg_internal("%s", line)));
+	if (waiter->told != NULL)
+		pfree(waiter->told);
+	waiter->told = line;
+}
+
+/* Nothing is sent for long, so a client that is gone would not be noticed. */
+static void
+check_client(void)
+{
+	if (MyProcPort != NULL && whereToSendOutput == DestRemote && !pq_check_connection())
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
+static void
+leave_at_error(int code, Datum ticket)
+{
+	jdy_slot_leave((SlotTicket *) DatumGetPointer(ticket));
+}
+
+static void
+no_worker(RunError *error)
+{
+	jdy_run_error(error, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, "no worker could be started",
+				  "All background worker slots of the server are in use.",
+				  "Raise max_worker_processes, or try again when other workers have ended.");
+}
+
+/* For the estimate only: as the server says, else its default. */
+static int
+calls_per_minute_of(int stream_id)
+{
+	int			limit = -1;
+	bool		kingdee = true;
+	StreamRef  *stream;
+	ForeignServer *server;
+	ListCell   *lc;
+
+	SPI_connect();
+	stream = jdy_stream_ref_by_id(stream_id);
+	server = stream != NULL ? GetForeignServerByName(stream->server, true) : NULL;
+	foreach(lc, server != NULL ? server->options : NIL)
+	{
+		DefElem    *option = lfirst(lc);
+
+		if (strcmp(option->defname, "calls_per_minute") == 0)
+			limit = pg_strtoint32(defGetString(option));
+		else if (strcmp(option->defname, "auth") == 0)
+			kingdee = strcmp(defGetString(option), "kingdee") == 0;
+	}
+	SPI_finish();
+	return limit >= 0 ? limit : (kingdee ? 500 : 0);
+}
