@@ -98,7 +98,7 @@ for my $point (@points)
 	subtest $what => sub
 	{
 		my $call = start_call($url, $path);
-		my $ms = ms_until('pg_cancel_backend', "wait_event_type = 'Extension'");
+		my $ms = ms_until('pg_cancel_backend', "state = 'active' AND query LIKE '%http(%'");
 
 		cmp_ok($ms, '<', 200, "cancelled after $ms ms");
 		IPC::Run::finish($call->{run});
@@ -137,7 +137,7 @@ for my $path ('/silent', '/drip')
 my $call = start_call($server->{url}, '/silent');
 $node->safe_psql('postgres', 'CREATE DATABASE short_lived');
 is($node->psql('postgres', 'DROP DATABASE short_lived', timeout => 30), 0, 'DROP DATABASE does not wait for a call');
-ms_until('pg_cancel_backend', "wait_event_type = 'Extension'");
+ms_until('pg_cancel_backend', "state = 'active' AND query LIKE '%http(%'");
 IPC::Run::finish($call->{run});
 
 $node->stop;
