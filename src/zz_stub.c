@@ -45,7 +45,8 @@ void jdy_pull_run(int stream_id, int64 run_id, RunMode mode, TimestampTz f, Time
 		counters->calls = 3;
 		for (int i=0;i<300;i++) { Attempt a = {.at=GetCurrentTimestamp(), .method="GET",.url="http://x/\xff",.attempt=1,.http_status=i%2?500:0,.elapsed_ms=3,.bytes=10,.error=i%2?"bad \xe4\xb8":NULL}; jdy_runlog_attempt(log,&a);}
 		ereport(ERROR,(errcode(ERRCODE_CONNECTION_FAILURE),errmsg("stub failed"),errdetail("d \xe4\xb8\xad"),errhint("h"))); }
-	if (strcmp(action,"hang")==0) nap(10000000);
+	while (strcmp(action,"hang")==0) { nap(100);
+	jdy_tx_begin("stub"); jdy_execute_as_user(&q, v, NULL); action = MemoryContextStrdup(c, jdy_spi_text(0,1)); n = jdy_spi_int64(0,2,0); jdy_tx_commit(); }
 	if (strcmp(action,"nap")==0) nap(n);
 	if (strcmp(action,"write")==0) for (int i=0;;i++) {
 		jdy_tx_begin("write"); jdy_execute_as_user(&ins,NULL,NULL); jdy_tx_commit(); nap(50); }
