@@ -55,6 +55,7 @@ jdy_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
  */
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
+#include "varatt.h"				/* VARSIZE and friends left postgres.h with 16 */
 #else
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -74,7 +75,9 @@ jdy_forget_data_error(MemoryContext context)
 {
 	int			category = ERRCODE_TO_CATEGORY(geterrcode());
 
-	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+	/* \uXXXX in a SQL_ASCII database is "not supported". */
+	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		category != ERRCODE_FEATURE_NOT_SUPPORTED)
 		PG_RE_THROW();
 	MemoryContextSwitchTo(context);
 	FlushErrorState();
@@ -120,6 +123,11 @@ pg_unicode_to_server_noerror(pg_wchar c, unsigned char *s)
 	PG_END_TRY();
 	return ok;
 }
+#endif
+
+/* Before the declaration since 18, behind it before. */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
 #endif
 
 /* Background workers need an exported main function; so does every SQL function. */

@@ -139,7 +139,7 @@ typedef struct OptionSet
 
 static const OptionSet server_set = {"server", server_options, lengthof(server_options), false};
 static const OptionSet mapping_set = {"user mapping", mapping_options, lengthof(mapping_options), true};
-static const OptionSet empty_set = {"object", NULL, 0, false};
+static const OptionSet empty_set = {"foreign data wrapper", NULL, 0, false};
 
 static void check_families(List *options);
 static const Option *find_option(const OptionSet *set, const char *name, bool *is_file);

@@ -27,7 +27,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
-#define MAX_PATH 8				/* names in rows_path and count_path */
 #define MAX_ROWS 1000000		/* of one page */
 #define MAX_ID_LENGTH 1000		/* bytes; an index entry holds it */
 #define MAX_DESCRIPTION 1000	/* bytes kept of the service's words */
@@ -36,7 +35,7 @@
 typedef struct Path
 {
 	int			n;
-	Slice		names[MAX_PATH];
+	Slice		names[JDY_MAX_PATH];
 } Path;
 
 /* What the envelope says beside the rows, at one level of nesting. */
@@ -66,7 +65,7 @@ typedef struct Walk
 	bool		rows_null;		/* they were null */
 	int64		named_count;	/* at count_path */
 	int			description_rank;	/* of the best description so far; 0 = none */
-	Beside		beside[MAX_PATH];
+	Beside		beside[JDY_MAX_PATH];
 } Walk;
 
 static bool begin(Walk *walk, const char *body, size_t length, const PageShape *shape);
@@ -167,7 +166,7 @@ begin(Walk *walk, const char *body, size_t length, const PageShape *shape)
 	walk->single = shape->single;
 	walk->rows_level = -1;
 	walk->named_count = -1;
-	for (int i = 0; i < MAX_PATH; i++)
+	for (int i = 0; i < JDY_MAX_PATH; i++)
 		walk->beside[i] = (Beside) {-1, -1, -1, -1, -1};
 
 	walk->search = shape->rows_path == NULL && !shape->single;
@@ -210,7 +209,7 @@ split_path(const char *text, Path *path)
 	{
 		size_t		length = strcspn(text, ".");
 
-		if (path->n == MAX_PATH)
+		if (path->n == JDY_MAX_PATH)
 			return false;
 		path->names[path->n++] = (Slice) {text, length};
 		text += length;
@@ -220,7 +219,7 @@ split_path(const char *text, Path *path)
 	return true;
 }
 
-/* An object of the envelope, on the way to the rows or to the count.  Recursion ends at MAX_PATH. */
+/* An object of the envelope, on the way to the rows or to the count.  Recursion ends at JDY_MAX_PATH. */
 static void
 walk_object(Walk *walk, int level, bool toward_rows, bool toward_count)
 {
@@ -254,7 +253,7 @@ walk_member(Walk *walk, int level, bool toward_rows, bool toward_count, const Sl
 	rows_below = toward_rows && stands_at(&walk->rows_path, level, name) &&
 		(walk->search || level + 1 < walk->rows_path.n);
 	count_below = toward_count && stands_at(&walk->count_path, level, name) && level + 1 < walk->count_path.n;
-	if (first == '{' && (rows_below || count_below) && level + 1 < MAX_PATH)
+	if (first == '{' && (rows_below || count_below) && level + 1 < JDY_MAX_PATH)
 	{
 		walk_object(walk, level + 1, rows_below, count_below);
 		return walk->scan.problem == NULL && walk->page->problem == NULL;

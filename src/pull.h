@@ -1,6 +1,9 @@
 /*-------------------------------------------------------------------------
  * pull.h
- *		A stream's run.
+ *		A stream's run: what its parts share.
+ *
+ * pull.c decides what a run does; load.c reads a whole list, window.c spans of
+ * modify time, detail.c the details that became due.  They share one Pull.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_PULL_H
@@ -8,14 +11,91 @@
 
 #include "postgres.h"
 
+#include "client.h"
+#include "page.h"
+#include "queue.h"
+#include "runlog.h"
 #include "shmem.h"
+#include "staging.h"
+#include "stream.h"
+
+/* Until a finer stamp was seen, modify times count in whole seconds. */
+#define JDY_TICK_US INT64CONST(1000000)
+
+typedef struct Pull
+{
+	Stream	   *stream;
+	int64		run_id;
+	RunMode		mode;
+	RunCounters *counters;
+	Client	   *client;
+	RunLog	   *log;
+	Staging    *staging;
+	MemoryContext context;		/* of the run */
+	MemoryContext landing;		/* reset after each landing; its first block is kept */
+	int			cap;			/* rows that one answer may hold: what we ask for, less where the service gives less */
+	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
+	List	   *listed_again;	/* of char *: subset of in_flight */
+	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
+	TimestampTz cursor;			/* end of the last proven span: the next window begins here minus overlap */
+	int64		listed_at_us;	/* monotonic: when the tail was last listed */
+} Pull;
+
+/* One request of the list: a page of a window, or of everything (from = to = 0). */
+typedef struct ListAsk
+{
+	Pull	   *pull;
+	TimestampTz from;			/* as sent; 0 = no start */
+	TimestampTz to;				/* as sent; 0 = no end */
+	int			page;			/* from 1 */
+	int			size;
+	ListPage   *answer;			/* in the call's context */
+	void	   *owner;
+} ListAsk;
 
 /*
- * Makes one run of stream `stream_id`: the runner holds the stream's lock, works as its owner,
- * and is in no transaction.  run_id is the row that jdy_run_begin made.
+ * Makes one run of stream `stream_id`: the runner holds the stream's lock, works
+ * as its owner, and is in no transaction.  run_id is the row that jdy_run_begin made.
  * Fills `counters` as it goes (so that they are true when it raises an error).
  */
 extern void jdy_pull_run(int stream_id, int64 run_id, RunMode mode,
 						 TimestampTz from_time, TimestampTz to_time, RunCounters *counters);
+
+/* Submits one request of the list; the ListAsk is the call's owner. */
+extern Call *jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner);
+
+/* The same, waiting for the answer; raises when it failed.  Only while nothing else is pending. */
+extern Call *jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size);
+
+/* The answer of a list call that came back; raises when it failed. */
+extern ListPage *jdy_list_answer(Call *call);
+
+/* Lands rows and marks details due, in the caller's transaction; bad rows go to the rejects. */
+extern void jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting);
+
+/* Sets the bad rows of an answer aside, in the caller's transaction. */
+extern void jdy_pull_reject(Pull *pull, ListPage *page);
+
+/* All rows of an answer that can be landed, as pointers. */
+extern int	jdy_page_rows(ListPage *page, Row ***rows);
+
+/* Waits for time: keeps serving interrupts and progress. */
+extern void jdy_pull_wait(Pull *pull, int64 us);
+
+/* A transaction of the run: begin switches to the landing context, end resets it. */
+extern void jdy_pull_begin(Pull *pull);
+extern void jdy_pull_commit(Pull *pull);
+
+/* Shows how far the run is. */
+extern void jdy_pull_progress(Pull *pull);
+
+/* load.c: the whole list by anchored pages.  resume: go on where an earlier run stopped. */
+extern void jdy_load_list(Pull *pull, const Sighting *sighting, bool resume);
+
+/*
+ * detail.c: fetches what is due until nothing is.  relist (NULL = never): true when
+ * the tail is to be listed again; unless `look`, lists it, with nothing on the wire.
+ */
+extern void jdy_details_fetch(Pull *pull, bool (*relist) (Pull *pull, bool look));
 
 #endif							/* JDY_PULL_H */

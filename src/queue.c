@@ -59,10 +59,11 @@ static JdyStatement write_notes = {
 static JdyStatement read_due = {
 	.sql = "SELECT l.id, l.due_from, l.list_row, l.attempts FROM jdysync.listing l"
 	" WHERE l.stream_id = $1 AND l.due AND l.id <> ALL ($2)"
-	"  AND (l.next_try IS NULL OR l.next_try <= pg_catalog.clock_timestamp())"
-	" ORDER BY pg_catalog.length(l.id) DESC, l.id DESC LIMIT $3",
-	.nargs = 3,
-	.argtypes = {INT4OID, TEXTARRAYOID, INT8OID}
+	"  AND (l.next_try IS NULL OR l.next_try <="
+	"   CASE WHEN l.problem IS NULL THEN pg_catalog.clock_timestamp() ELSE $3 END)"
+	" ORDER BY pg_catalog.length(l.id) DESC, l.id DESC LIMIT $4",
+	.nargs = 4,
+	.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID}
 };
 
 static JdyStatement count_due = {
@@ -191,14 +192,15 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 }
 
 List *
-jdy_queue_due(const Stream *stream, const List *in_flight, int limit)
+jdy_queue_due(const Stream *stream, const List *in_flight, TimestampTz run_began, int limit)
 {
-	Datum		values[3];
+	Datum		values[4];
 	List	   *result = NIL;
 
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = text_list_array(in_flight);
-	values[2] = Int64GetDatum(limit);
+	values[2] = TimestampTzGetDatum(run_began);
+	values[3] = Int64GetDatum(limit);
 	jdy_execute(&read_due, values, NULL);
 	for (uint64 r = 0; r < SPI_processed; r++)
 	{

@@ -51,9 +51,10 @@ extern void jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, i
 
 /*
  * Up to `limit` details to be fetched now, highest id first, but those in
- * `in_flight` (char *).  Those set aside come again when their time has come.
+ * `in_flight` (char *).  Those set aside come again when their time had come
+ * before this run began.
  */
-extern List *jdy_queue_due(const Stream *stream, const List *in_flight, int limit);
+extern List *jdy_queue_due(const Stream *stream, const List *in_flight, TimestampTz run_began, int limit);
 
 /* Details due and not set aside: all of them, whenever they may be tried. */
 extern int64 jdy_queue_count(const Stream *stream);

@@ -80,6 +80,7 @@ jdy_execute_as_user(JdyStatement *statement, Datum *values, const char *nulls)
 void
 jdy_execute_utility(const char *sql)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	OwnerScope	scope;
 	int			rc;
 
@@ -88,6 +89,7 @@ jdy_execute_utility(const char *sql)
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 	leave_owner(&scope);
+	MemoryContextSwitchTo(caller);
 }
 
 Oid
@@ -176,6 +178,7 @@ jdy_spi_datum(uint64 row, int column, bool *isnull)
 static void
 execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int			rc;
 
 	if (statement->plan == NULL)
@@ -190,6 +193,9 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+
+	/* SPI leaves its own context current, whatever was before. */
+	MemoryContextSwitchTo(caller);
 }
 
 static void

@@ -219,7 +219,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 	{
 		Detail	   *detail = &details[i];
 		Jsonb	   *base = detail->list_row;
-		Jsonb	   *body;
+		Jsonb	   *body = detail->body;
 		Jsonb	   *joined;
 		char	   *number = NULL;
 		uint64		digest;
@@ -260,13 +260,6 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 			continue;
 		}
 
-		body = jdy_row_jsonb(detail->row, &detail->problem);
-		if (body == NULL)
-		{
-			jdy_runlog_reject(staging->log, detail->id, detail->row->text, detail->row->length, detail->problem);
-			counters->rejected++;
-			continue;
-		}
 		if (stream->decrypt && stream->endpoint->client_secret != NULL && stream->detail_secrets != NIL)
 			body = jdy_kingdee_decrypt(body, stream->detail_secrets, stream->endpoint->client_secret);
 
@@ -337,32 +330,50 @@ jdy_staging_list_row(Staging *staging, Row *row)
 	return data;
 }
 
-static int
-compare_rows(const void *a, const void *b)
+/* A row and where it stood. */
+typedef struct Place
 {
-	return strcmp((*(Row *const *) a)->id, (*(Row *const *) b)->id);
+	Row		   *row;
+	int			position;
+} Place;
+
+static int
+compare_places(const void *a, const void *b)
+{
+	const Place *left = a;
+	const Place *right = b;
+	int			order = strcmp(left->row->id, right->row->id);
+
+	return order != 0 ? order : left->position - right->position;
 }
 
 int
-jdy_sort_rows(Row **rows, int nrows)
+jdy_sort_rows(Row **rows, int nrows, bool one_answer)
 {
+	Place	   *places = palloc(sizeof(Place) * (nrows + 1));
 	int			n = 0;
 
-	qsort(rows, nrows, sizeof(Row *), compare_rows);
+	for (int i = 0; i < nrows; i++)
+		places[i] = (Place) {rows[i], i};
+	qsort(places, nrows, sizeof(Place), compare_places);
 	for (int i = 0; i < nrows; i++)
 	{
-		if (n > 0 && strcmp(rows[n - 1]->id, rows[i]->id) == 0)
+		Row		   *row = places[i].row;
+
+		if (n > 0 && strcmp(rows[n - 1]->id, row->id) == 0)
 		{
-			if (rows[n - 1]->digest != rows[i]->digest)
+			if (one_answer && rows[n - 1]->digest != row->digest)
 				ereport(ERROR,
 						(errcode(ERRCODE_CARDINALITY_VIOLATION),
 						 errmsg("the id field of this list is not a key"),
-						 errdetail("One answer holds two different records with the id \"%s\".", rows[i]->id),
+						 errdetail("One answer holds two different records with the id \"%s\".", row->id),
 						 errhint("Name all fields that make a record unique, such as {\"id\": [\"bill_no\", \"seq\"]} in the metadata.")));
-			continue;
+			rows[n - 1] = row;
 		}
-		rows[n++] = rows[i];
+		else
+			rows[n++] = row;
 	}
+	pfree(places);
 	return n;
 }
 

@@ -31,9 +31,9 @@ typedef struct Detail
 	const char *id;
 	Jsonb	   *list_row;		/* NULL: the list row stands in staging */
 	Row		   *row;			/* the detail's slice of its reply */
+	Jsonb	   *body;			/* the same as jsonb, still encrypted */
 	TimestampTz asked_at;		/* server time */
 	TimestampTz modified_at;	/* 0 = the detail does not say */
-	const char *problem;		/* out: why it cannot be stored; NULL = landed */
 } Detail;
 
 /*
@@ -58,8 +58,12 @@ extern void jdy_staging_land_details(Staging *staging, Detail *details, int ndet
 /* The list row as it will be joined with the detail: jsonb, sensitive fields decrypted; NULL = unfit. */
 extern Jsonb *jdy_staging_list_row(Staging *staging, Row *row);
 
-/* Sorts rows by id, drops exact duplicates; one id with two contents is an error.  Returns the new count. */
-extern int	jdy_sort_rows(Row **rows, int nrows);
+/*
+ * Sorts rows by id and drops duplicates; returns the new count.  one_answer: an id with two
+ * different contents is an error ("not a key"); else, from several answers, the
+ * later one is kept.
+ */
+extern int	jdy_sort_rows(Row **rows, int nrows, bool one_answer);
 
 /* Position of `id` among rows sorted by id; -1 = not there. */
 extern int	jdy_find_row(Row **rows, int nrows, const char *id);

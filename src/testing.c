@@ -8,13 +8,150 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
+
+#include "address.h"
 #include "catalog/pg_type_d.h"
+#include "client.h"
+#include "compat.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "http.h"
+#include "lib/stringinfo.h"
+#include "metadata.h"
+#include "miscadmin.h"
+#include "options.h"
 #include "page.h"
+#include "pgtime.h"
 #include "portability/instr_time.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "value.h"
+
+/*
+ * Servers and transfers.
+ */
+
+PG_FUNCTION_INFO_V1(jdy_test_percent_encode);
+PG_FUNCTION_INFO_V1(jdy_test_host_listed);
+PG_FUNCTION_INFO_V1(jdy_test_address_class);
+PG_FUNCTION_INFO_V1(jdy_test_endpoint);
+PG_FUNCTION_INFO_V1(jdy_test_http);
+
+/* (text, keep_slash boolean) returns text */
+Datum
+jdy_test_percent_encode(PG_FUNCTION_ARGS)
+{
+	char	   *plain = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(jdy_percent_encode(plain, PG_GETARG_BOOL(1))));
+}
+
+/* (patterns text, host text) returns no | pattern | literal */
+Datum
+jdy_test_host_listed(PG_FUNCTION_ARGS)
+{
+	char	   *patterns = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *host = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	bool		literal;
+	bool		listed = jdy_host_listed(patterns, host, &literal);
+
+	PG_RETURN_TEXT_P(cstring_to_text(!listed ? "no" : literal ? "literal" : "pattern"));
+}
+
+/* (address text) returns public | private | never */
+Datum
+jdy_test_address_class(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {"public", "private", "never"};
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	struct sockaddr_in in4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+	struct sockaddr *address = (struct sockaddr *) &in4;
+
+	if (inet_pton(AF_INET, name, &in4.sin_addr) != 1)
+	{
+		address = (struct sockaddr *) &in6;
+		if (inet_pton(AF_INET6, name, &in6.sin6_addr) != 1)
+			elog(ERROR, "not an address: %s", name);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text(names[jdy_address_class(address)]));
+}
+
+/* (server text, complete boolean) returns what a load reads; errors as jdy_endpoint_require_complete when complete */
+Datum
+jdy_test_endpoint(PG_FUNCTION_ARGS)
+{
+	Endpoint   *e = jdy_endpoint_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+	StringInfoData line;
+
+	if (PG_GETARG_BOOL(1))
+		jdy_endpoint_require_complete(e);
+
+	initStringInfo(&line);
+	appendStringInfo(&line, "url=%s host=%s auth=%s calls_per_minute=%d rate_window=%dms backfill_share=%d%% "
+					 "concurrency=%d connect_timeout=%dms timeout=%dms max_attempts=%d max_response=" INT64_FORMAT
+					 " time_zone=%s private=%s client_secret=%s digest=",
+					 e->url, e->host, jdy_auth_name(e->auth), e->calls_per_minute, e->rate_window_ms, e->backfill_share,
+					 e->concurrency, e->connect_timeout_ms, e->timeout_ms, e->max_attempts, e->max_response,
+					 pg_get_timezone_name(e->time_zone), e->private_allowed ? "yes" : "no",
+					 e->client_secret ? e->client_secret : "-");
+	for (int i = 0; i < JDY_DIGEST_LENGTH; i++)
+		appendStringInfo(&line, "%02x", e->digest[i]);
+	PG_RETURN_TEXT_P(cstring_to_text(line.data));
+}
+
+/* (server text, path text, method text, body text) returns the reply as JSON text; path is appended to the url */
+Datum
+jdy_test_http(PG_FUNCTION_ARGS)
+{
+	static const char *const failures[] = {
+		"complete", "resolve", "connect", "tls", "timeout", "broken", "too large", "forbidden address", "other"
+	};
+	Endpoint   *endpoint = jdy_endpoint_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+	HttpHeader	headers[] = {{"X-Secret", endpoint->token ? endpoint->token : ""}, {"Content-Type", "text/plain"}};
+	HttpRequest request = {
+		.method = text_to_cstring(PG_GETARG_TEXT_PP(2)),
+		.url = psprintf("%s%s", endpoint->url, text_to_cstring(PG_GETARG_TEXT_PP(1))),
+		.headers = headers,
+		.nheaders = lengthof(headers),
+	};
+	HttpPool   *pool = jdy_http_open(endpoint, 1, CurrentMemoryContext);
+	HttpReply  *reply;
+	StringInfoData json;
+
+	if (!PG_ARGISNULL(3))
+	{
+		request.body = text_to_cstring(PG_GETARG_TEXT_PP(3));
+		request.body_length = strlen(request.body);
+	}
+	jdy_http_start(pool, &request);
+	while ((reply = jdy_http_receive(pool, -1)) == NULL)
+		;
+
+	initStringInfo(&json);
+	appendStringInfo(&json, "{\"failure\": \"%s\", \"status\": %d, \"length\": %zu, \"truncated\": %s, \"sent\": %s, "
+					 "\"wire_bytes\": " INT64_FORMAT ", \"retry_after_ms\": " INT64_FORMAT ", \"elapsed_ms\": " INT64_FORMAT
+					 ", \"date\": \"%s\", \"error\": ",
+					 failures[reply->failure], reply->status, reply->body_length, reply->truncated ? "true" : "false",
+					 reply->sent ? "true" : "false", reply->wire_bytes, reply->retry_after_ms, reply->elapsed_us / 1000,
+					 reply->date == 0 ? "" : timestamptz_to_str(reply->date));
+	escape_json(&json, reply->error ? reply->error : "");
+	appendStringInfoString(&json, ", \"content_type\": ");
+	escape_json(&json, reply->content_type ? reply->content_type : "");
+	appendStringInfoString(&json, ", \"router\": ");
+	escape_json(&json, reply->router ? reply->router : "");
+	appendStringInfoString(&json, ", \"body\": ");
+	escape_json(&json, reply->body_length <= 1000 ? reply->body : "");
+	appendStringInfoChar(&json, '}');
+	jdy_http_release(pool, reply);
+	jdy_http_close(pool);
+	PG_RETURN_TEXT_P(cstring_to_text(json.data));
+}
 
 /*
  * jdy_test_page(body bytea, id_fields text[], number_field text, rows_path text, count_path text, single bool)
@@ -133,4 +270,127 @@ jdy_test_page_time(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(old);
 	INSTR_TIME_SUBTRACT(until, from);
 	PG_RETURN_FLOAT8(INSTR_TIME_GET_DOUBLE(until) * 1e6 / Max(rows, 1));
+}
+
+/* jdy_test_metadata(metadata jsonb, effect text) returns what was read from it, a line for each key. */
+PG_FUNCTION_INFO_V1(jdy_test_metadata);
+
+static void
+show_text(StringInfo out, const char *key, const char *value)
+{
+	if (value != NULL)
+		appendStringInfo(out, "%s: %s\n", key, value);
+}
+
+static void
+show_jsonb(StringInfo out, const char *key, Jsonb *value)
+{
+	if (value != NULL)
+		show_text(out, key, JsonbToCString(NULL, &value->root, VARSIZE(value)));
+}
+
+static void
+show_fields(StringInfo out, const char *key, List *fields, int indent)
+{
+	ListCell   *cell;
+
+	foreach(cell, fields)
+	{
+		Field	   *field = lfirst(cell);
+
+		appendStringInfo(out, "%*s%s: %s (%s) %s%s = %s\n", indent * 2, "", key, field->field,
+						 field->type ? field->type : "", field->label ? field->label : "",
+						 field->parent ? psprintf(" in %s", field->parent) : "",
+						 field->value ? JsonbToCString(NULL, &field->value->root, VARSIZE(field->value)) : "nothing");
+		show_fields(out, "child", field->children, indent + 1);
+	}
+}
+
+Datum
+jdy_test_metadata(PG_FUNCTION_ARGS)
+{
+	bool		query = strcmp(text_to_cstring(PG_GETARG_TEXT_PP(1)), "QUERY") == 0;
+	Metadata   *metadata = jdy_metadata_parse(PG_GETARG_JSONB_P(0), query ? EFFECT_QUERY : EFFECT_EXECUTE);
+	StringInfoData out;
+	ListCell   *cell;
+
+	initStringInfo(&out);
+	show_text(&out, "api", metadata->api);
+	show_text(&out, "effect", metadata->effect == EFFECT_QUERY ? "QUERY" : "EXECUTE");
+	show_text(&out, "method", metadata->method);
+	foreach(cell, metadata->id_fields)
+		show_text(&out, "id", lfirst(cell));
+	show_text(&out, "number", metadata->number_field);
+	show_text(&out, "name", metadata->name_field);
+	show_text(&out, "idCheck", metadata->id_check ? "true" : "false");
+	show_fields(&out, "request", metadata->request, 0);
+	show_fields(&out, "otherRequest", metadata->other_request, 0);
+	show_jsonb(&out, "operation", metadata->operation);
+	show_jsonb(&out, "condition", metadata->condition);
+	show_jsonb(&out, "delete", metadata->delete_rule);
+	show_text(&out, "rows", metadata->rows_path);
+	show_text(&out, "count", metadata->count_path);
+	show_text(&out, "crontab", metadata->remedy_crontab);
+	show_fields(&out, "takeOverRequest", metadata->remedy_request, 0);
+	PG_RETURN_TEXT_P(cstring_to_text(out.data));
+}
+
+/* jdy_test_plan(metadata jsonb, zone text) returns how its list is asked. */
+PG_FUNCTION_INFO_V1(jdy_test_plan);
+
+Datum
+jdy_test_plan(PG_FUNCTION_ARGS)
+{
+	static const char *const formats[] = {"none", "ms", "s", "datetime", "date"};
+	ValueTimes	times = {GetCurrentTimestamp(), GetCurrentTimestamp(), pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(1)))};
+	Metadata   *metadata = jdy_metadata_parse(PG_GETARG_JSONB_P(0), EFFECT_QUERY);
+	RequestPlan *plan;
+	StringInfoData out;
+	ListCell   *cell;
+
+	initStringInfo(&out);
+	SPI_connect();
+	plan = jdy_request_plan(metadata, &times);
+	if (plan->start_param)
+		appendStringInfo(&out, "start: %s in %s\n", plan->start_param, formats[plan->start_format]);
+	if (plan->end_param)
+		appendStringInfo(&out, "end: %s in %s\n", plan->end_param, formats[plan->end_format]);
+	appendStringInfo(&out, "paging: %s, %s %d\n", plan->page_param, plan->size_param, plan->page_size);
+	foreach(cell, plan->fixed)
+		appendStringInfo(&out, "fixed: %s=%s\n", ((CallParam *) lfirst(cell))->name, ((CallParam *) lfirst(cell))->value);
+	foreach(cell, plan->untouched)
+		appendStringInfo(&out, "does not narrow: %s\n", (char *) lfirst(cell));
+	SPI_finish();
+	PG_RETURN_TEXT_P(cstring_to_text(out.data));
+}
+
+/* jdy_test_value(value jsonb, record jsonb, now timestamptz, last timestamptz, zone text) returns its text. */
+PG_FUNCTION_INFO_V1(jdy_test_value);
+
+Datum
+jdy_test_value(PG_FUNCTION_ARGS)
+{
+	ValueTimes	times = {PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_TIMESTAMPTZ(3),
+	pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(4)))};
+	Jsonb	   *record = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1);
+	MemoryContext context = CurrentMemoryContext;
+	char	   *text;
+
+	SPI_connect();
+	MemoryContextSwitchTo(context);
+	text = jdy_value_text(PG_GETARG_JSONB_P(0), record, &times);
+	SPI_finish();
+	if (text == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(text));
+}
+
+/* jdy_test_window_value(format int, at timestamptz, zone text) returns an edge of a window as it is sent. */
+PG_FUNCTION_INFO_V1(jdy_test_window_value);
+
+Datum
+jdy_test_window_value(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(jdy_window_value(PG_GETARG_INT32(0), PG_GETARG_TIMESTAMPTZ(1),
+													  pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(2))))));
 }

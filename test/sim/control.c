@@ -383,8 +383,10 @@ set_from_body(Request *req, json_t *body, const char *name)
 	const char *value = json_string_value(json_object_get(body, name));
 	char		error[ERROR_SIZE];
 
-	if (value == NULL || !config_set(name, value, error, sizeof(error)))
-		bad_request(req, name);
+	if (value == NULL)
+		bad_request(req, "the body must give a text for the switch");
+	else if (!config_set(name, value, error, sizeof(error)))
+		bad_request(req, error);
 	else
 		fine(req);
 }

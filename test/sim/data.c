@@ -57,6 +57,7 @@ typedef struct Records
 uint64_t	data_seed;
 static Records all[N_ENTITIES];
 static uint64_t last_seq;
+static int64_t applied_lags[SEES_TRUTH][2];	/* what the views were made for */
 static uint64_t random_turn;
 
 static const char *const entity_names[N_ENTITIES] = {
@@ -419,27 +420,37 @@ copy_truth(Records *r)
 	return view;
 }
 
+static void
+drop_lagging(Records *r, int sight)
+{
+	if (r->lagging[sight] == NULL)
+		return;
+	clear_view(r->lagging[sight]);
+	free(r->lagging[sight]);
+	r->lagging[sight] = NULL;
+}
+
+/* A reader whose lag changed starts again from the truth as it is now. */
 void
 data_apply_lags(void)
 {
 	int			entity;
 	int			sight;
 
-	for (entity = 0; entity < N_ENTITIES; entity++)
-		for (sight = 0; sight < SEES_TRUTH; sight++)
-		{
-			Records    *r = &all[entity];
-			bool		lags = lag_ms(sight) > 0 || late_ms(sight) > 0;
+	for (sight = 0; sight < SEES_TRUTH; sight++)
+	{
+		int64_t		now[2] = {lag_ms(sight), late_ms(sight)};
 
-			if (lags && r->lagging[sight] == NULL)
-				r->lagging[sight] = copy_truth(r);
-			else if (!lags && r->lagging[sight] != NULL)
-			{
-				clear_view(r->lagging[sight]);
-				free(r->lagging[sight]);
-				r->lagging[sight] = NULL;
-			}
+		if (memcmp(now, applied_lags[sight], sizeof(now)) == 0)
+			continue;
+		memcpy(applied_lags[sight], now, sizeof(now));
+		for (entity = 0; entity < N_ENTITIES; entity++)
+		{
+			drop_lagging(&all[entity], sight);
+			if (now[0] > 0 || now[1] > 0)
+				all[entity].lagging[sight] = copy_truth(&all[entity]);
 		}
+	}
 }
 
 View *
@@ -501,6 +512,7 @@ data_init(uint64_t seed, const size_t counts[N_ENTITIES])
 		all[entity].n_initial = counts[entity];
 		make_initial(entity);
 	}
+	memset(applied_lags, 0, sizeof(applied_lags));
 	data_apply_lags();
 }
 
@@ -515,12 +527,7 @@ data_free(void)
 		Records    *r = &all[entity];
 
 		for (sight = 0; sight < SEES_TRUTH; sight++)
-			if (r->lagging[sight] != NULL)
-			{
-				clear_view(r->lagging[sight]);
-				free(r->lagging[sight]);
-				r->lagging[sight] = NULL;
-			}
+			drop_lagging(r, sight);
 		clear_view(&r->truth);
 		while (r->chunks != NULL)
 		{

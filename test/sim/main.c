@@ -234,6 +234,7 @@ main(int argc, char **argv)
 	stats_free();
 	data_free();
 	crypt_cleanup();
+	shape_cleanup();
 	free((char *) o.server.tls_cert);
 	free((char *) o.server.tls_key);
 	return 0;

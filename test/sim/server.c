@@ -23,11 +23,11 @@
 #include <arpa/inet.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 
 #define MAX_BODY (16 * 1024 * 1024)
@@ -61,7 +61,7 @@ static pthread_mutex_t timer_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t timer_wake;
 static pthread_t timer_thread;
 static Call *waiting;			/* by due_us, soonest first */
-static bool stopping;
+static bool stopping;			/* guarded by timer_lock, like waiting */
 
 void
 server_lock(void)
@@ -75,14 +75,22 @@ server_unlock(void)
 	pthread_mutex_unlock(&big_lock);
 }
 
-/* Suspends the connection until due_us. */
-static void
+/*
+ * Suspends the connection until due_us; false when the server is stopping
+ * and nobody would resume it any more.
+ */
+static bool
 wait_until(Call *call, int64_t due_us)
 {
 	Call	  **link = &waiting;
 
-	MHD_suspend_connection(call->req->connection);
 	pthread_mutex_lock(&timer_lock);
+	if (stopping)
+	{
+		pthread_mutex_unlock(&timer_lock);
+		return false;
+	}
+	MHD_suspend_connection(call->req->connection);
 	call->due_us = due_us;
 	while (*link != NULL && (*link)->due_us <= due_us)
 		link = &(*link)->next;
@@ -91,15 +99,15 @@ wait_until(Call *call, int64_t due_us)
 	if (waiting == call)
 		pthread_cond_signal(&timer_wake);
 	pthread_mutex_unlock(&timer_lock);
+	return true;
 }
 
 static bool
 caller_is_gone(const Call *call)
 {
-	char		byte;
-	ssize_t		n = recv(call->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	struct pollfd p = {.fd = call->fd,.events = POLLRDHUP};
 
-	return n == 0;
+	return poll(&p, 1, 0) > 0;
 }
 
 /* The first call to resume now, taken off the list; or NULL. */
@@ -174,13 +182,9 @@ body_read(void *cls, uint64_t pos, char *out, size_t max)
 	}
 	else
 	{
-		if (stopping)
-			return MHD_CONTENT_READER_END_WITH_ERROR;
 		if (now < body->next_us)
-		{
-			wait_until(body->call, body->next_us);
-			return 0;
-		}
+			return wait_until(body->call, body->next_us) ? 0 :
+				MHD_CONTENT_READER_END_WITH_ERROR;
 		body->next_us = now + body->end_at * 1000;
 		n = 1;
 	}
@@ -285,13 +289,15 @@ answer(Call *call)
 {
 	Request    *req = call->req;
 	const union MHD_ConnectionInfo *info;
+	bool		pack;
 
 	info = MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	call->fd = info->connect_fd;
 	server_lock();
 	service_answer(req);
+	pack = wants_gzip(req);
 	server_unlock();
-	if (wants_gzip(req))
+	if (pack)
 	{
 		crypt_gzip(&req->reply.body, 1);
 		req->reply.gzipped = true;
@@ -300,14 +306,11 @@ answer(Call *call)
 	if (req->reply.ending == END_STALL)
 	{
 		call->stalled = true;
-		wait_until(call, INT64_MAX);
-		return MHD_YES;
+		return wait_until(call, INT64_MAX) ? MHD_YES : MHD_NO;
 	}
-	if (req->reply.delay_ms > 0)
-	{
-		wait_until(call, req->arrived_us + req->reply.delay_ms * 1000);
+	if (req->reply.delay_ms > 0 &&
+		wait_until(call, req->arrived_us + req->reply.delay_ms * 1000))
 		return MHD_YES;
-	}
 	return send_reply(call);
 }
 
@@ -366,13 +369,9 @@ end_call(void *unused, struct MHD_Connection *connection, void **state,
 	(void) code;
 	if (call == NULL)
 		return;
-	if (call->answered)
-	{
-		server_lock();
-		stats_over(call->req);
-		server_unlock();
-	}
 	server_lock();				/* a fault's reference count is shared */
+	if (call->answered)
+		stats_over(call->req);
 	request_free(call->req);
 	server_unlock();
 	free(call);

@@ -22,6 +22,7 @@
 #include <time.h>
 
 size_t		shape_pad;
+static Buf	scratch;			/* one field's text at a time */
 
 static const Shape *const shapes[N_ENTITIES] = {
 	&shape_customer, &shape_supplier, &shape_material, &shape_order
@@ -111,8 +112,8 @@ put_value(Out *o, unsigned where, json_t *value)
 	free(text);
 }
 
-/* The id's own forms; false when the field is left out. */
-static bool
+/* The id, in the form a fault or switch wants it; perhaps not at all. */
+static void
 put_id(Out *o, const Field *f)
 {
 	IdForm		form = o->twist ? o->twist->id_form : ID_NORMAL;
@@ -121,7 +122,7 @@ put_id(Out *o, const Field *f)
 	if (form == ID_NORMAL && config.ids_as_numbers)
 		form = ID_NUMBER;
 	if (form == ID_MISSING)
-		return false;
+		return;
 	put_key(o, f->name, strlen(f->name));
 	f->text(&text, o);
 	if (form == ID_NULL)
@@ -131,13 +132,11 @@ put_id(Out *o, const Field *f)
 	else
 		buf_json(o->b, text.data, text.len);
 	buf_free(&text);
-	return true;
 }
 
 static void
 put_field(Out *o, const Field *f)
 {
-	static Buf	scratch;
 	json_t	   *given;
 
 	if (f->where & IS_ID)
@@ -216,6 +215,12 @@ shape_row(Buf *out, const Version *v, Form form, bool cipher,
 		buf_bytes(out, twist->tail.data, twist->tail.len);
 	buf_char(out, '}');
 	json_decref(o.used);
+}
+
+void
+shape_cleanup(void)
+{
+	buf_free(&scratch);
 }
 
 uint64_t

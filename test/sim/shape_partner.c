@@ -410,7 +410,6 @@ static const Field supplier_fields[] = {
 	TEXT("name", IN_BOTH | IS_NAME, text_name),
 	TEXT("number", IN_BOTH, text_number),
 	CONST("purchaser_id", IN_DETAIL, ""),
-	CONST("purchaser_name", IN_DETAIL, ""),
 	CONST("rate", IN_LIST, "13"),
 	TEXT("remark", IN_BOTH, text_remark),
 	CONST("setting_term_id", IN_DETAIL, ""),

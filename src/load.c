@@ -1,0 +1,429 @@
+/*-------------------------------------------------------------------------
+ * load.c
+ *		A whole list by anchored pages.
+ *
+ * The service has no snapshot and counts pages from the list's start, so a row
+ * that leaves the part already read moves every later row up, and a loop over
+ * pages 1…n skips one without a sign.  Here every page overlaps what was read:
+ * it is accepted only if it contains a row already read whose sort key did not change
+ * (an anchor).  Rows that stay where they are keep their order, so all of them
+ * before the anchor were read, and those after it, up to the end of the page, are in
+ * this answer.  What moves or appears meanwhile is found by the windows that
+ * follow.  No count is believed: the end is a page shorter than a page is known to
+ * be able to hold.
+ *
+ * Page size and number are chosen so that the page begins at or just before
+ * the anchor: 100 rows a page at most give 87 new ones on average.
+ *
+ * Several pages are asked ahead; that changes nothing in the argument, because
+ * the order of rows that stay does not depend on when a page was asked.
+ * Where the load stands (anchors of the last rows) is committed with the rows.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "progress.h"
+#include "pull.h"
+#include "spi.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+#define RING_ROWS 256			/* rows read last that can serve as anchors */
+#define SAVED_ANCHORS 8			/* of them, kept for a load that is resumed */
+#define MAX_AHEAD 4				/* pages asked ahead */
+#define LAND_AT_ROWS 512		/* rows gathered before they are landed while replies keep coming */
+#define MAX_LOST_ANCHORS 200	/* pages without an anchor before the run gives up */
+#define MAX_DOUBTS 3			/* ends that the service's count contradicts, before they are believed */
+
+/* A row that was read: by hashes, 16 bytes. */
+typedef struct Anchor
+{
+	uint64		id;
+	uint64		key;			/* sort key */
+} Anchor;
+
+/* One page on its way. */
+typedef struct PageAsk
+{
+	Call	   *call;
+	int			page;
+	int			size;
+	bool		done;
+	bool		stale;			/* asked ahead on an expectation that failed */
+} PageAsk;
+
+typedef struct Load
+{
+	Pull	   *pull;
+	const Sighting *sighting;
+	int			cap;			/* size to ask for at most */
+	int			proven;			/* an answer of this size was seen: the service gives at least as much */
+	int64		last;			/* index in the list of the last row read; -1 = none */
+	int64		ahead;			/* the same, if all pages asked are as expected */
+	int64		count;			/* what the service says; -1 = nothing */
+	Anchor		ring[RING_ROWS];
+	int			nring;
+	int			ring_head;
+	int			lost;			/* pages without an anchor */
+	int			doubts;			/* ends that the count contradicted */
+	bool		at_end;
+	List	   *asked;			/* of PageAsk, in order */
+	List	   *accepted;		/* of PageAsk, to be landed */
+	List	   *rows;			/* of Row *, of the accepted */
+	int			stale;			/* stale pages still on the way */
+} Load;
+
+static void choose_page(int64 last, int cap, int *page, int *size);
+static void ask_ahead(Load *load);
+static void ask_page(Load *load, int page, int size);
+static void take(Load *load, Call *call);
+static void accept_page(Load *load, PageAsk *ask);
+static void step_back(Load *load, PageAsk *ask);
+static void drop_asked(Load *load);
+static int	last_anchor(Load *load, ListPage *page);
+static bool in_ring(const Load *load, Anchor anchor);
+static Anchor anchor_of(const Row *row);
+static void land(Load *load);
+static void save(Load *load);
+static void restore(Load *load, Jsonb *state);
+
+void
+jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
+{
+	MemoryContext context = AllocSetContextCreate(pull->context, "jdysync load", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Load	   *load = palloc0(sizeof(Load));
+
+	load->pull = pull;
+	load->sighting = sighting;
+	load->cap = pull->cap;
+	load->last = load->ahead = -1;
+	load->count = -1;
+	if (resume)
+		restore(load, pull->stream->load_state);
+
+	while (!load->at_end)
+	{
+		Call	   *call;
+
+		ask_ahead(load);
+		/* Land when nothing has come yet: then the wire is the slower side. */
+		call = jdy_client_next(pull->client, load->rows != NIL ? 0 : 200);
+		if (call != NULL)
+			take(load, call);
+		if (load->accepted != NIL && (call == NULL || list_length(load->rows) >= LAND_AT_ROWS || load->at_end))
+			land(load);
+		jdy_pull_progress(pull);
+		MemoryContextSwitchTo(context);
+	}
+	if (load->accepted != NIL)
+		land(load);
+	drop_asked(load);
+	while (load->stale > 0)
+	{
+		Call	   *call = jdy_client_next(pull->client, 200);
+
+		if (call != NULL)
+			take(load, call);
+	}
+	pull->cap = load->cap;
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+/* The page that begins at or before row `last` and brings the most rows after it. */
+static void
+choose_page(int64 last, int cap, int *page, int *size)
+{
+	int64		best = -1;
+
+	*page = 1;
+	*size = cap;
+	if (last < 0)
+		return;
+	for (int z = cap; z >= 1; z--)
+	{
+		int64		p = last / z + 1;
+		int64		news = p * z - 1 - last;
+
+		if (news > best && p <= INT_MAX)
+		{
+			best = news;
+			*page = (int) p;
+			*size = z;
+		}
+	}
+}
+
+/* One page until the service has said how many rows there are; then as many as may be under way. */
+static void
+ask_ahead(Load *load)
+{
+	int			most = load->count < 0 || load->last < 0 ? 1 :
+		Min(MAX_AHEAD, load->pull->stream->endpoint->concurrency);
+
+	while (list_length(load->asked) < most && !load->at_end)
+	{
+		int			page;
+		int			size;
+
+		if (load->asked == NIL)
+			load->ahead = load->last;
+		else if (load->ahead >= load->count - 1)
+			break;				/* the rest is asked already */
+		choose_page(load->ahead, load->cap, &page, &size);
+		ask_page(load, page, size);
+		load->ahead = (int64) page * size - 1;
+	}
+}
+
+static void
+ask_page(Load *load, int page, int size)
+{
+	PageAsk    *ask = palloc0(sizeof(PageAsk));
+
+	ask->page = page;
+	ask->size = size;
+	ask->call = jdy_list_submit(load->pull, LANE_BACKFILL, 0, 0, page, size, ask);
+	load->asked = lappend(load->asked, ask);
+}
+
+static void
+take(Load *load, Call *call)
+{
+	PageAsk    *ask = ((ListAsk *) call->owner)->owner;
+
+	if (ask->stale)
+	{
+		load->stale--;
+		jdy_client_release(load->pull->client, call);
+		return;
+	}
+	(void) jdy_list_answer(call);
+	ask->done = true;
+	while (load->asked != NIL && !load->at_end && ((PageAsk *) linitial(load->asked))->done)
+		accept_page(load, linitial(load->asked));
+}
+
+/* The first page asked has come: read it if it has an anchor. */
+static void
+accept_page(Load *load, PageAsk *ask)
+{
+	ListPage   *page = jdy_list_answer(ask->call);
+	int64		offset = (int64) (ask->page - 1) * ask->size;
+	bool		from_start = ask->page == 1;
+	int			anchor = last_anchor(load, page);
+	bool		as_expected;
+	Row		  **rows;
+	int			nrows;
+
+	if (page->count >= 0)
+		load->count = page->count;
+	if (anchor < 0 && !from_start)
+	{
+		step_back(load, ask);
+		return;
+	}
+	if (page->nrows == 0 && page->count > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("the list came without rows although it counts some"),
+				 errdetail("Page 1 of \"%s\" is empty, its count is %lld.", load->pull->stream->api, (long long) page->count),
+				 errhint("Try again; if it stays so, ask the service's support.")));
+
+	/* Raises an error when one id stands for two records. */
+	nrows = jdy_page_rows(page, &rows);
+	(void) jdy_sort_rows(rows, nrows, true);
+
+	for (int i = 0; i < page->nrows; i++)
+	{
+		Row		   *row = &page->rows[i];
+		Anchor		read = anchor_of(row);
+
+		if (row->problem != NULL && row->id == NULL)
+			continue;
+		if (row->problem == NULL && !in_ring(load, read))
+			load->rows = lappend(load->rows, row);
+		if (i > anchor)
+		{
+			load->ring[load->ring_head] = read;
+			load->ring_head = (load->ring_head + 1) % RING_ROWS;
+			load->nring = Min(load->nring + 1, RING_ROWS);
+		}
+	}
+
+	as_expected = page->nrows == ask->size;
+	load->last = offset + page->nrows - 1;
+	load->asked = list_delete_first(load->asked);
+	load->accepted = lappend(load->accepted, ask);
+
+	if (as_expected)
+		load->proven = Max(load->proven, ask->size);
+	else if (page->count >= 0 && offset + page->nrows == page->count)
+		load->at_end = true;
+	else if (ask->size <= load->proven || page->nrows <= 1)
+		/* The end, but counts and rows may come from replicas a moment apart: look again. */
+		load->at_end = page->count < offset + page->nrows || ++load->doubts > MAX_DOUBTS;
+	else
+	{
+		/* Shorter than asked, and the list may go on: the service gives less than we ask for. */
+		load->cap = page->nrows;
+		load->proven = Max(load->proven, page->nrows);
+	}
+	if (!as_expected)
+		drop_asked(load);
+	jdy_progress_totals(load->count, -1);
+}
+
+/* Rows left the part that was read, so this page begins after the last anchor. */
+static void
+step_back(Load *load, PageAsk *ask)
+{
+	if (++load->lost > MAX_LOST_ANCHORS)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the list changes faster than it can be read"),
+				 errdetail("%d pages of \"%s\" held no row of the page before.", load->lost, load->pull->stream->api),
+				 errhint("What was read is kept; sync again at a quieter time.")));
+	load->last = Max((int64) (ask->page - 1) * ask->size - ask->size / 2 - 1, -1);
+	drop_asked(load);
+}
+
+/* Pages asked ahead are of no use any more; their replies are let go when they come. */
+static void
+drop_asked(Load *load)
+{
+	ListCell   *cell;
+
+	foreach(cell, load->asked)
+	{
+		PageAsk    *ask = lfirst(cell);
+
+		if (ask->done)
+			jdy_client_release(load->pull->client, ask->call);
+		else
+		{
+			ask->stale = true;
+			load->stale++;
+		}
+	}
+	load->asked = NIL;
+}
+
+/* Position in the page of its last row that was read already; -1 = none. */
+static int
+last_anchor(Load *load, ListPage *page)
+{
+	for (int i = page->nrows - 1; i >= 0; i--)
+		if (page->rows[i].id != NULL && in_ring(load, anchor_of(&page->rows[i])))
+			return i;
+	return -1;
+}
+
+static bool
+in_ring(const Load *load, Anchor anchor)
+{
+	for (int i = 0; i < load->nring; i++)
+		if (load->ring[i].id == anchor.id && load->ring[i].key == anchor.key)
+			return true;
+	return false;
+}
+
+static Anchor
+anchor_of(const Row *row)
+{
+	Anchor		anchor = {0, 0};
+
+	if (row->id != NULL)
+		anchor.id = hash_bytes_extended((const unsigned char *) row->id, strlen(row->id), 0);
+	if (row->number != NULL)
+		anchor.key = hash_bytes_extended((const unsigned char *) row->number, strlen(row->number), 0);
+	return anchor;
+}
+
+static void
+land(Load *load)
+{
+	Pull	   *pull = load->pull;
+	int			n = list_length(load->rows);
+	Row		  **rows = palloc(sizeof(Row *) * (n + 1));
+	ListCell   *cell;
+	int			i = 0;
+
+	foreach(cell, load->rows)
+		rows[i++] = lfirst(cell);
+
+	jdy_pull_begin(pull);
+	jdy_pull_land(pull, rows, n, load->sighting);
+	foreach(cell, load->accepted)
+		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call));
+	save(load);
+	jdy_pull_commit(pull);
+
+	foreach(cell, load->accepted)
+		jdy_client_release(pull->client, ((PageAsk *) lfirst(cell))->call);
+	list_free_deep(load->accepted);
+	list_free(load->rows);
+	pfree(rows);
+	load->accepted = NIL;
+	load->rows = NIL;
+}
+
+/* {"last": index, "cap": size, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */
+static void
+save(Load *load)
+{
+	static JdyStatement update = {
+		.sql = "UPDATE jdysync.stream s SET load_state = $2 WHERE s.stream_id = $1",
+		.nargs = 2,
+		.argtypes = {INT4OID, JSONBOID}
+	};
+	StringInfoData state;
+	Datum		values[2];
+	int			n = Min(load->nring, SAVED_ANCHORS);
+
+	initStringInfo(&state);
+	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"anchors\": [", (long long) load->last, load->cap);
+	for (int i = n; i >= 1; i--)
+	{
+		Anchor		anchor = load->ring[(load->ring_head - i + RING_ROWS) % RING_ROWS];
+
+		appendStringInfo(&state, "%s\"%016llx %016llx\"", i < n ? ", " : "",
+						 (unsigned long long) anchor.id, (unsigned long long) anchor.key);
+	}
+	appendStringInfoString(&state, "]}");
+	values[0] = Int32GetDatum(load->pull->stream->stream_id);
+	values[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(state.data));
+	jdy_execute(&update, values, NULL);
+}
+
+static void
+restore(Load *load, Jsonb *state)
+{
+	char	   *last = jdy_jsonb_text(state, "last");
+	char	   *cap = jdy_jsonb_text(state, "cap");
+	JsonbIterator *it = JsonbIteratorInit(&state->root);
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	if (last == NULL || cap == NULL)
+		return;
+	load->last = strtoll(last, NULL, 10);
+	load->cap = Max(Min(atoi(cap), load->cap), 1);
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+	{
+		unsigned long long id;
+		unsigned long long key;
+
+		if (token == WJB_ELEM && value.type == jbvString && value.val.string.len == 33 &&
+			sscanf(pnstrdup(value.val.string.val, 33), "%16llx %16llx", &id, &key) == 2)
+		{
+			load->ring[load->ring_head] = (Anchor) {id, key};
+			load->ring_head = (load->ring_head + 1) % RING_ROWS;
+			load->nring = Min(load->nring + 1, RING_ROWS);
+		}
+	}
+}

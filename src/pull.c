@@ -1,0 +1,611 @@
+/*-------------------------------------------------------------------------
+ * pull.c
+ *		A stream's run.
+ *
+ * What one run does, in order:
+ *
+ *	1. find out whether the list's time filter is honoured (once a week);
+ *	2. the first run: read the whole list (load.c), landing list rows;
+ *	3. every run: list what was modified since the watermark (window.c);
+ *	   a list without a time filter is read whole instead;
+ *	4. fetch the details that became due (detail.c), listing the tail again once a minute.
+ *
+ * Each step lands what it read in short transactions of its own: rows, marks,
+ * ledger and watermark together.  None is open while anything is waited for.  So
+ * a run may die at any instruction, and the next goes on where it stopped.
+ *
+ * Called by runner.c, in a worker that is the stream's owner and holds its lock.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "jdysync.h"
+#include "miscadmin.h"
+#include "progress.h"
+#include "pull.h"
+#include "spi.h"
+#include "storage/latch.h"
+#include "utils/wait_event.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "window.h"
+
+#define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
+#define RELIST_US INT64CONST(60000000)	/* the tail is listed again this often while details are fetched */
+
+static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
+static bool filter_works(Pull *pull);
+static void note_filter(Pull *pull, bool honoured);
+static void first_load(Pull *pull);
+static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
+static void load_everything(Pull *pull);
+static void begin_load(Pull *pull, TimestampTz began);
+static void end_load(Pull *pull, bool prove);
+static void list_changes(Pull *pull);
+static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
+static bool relist(Pull *pull, bool look);
+static void read_range(Pull *pull, TimestampTz from, TimestampTz to);
+static void note_tail(Pull *pull, TimestampTz until);
+static void finish_run(Pull *pull);
+static void parse_list(Call *call, ReplyFacts *facts);
+static TimestampTz server_now(Pull *pull);
+static Window *make_window(Pull *pull, SightingKind kind, TimestampTz from, TimestampTz to);
+
+void
+jdy_pull_run(int stream_id, int64 run_id, RunMode mode, TimestampTz from_time, TimestampTz to_time,
+			 RunCounters *counters)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "jdysync run", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Pull	   *pull = open_pull(stream_id, run_id, mode, counters, context);
+	bool		windowed;
+
+	PG_TRY();
+	{
+		windowed = pull->stream->plan->start_param != NULL && filter_works(pull);
+		if (!pull->stream->loaded && pull->stream->start_from != 0 && windowed)
+			first_load(pull);
+		else if (!pull->stream->loaded || mode == MODE_FULL || !windowed)
+			load_everything(pull);
+		if (mode == MODE_RANGE && windowed)
+			read_range(pull, from_time, to_time);
+		if (windowed)
+			list_changes(pull);
+		if (pull->stream->details)
+			jdy_details_fetch(pull, windowed ? relist : NULL);
+		finish_run(pull);
+	}
+	PG_FINALLY();
+	{
+		counters->calls = jdy_client_calls(pull->client);
+		counters->retries = jdy_client_retries(pull->client);
+	}
+	PG_END_TRY();
+
+	jdy_client_close(pull->client);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+Call *
+jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner)
+{
+	const Stream *stream = pull->stream;
+	const RequestPlan *plan = stream->plan;
+	Call	   *call = jdy_call_create(pull->client, CALL_LIST, lane, stream->method, stream->api);
+	ListAsk    *ask = palloc0(sizeof(ListAsk));
+	ListCell   *cell;
+
+	ask->pull = pull;
+	ask->from = from;
+	ask->to = to;
+	ask->page = page;
+	ask->size = size;
+	ask->owner = owner;
+	call->owner = ask;
+	call->parse = parse_list;
+
+	foreach(cell, plan->fixed)
+	{
+		CallParam  *param = lfirst(cell);
+
+		jdy_call_param(call, param->name, param->value);
+	}
+	if (from != 0 && plan->start_param != NULL)
+		jdy_call_param(call, plan->start_param,
+					   jdy_window_value(plan->start_format, from, stream->endpoint->time_zone));
+	if (to != 0 && plan->end_param != NULL)
+		jdy_call_param(call, plan->end_param,
+					   jdy_window_value(plan->end_format, to, stream->endpoint->time_zone));
+	jdy_call_param(call, plan->page_param, psprintf("%d", page));
+	jdy_call_param(call, plan->size_param, psprintf("%d", size));
+	jdy_client_submit(pull->client, call);
+	return call;
+}
+
+Call *
+jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size)
+{
+	Call	   *call;
+
+	Assert(jdy_client_pending(pull->client) == 0);
+	jdy_list_submit(pull, lane, from, to, page, size, NULL);
+	do
+	{
+		call = jdy_client_next(pull->client, 200);
+		jdy_pull_progress(pull);
+	} while (call == NULL);
+	(void) jdy_list_answer(call);
+	return call;
+}
+
+ListPage *
+jdy_list_answer(Call *call)
+{
+	if (call->outcome != OUTCOME_OK)
+		jdy_call_raise(call);
+	return ((ListAsk *) call->owner)->answer;
+}
+
+void
+jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
+{
+	Known		known[JDY_LAND_ROWS];
+	List	   *marked = NIL;
+	ListCell   *cell;
+
+	nrows = jdy_sort_rows(rows, nrows, false);
+	for (int first = 0; first < nrows; first += JDY_LAND_ROWS)
+	{
+		int			n = Min(nrows - first, JDY_LAND_ROWS);
+
+		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
+		if (pull->stream->details)
+			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, &marked);
+	}
+
+	/* A record listed again while its detail is on the wire must not count as done when that lands. */
+	foreach(cell, marked)
+	{
+		ListCell   *flying;
+
+		foreach(flying, pull->in_flight)
+			if (strcmp(lfirst(flying), lfirst(cell)) == 0)
+			{
+				MemoryContext caller = MemoryContextSwitchTo(pull->context);
+
+				pull->listed_again = lappend(pull->listed_again, pstrdup(lfirst(cell)));
+				MemoryContextSwitchTo(caller);
+			}
+	}
+}
+
+void
+jdy_pull_reject(Pull *pull, ListPage *page)
+{
+	for (int i = 0; i < page->nrows; i++)
+		if (page->rows[i].problem != NULL)
+		{
+			jdy_runlog_reject(pull->log, page->rows[i].id, page->rows[i].text, page->rows[i].length,
+							  page->rows[i].problem);
+			pull->counters->rejected++;
+		}
+}
+
+int
+jdy_page_rows(ListPage *page, Row ***rows)
+{
+	int			n = 0;
+
+	*rows = palloc(sizeof(Row *) * (page->nrows + 1));
+	for (int i = 0; i < page->nrows; i++)
+		if (page->rows[i].problem == NULL)
+			(*rows)[n++] = &page->rows[i];
+	return n;
+}
+
+void
+jdy_pull_begin(Pull *pull)
+{
+	jdy_tx_begin("landing what was read");
+	MemoryContextSwitchTo(pull->landing);
+}
+
+void
+jdy_pull_commit(Pull *pull)
+{
+	jdy_runlog_flush(pull->log);
+	jdy_tx_commit();
+	MemoryContextSwitchTo(pull->context);
+	MemoryContextReset(pull->landing);
+}
+
+void
+jdy_pull_progress(Pull *pull)
+{
+	int64		until_us;
+
+	if (jdy_runlog_is_full(pull->log))
+	{
+		MemoryContext caller = CurrentMemoryContext;
+
+		jdy_pull_begin(pull);
+		jdy_pull_commit(pull);
+		MemoryContextSwitchTo(caller);
+	}
+	pull->counters->calls = jdy_client_calls(pull->client);
+	pull->counters->retries = jdy_client_retries(pull->client);
+	jdy_progress_counters(pull->counters);
+	switch (jdy_client_waits_for(pull->client, &until_us))
+	{
+		case CLIENT_WAITS_FOR_REPLY:
+			jdy_progress_waiting(WAITING_HTTP);
+			break;
+		case CLIENT_WAITS_FOR_BUDGET:
+			jdy_progress_waiting(WAITING_BUDGET);
+			break;
+		case CLIENT_WAITS_FOR_BACKOFF:
+			jdy_progress_waiting(WAITING_BACKOFF);
+			break;
+		case CLIENT_WAITS_FOR_TOKEN:
+			jdy_progress_waiting(WAITING_TOKEN);
+			break;
+	}
+}
+
+void
+jdy_pull_wait(Pull *pull, int64 us)
+{
+	int64		until = jdy_monotonic_us() + us;
+	int64		left;
+
+	jdy_progress_waiting(WAITING_BACKOFF);
+	while ((left = until - jdy_monotonic_us()) > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left / 1000 + 1,
+						 JDY_WAIT_EVENT("JdysyncBackoff"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static Pull *
+open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context)
+{
+	static JdyStatement cursor = {
+		.sql = "SELECT upper(s.coverage) FROM jdysync.stream s WHERE s.stream_id = $1",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	Pull	   *pull = palloc0(sizeof(Pull));
+	Datum		values[1] = {Int32GetDatum(stream_id)};
+	bool		isnull;
+	Datum		value;
+
+	pull->run_id = run_id;
+	pull->mode = mode;
+	pull->counters = counters;
+	pull->context = context;
+	pull->landing = AllocSetContextCreate(context, "jdysync landing", 0, 8 * 1024 * 1024, 8 * 1024 * 1024);
+
+	jdy_tx_begin("reading the stream");
+	MemoryContextSwitchTo(context);
+	pull->stream = jdy_stream_load(stream_id);
+	jdy_execute(&cursor, values, NULL);
+	value = jdy_spi_datum(0, 1, &isnull);
+	pull->cursor = isnull ? 0 : DatumGetTimestampTz(value);
+	jdy_tx_commit();
+	MemoryContextSwitchTo(context);
+
+	pull->cap = pull->stream->plan->page_size;
+	pull->log = jdy_runlog_open(run_id, stream_id, TopMemoryContext);
+	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, pull->log, context);
+	pull->client = jdy_client_open(pull->stream->endpoint, pull->stream->endpoint->concurrency, true, context,
+								   jdy_runlog_attempt, pull->log);
+	return pull;
+}
+
+/*
+ * A misspelt or unsupported filter is ignored by the service without a word and
+ * reads like success, so a window in the future is asked: it must be empty.
+ */
+static bool
+filter_works(Pull *pull)
+{
+	Jsonb	   *contract = pull->stream->contract;
+	char	   *answer = jdy_jsonb_text(contract, "filter");
+	char	   *at = jdy_jsonb_text(contract, "filter_probed_epoch");
+	TimestampTz now = server_now(pull);
+	TimestampTz tomorrow = jdy_tick_floor(now) + USECS_PER_DAY;
+	bool		honoured;
+	Call	   *call;
+
+	if (answer != NULL && at != NULL &&
+		(int64) timestamptz_to_time_t(now) - strtoll(at, NULL, 10) < FILTER_PROBE_DAYS * SECS_PER_DAY)
+		return strcmp(answer, "honoured") == 0;
+
+	jdy_progress_phase(PHASE_STARTING);
+	call = jdy_list_ask(pull, LANE_TAIL, tomorrow, tomorrow + USECS_PER_DAY, 1, 1);
+	honoured = jdy_list_answer(call)->nrows == 0;
+	jdy_client_release(pull->client, call);
+	note_filter(pull, honoured);
+	return honoured;
+}
+
+static void
+note_filter(Pull *pull, bool honoured)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.stream s SET contract = s.contract || jsonb_build_object('filter', $2::text,"
+		" 'filter_probed_epoch', floor(date_part('epoch', $3::timestamptz))::bigint) WHERE s.stream_id = $1",
+		.nargs = 3,
+		.argtypes = {INT4OID, TEXTOID, TIMESTAMPTZOID}
+	};
+	Datum		values[3];
+
+	jdy_pull_begin(pull);
+	values[0] = Int32GetDatum(pull->stream->stream_id);
+	values[1] = CStringGetTextDatum(honoured ? "honoured" : "ignored");
+	values[2] = TimestampTzGetDatum(server_now(pull));
+	jdy_execute(&note, values, NULL);
+	if (honoured)
+		jdy_incident_close(pull->stream->name, "time filter ignored");
+	else
+		jdy_incident_open(pull->stream->name, "warning", "time filter ignored",
+						  psprintf("A window of tomorrow returned rows, so %s and %s have no effect.",
+								   pull->stream->plan->start_param, pull->stream->plan->end_param),
+						  "Every run reads the whole list and every detail. Check the names of the time parameters in the metadata.");
+	jdy_pull_commit(pull);
+}
+
+/* Modify times from start_from on: by windows, which need no order and can be resumed at the watermark. */
+static void
+first_load(Pull *pull)
+{
+	TimestampTz from = jdy_tick_floor(pull->stream->start_from);
+	TimestampTz began = pull->stream->load_began;
+
+	if (began == 0)
+	{
+		began = jdy_tick_floor(server_now(pull) - pull->stream->settle_us);
+		begin_load(pull, began);
+	}
+	if (pull->stream->watermark > from)
+		from = pull->stream->watermark;
+	load_range(pull, from, Max(from, began));
+	end_load(pull, false);
+}
+
+static void
+load_range(Pull *pull, TimestampTz from, TimestampTz to)
+{
+	Window	   *window = make_window(pull, SEEN_IN_LOAD, from, to);
+
+	window->prove = true;
+	window->lane = LANE_BACKFILL;
+	window->sighting.fresh_since = to + pull->stream->settle_us;
+	jdy_progress_phase(PHASE_LOADING);
+	jdy_windows_read(pull, list_make1(window));
+}
+
+static void
+load_everything(Pull *pull)
+{
+	Stream	   *stream = pull->stream;
+	bool		resume = !stream->loaded && stream->load_state != NULL && stream->load_began != 0 &&
+		pull->mode != MODE_FULL;
+	Sighting	sighting = {SEEN_IN_LOAD};
+	TimestampTz now = server_now(pull);
+
+	if (!resume)
+		begin_load(pull, jdy_tick_floor(now - stream->settle_us));
+	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
+	jdy_progress_phase(PHASE_LOADING);
+	if (stream->start_from != 0 && stream->plan->start_param != NULL && stream->loaded)
+		load_range(pull, jdy_tick_floor(stream->start_from), stream->load_began);
+	else
+	{
+		jdy_load_list(pull, &sighting, resume);
+		end_load(pull, true);
+	}
+}
+
+/* Committed before the first page is asked: what changes from here on is found by windows. */
+static void
+begin_load(Pull *pull, TimestampTz began)
+{
+	static JdyStatement begin = {
+		.sql = "UPDATE jdysync.stream s SET load_began = $2, load_state = NULL WHERE s.stream_id = $1",
+		.nargs = 2,
+		.argtypes = {INT4OID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(began)};
+
+	jdy_pull_begin(pull);
+	jdy_execute(&begin, values, NULL);
+	jdy_pull_commit(pull);
+	pull->stream->load_began = began;
+}
+
+/* prove: the whole list was read by pages (windows prove themselves). */
+static void
+end_load(Pull *pull, bool prove)
+{
+	static JdyStatement end = {
+		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
+		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END WHERE s.stream_id = $1",
+		.nargs = 2,
+		.argtypes = {INT4OID, BOOLOID}
+	};
+	Stream	   *stream = pull->stream;
+	bool		windowed = stream->plan->start_param != NULL;
+	Datum		values[2] = {Int32GetDatum(stream->stream_id), BoolGetDatum(windowed)};
+
+	jdy_pull_begin(pull);
+	if (prove && windowed)
+	{
+		Proof		proof = {"load", (int) jdy_client_calls(pull->client), pull->counters->listed, -1};
+
+		jdy_ledger_prove(pull, stream->start_from, stream->load_began, &proof);
+	}
+	jdy_execute(&end, values, NULL);
+	jdy_pull_commit(pull);
+	stream->loaded = true;
+}
+
+/*
+ * What was modified since the watermark.  Most runs find nothing, so the whole
+ * span is asked at once; only when it holds rows is it read in pieces, because
+ * what is due depends on the piece.
+ */
+static void
+list_changes(Pull *pull)
+{
+	Stream	   *stream = pull->stream;
+	bool		clock_known;
+	TimestampTz now = jdy_client_server_time(pull->client, &clock_known);
+	TimestampTz begin = jdy_tick_floor(pull->cursor - stream->overlap_us);
+	TimestampTz end = jdy_tick_floor(now) + (clock_known ? 2 * JDY_TICK_US : USECS_PER_HOUR);
+	TimestampTz asked_at;
+	TimestampTz settled;
+	Call	   *call;
+	bool		quiet;
+
+	jdy_progress_phase(PHASE_LISTING);
+	begin = Max(begin, stream->start_from);
+	call = jdy_list_ask(pull, LANE_TAIL, begin - JDY_TICK_US, end, 1, pull->cap);
+	quiet = jdy_list_answer(call)->nrows == 0 && jdy_list_answer(call)->count <= 0;
+	asked_at = call->asked_at != 0 ? call->asked_at : now;
+	jdy_client_release(pull->client, call);
+
+	settled = jdy_tick_floor(Min(asked_at, end) - stream->settle_us);
+	if (quiet)
+	{
+		Proof		proof = {"one answer", 1, 0, 0};
+
+		jdy_pull_begin(pull);
+		if (settled > pull->cursor)
+			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
+		note_tail(pull, jdy_tick_floor(asked_at));
+		jdy_pull_commit(pull);
+	}
+	else
+		list_pieces(pull, begin, settled, asked_at);
+	pull->listed_at_us = jdy_monotonic_us();
+}
+
+static void
+list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
+{
+	Stream	   *stream = pull->stream;
+	TimestampTz cursor = pull->cursor;
+	TimestampTz tail = Max(cursor, settled);
+	TimestampTz old_until = Min(Max(jdy_tick_floor(stream->tail_until), tail), jdy_tick_floor(now));
+	TimestampTz end = jdy_tick_floor(now) + 3 * JDY_TICK_US;
+	Window	   *overlap = make_window(pull, SEEN_IN_OVERLAP, begin, cursor);
+	Window	   *proven = make_window(pull, SEEN_SETTLED, cursor, settled);
+	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
+	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
+
+	overlap->sighting.overlap_from = begin - 2 * JDY_TICK_US;
+	overlap->sighting.fresh_since = cursor + stream->settle_us;
+	proven->prove = true;
+	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
+
+	jdy_pull_begin(pull);
+	note_tail(pull, jdy_tick_floor(now));
+	jdy_pull_commit(pull);
+}
+
+/* While details take long, new changes are listed in between: they go first. */
+static bool
+relist(Pull *pull, bool look)
+{
+	if (!look)
+		list_changes(pull);
+	return jdy_monotonic_us() - pull->listed_at_us >= RELIST_US;
+}
+
+/* jdy_resync: everything modified in a range, every detail again; what is settled enters the ledger. */
+static void
+read_range(Pull *pull, TimestampTz from, TimestampTz to)
+{
+	TimestampTz settled = jdy_tick_floor(server_now(pull) - pull->stream->settle_us);
+	TimestampTz begin = jdy_tick_floor(from);
+	TimestampTz end = jdy_tick_floor(to + JDY_TICK_US - 1);
+	Window	   *proven = make_window(pull, SEEN_IN_RANGE, begin, Min(end, settled));
+	Window	   *tail = make_window(pull, SEEN_IN_RANGE, Max(begin, Min(end, settled)), end);
+
+	jdy_progress_phase(PHASE_LISTING);
+	proven->prove = true;
+	jdy_windows_read(pull, list_make2(proven, tail));
+	jdy_pull_begin(pull);
+	jdy_incident_close(pull->stream->name, "count not trusted");
+	jdy_pull_commit(pull);
+}
+
+/* In a transaction. */
+static void
+note_tail(Pull *pull, TimestampTz until)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.stream s SET tail_until = $2 WHERE s.stream_id = $1 AND s.tail_until IS DISTINCT FROM $2",
+		.nargs = 2,
+		.argtypes = {INT4OID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until)};
+
+	jdy_execute(&note, values, NULL);
+	pull->stream->tail_until = until;
+}
+
+static void
+finish_run(Pull *pull)
+{
+	jdy_progress_phase(PHASE_FINISHING);
+	jdy_pull_begin(pull);
+	if (pull->stream->details && pull->cursor != 0)
+		jdy_queue_prune(pull->stream, pull->cursor - pull->stream->overlap_us - pull->stream->settle_us -
+						10 * JDY_TICK_US);
+	jdy_client_persist(pull->client);
+	jdy_pull_commit(pull);
+}
+
+static void
+parse_list(Call *call, ReplyFacts *facts)
+{
+	ListAsk    *ask = call->owner;
+	ListPage   *page = jdy_page_parse(call->reply->body, call->reply->body_length, &ask->pull->stream->shape);
+
+	ask->answer = page;
+	facts->errcode = page->errcode;
+	call->service_text = page->problem ? page->problem : page->description;
+
+	/* A page that was not asked for is trouble on the way, never an empty page. */
+	facts->well_formed = page->problem == NULL && page->nrows <= ask->size &&
+		(page->page < 0 || page->page == ask->page || page->nrows == 0);
+	if (page->problem == NULL && !facts->well_formed)
+		call->service_text = page->nrows > ask->size ? "more rows than the page was asked to hold" : "another page than asked came back";
+}
+
+static TimestampTz
+server_now(Pull *pull)
+{
+	bool		known;
+
+	return jdy_client_server_time(pull->client, &known);
+}
+
+static Window *
+make_window(Pull *pull, SightingKind kind, TimestampTz from, TimestampTz to)
+{
+	Window	   *window = palloc0(sizeof(Window));
+
+	window->from = from;
+	window->to = to;
+	window->sighting.kind = kind;
+	window->lane = LANE_TAIL;
+	return window;
+}

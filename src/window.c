@@ -1,0 +1,431 @@
+/*-------------------------------------------------------------------------
+ * window.c
+ *		Windows of modify time: read completely, and the ledger that says so.
+ *
+ * An answer that holds fewer rows than it may is one snapshot: complete,
+ * whatever the order and whatever changes meanwhile.  So a window is asked as
+ * one page; when it does not fit it is split in time and its parts are asked, in
+ * parallel.  Only a single tick with more rows than a page (a bulk import) is read
+ * by pages, last to first, and believed only when the counts agree.
+ *
+ * Whether the service's bounds are inclusive is not documented, so a window is
+ * asked one tick wider on both sides; only the window itself enters the ledger.
+ * Rows, ledger and watermark are committed together.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "progress.h"
+#include "spi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "window.h"
+
+#define MAX_PARTS 64			/* of one split */
+#define MAX_MISMATCHES 3		/* answers whose rows differ from their count before the window is split */
+#define MAX_TICK_ROUNDS 5		/* readings of an overfull tick before it is left unproven */
+
+/* What is being asked of a window. */
+typedef enum Stage
+{
+	STAGE_FIRST,				/* page 1 */
+	STAGE_LAST_ROW,				/* no count: the page that begins at the last row must hold just that */
+	STAGE_AGAIN					/* no count: page 1 again must show the same ids */
+} Stage;
+
+typedef struct Reading
+{
+	Window		window;
+	Stage		stage;
+	int			calls;
+	int			mismatches;
+	int			first_rows;		/* no count: rows of the first answer, */
+	uint64		first_ids;		/* and their ids, added up */
+} Reading;
+
+/* What an answer says of its window. */
+typedef enum Finding
+{
+	FOUND_ALL,
+	FOUND_FULL,					/* more rows than one answer holds */
+	FOUND_MISMATCH,				/* rows and count differ */
+	FOUND_MAYBE					/* no count: to be confirmed */
+} Finding;
+
+static Reading *make_reading(Pull *pull, const Window *window, TimestampTz from, TimestampTz to);
+static void ask(Pull *pull, Reading *reading);
+static void take_answer(Pull *pull, Call *call);
+static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
+static void split(Pull *pull, Reading *reading, int64 count);
+static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
+static void read_tick(Pull *pull, Reading *reading);
+static uint64 sum_of_ids(ListPage *page);
+static int	compare_hashes(const void *a, const void *b);
+
+void
+jdy_windows_read(Pull *pull, List *windows)
+{
+	MemoryContext context = AllocSetContextCreate(pull->context, "jdysync windows", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	ListCell   *cell;
+
+	pull->full_ticks = NIL;
+	foreach(cell, windows)
+	{
+		Window	   *window = lfirst(cell);
+
+		if (window->from < window->to)
+			ask(pull, make_reading(pull, window, window->from, window->to));
+	}
+	while (jdy_client_pending(pull->client) > 0)
+	{
+		Call	   *call = jdy_client_next(pull->client, 200);
+
+		jdy_pull_progress(pull);
+		if (call != NULL)
+			take_answer(pull, call);
+	}
+	/* Pages of one tick depend on each other, so they are read one by one. */
+	foreach(cell, pull->full_ticks)
+		read_tick(pull, lfirst(cell));
+
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+TimestampTz
+jdy_tick_floor(TimestampTz at)
+{
+	TimestampTz rest = at % JDY_TICK_US;
+
+	return at - (rest < 0 ? rest + JDY_TICK_US : rest);
+}
+
+void
+jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proof)
+{
+	static JdyStatement insert = {
+		.sql = "INSERT INTO jdysync.\"window\" (stream_id, epoch, span, rule, calls, \"rows\", \"count\", run_id)"
+		" VALUES ($1, $2, tstzrange($3, $4), $5, $6, $7, $8, $9)",
+		.nargs = 9,
+		.argtypes = {INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID}
+	};
+
+	/* The watermark is the end of the first span: it cannot pass a gap. */
+	static JdyStatement merge = {
+		.sql = "UPDATE jdysync.stream s SET coverage = c.coverage, watermark = c.watermark, listed_until = c.watermark"
+		" FROM (SELECT n.coverage, (SELECT upper(r) FROM unnest(n.coverage) AS r ORDER BY r LIMIT 1) AS watermark"
+		"  FROM (SELECT o.coverage + tstzmultirange(tstzrange($2, $3)) AS coverage"
+		"   FROM jdysync.stream o WHERE o.stream_id = $1) AS n) AS c"
+		" WHERE s.stream_id = $1 RETURNING c.watermark, upper(c.coverage)",
+		.nargs = 3,
+		.argtypes = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+	Stream	   *stream = pull->stream;
+	Datum		values[9];
+	char		nulls[10] = "         ";
+	bool		isnull;
+
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = Int32GetDatum(stream->epoch);
+	values[2] = TimestampTzGetDatum(from);
+	nulls[2] = from == 0 ? 'n' : ' ';
+	values[3] = TimestampTzGetDatum(to);
+	values[4] = CStringGetTextDatum(proof->rule);
+	values[5] = Int32GetDatum(proof->calls);
+	values[6] = Int64GetDatum(proof->rows);
+	values[7] = Int64GetDatum(proof->count);
+	nulls[7] = proof->count < 0 ? 'n' : ' ';
+	values[8] = Int64GetDatum(pull->run_id);
+	jdy_execute(&insert, values, nulls);
+
+	values[1] = values[2];
+	values[2] = values[3];
+	nulls[1] = from == 0 ? 'n' : ' ';
+	nulls[2] = ' ';
+	jdy_execute(&merge, values, nulls);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream \"%s\" was dropped while it ran", stream->name)));
+	stream->watermark = DatumGetTimestampTz(jdy_spi_datum(0, 1, &isnull));
+	pull->cursor = DatumGetTimestampTz(jdy_spi_datum(0, 2, &isnull));
+}
+
+static Reading *
+make_reading(Pull *pull, const Window *window, TimestampTz from, TimestampTz to)
+{
+	Reading    *reading = palloc0(sizeof(Reading));
+
+	reading->window = *window;
+	reading->window.from = from;
+	reading->window.to = to;
+	reading->window.sighting.from = from;
+	reading->window.sighting.to = to;
+	if (window->sighting.kind == SEEN_SETTLED)
+		reading->window.sighting.fresh_since = to + pull->stream->settle_us;
+	return reading;
+}
+
+static void
+ask(Pull *pull, Reading *reading)
+{
+	const Window *window = &reading->window;
+	int			page = 1;
+	int			size = pull->cap;
+
+	if (reading->stage == STAGE_LAST_ROW)
+	{
+		page = 2;
+		size = reading->first_rows - 1;
+	}
+	reading->calls++;
+	jdy_list_submit(pull, window->lane, window->from - JDY_TICK_US, window->to, page, size, reading);
+}
+
+static void
+take_answer(Pull *pull, Call *call)
+{
+	ListAsk    *list_ask = call->owner;
+	Reading    *reading = list_ask->owner;
+	ListPage   *page = jdy_list_answer(call);
+	int			distinct = 0;
+	Finding		finding;
+
+	if (reading->stage == STAGE_LAST_ROW)
+	{
+		/* More rows than the last one: the first answer was cut, so its size is what one answer holds. */
+		if (page->nrows > 1)
+		{
+			pull->cap = Max(reading->first_rows, 1);
+			split(pull, reading, -1);
+		}
+		else
+		{
+			reading->stage = STAGE_AGAIN;
+			ask(pull, reading);
+		}
+		jdy_client_release(pull->client, call);
+		return;
+	}
+
+	finding = examine(pull, page, list_ask->size, &distinct);
+	if (reading->stage == STAGE_AGAIN && finding == FOUND_MAYBE)
+	{
+		if (page->nrows == reading->first_rows && sum_of_ids(page) == reading->first_ids)
+			finding = FOUND_ALL;
+		else if (++reading->mismatches <= MAX_MISMATCHES)
+			reading->stage = STAGE_FIRST;	/* it changed meanwhile: begin again */
+		else
+			finding = FOUND_MISMATCH;
+	}
+
+	switch (finding)
+	{
+		case FOUND_ALL:
+			finish(pull, reading, page, distinct, page->count >= 0 ? "one answer" : "one answer, no count");
+			break;
+		case FOUND_MAYBE:
+			if (!reading->window.prove || page->nrows <= 1)
+			{
+				finish(pull, reading, page, distinct, "one answer, no count");
+				break;
+			}
+			reading->stage = STAGE_LAST_ROW;
+			reading->first_rows = page->nrows;
+			reading->first_ids = sum_of_ids(page);
+			ask(pull, reading);
+			break;
+		case FOUND_FULL:
+			split(pull, reading, page->count);
+			break;
+		case FOUND_MISMATCH:
+			/* Count and rows may come from replicas a moment apart. */
+			if (++reading->mismatches <= MAX_MISMATCHES)
+			{
+				reading->stage = STAGE_FIRST;
+				ask(pull, reading);
+			}
+			else
+				split(pull, reading, page->count);
+			break;
+	}
+	jdy_client_release(pull->client, call);
+}
+
+static Finding
+examine(Pull *pull, ListPage *page, int size, int *distinct)
+{
+	Row		  **rows;
+	int			n;
+
+	n = jdy_page_rows(page, &rows);
+	*distinct = jdy_sort_rows(rows, n, true) + (page->nrows - n);
+	if (page->nrows >= size)
+		return FOUND_FULL;
+	if (page->count < 0)
+		return page->nrows == 0 ? FOUND_ALL : FOUND_MAYBE;
+	if (page->count == page->nrows || page->count == *distinct)
+		return FOUND_ALL;
+	return FOUND_MISMATCH;
+}
+
+/* Asks the parts of a window instead; a single tick is left for its pages to be read. */
+static void
+split(Pull *pull, Reading *reading, int64 count)
+{
+	const Window *window = &reading->window;
+	int64		ticks = (window->to - window->from) / JDY_TICK_US;
+	int64		parts = count > 0 ? count * 2 / pull->cap + 2 : 2;
+
+	if (ticks <= 1)
+	{
+		pull->full_ticks = lappend(pull->full_ticks, reading);
+		return;
+	}
+	parts = Min(Min(parts, MAX_PARTS), ticks);
+	for (int64 i = 0; i < parts; i++)
+	{
+		Reading    *part = make_reading(pull, window, window->from + ticks * i / parts * JDY_TICK_US,
+										window->from + ticks * (i + 1) / parts * JDY_TICK_US);
+
+		ask(pull, part);
+	}
+}
+
+static void
+finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule)
+{
+	const Window *window = &reading->window;
+	Row		  **rows;
+	int			n;
+
+	n = jdy_page_rows(page, &rows);
+	if (n == 0 && page->nrows == 0 && !window->prove)
+		return;
+	jdy_pull_begin(pull);
+	jdy_pull_land(pull, rows, n, &window->sighting);
+	jdy_pull_reject(pull, page);
+	if (window->prove)
+	{
+		Proof		proof = {rule, reading->calls, distinct, page->count};
+
+		jdy_ledger_prove(pull, window->from, window->to, &proof);
+	}
+	jdy_pull_commit(pull);
+}
+
+/*
+ * More rows on one tick than an answer holds.  Read its pages from the last
+ * to the first: a row of a settled tick can only leave it, so no row moves to a
+ * page that was read already.  Proven when the first and the last count agree
+ * with the distinct ids; else landed and left open in the ledger.
+ */
+static void
+read_tick(Pull *pull, Reading *reading)
+{
+	Window		window = reading->window;
+	bool		proven = false;
+	Proof		proof = {"last page to first", reading->calls, 0, -1};
+
+	for (int round = 0; round < MAX_TICK_ROUNDS && !proven; round++)
+	{
+		int64		first_count = -1;
+		int64		last_count = -1;
+		int			pages = 1;
+		int			nids = 0;
+		uint64	   *hashes = NULL;
+		int			page_number;
+		bool		counted;
+		Call	   *call;
+		ListPage   *page;
+
+		call = jdy_list_ask(pull, window.lane, window.from - JDY_TICK_US, window.to, 1, pull->cap);
+		page = jdy_list_answer(call);
+		proof.calls++;
+		first_count = page->count;
+		counted = first_count >= 0;
+		if (counted)
+			pages = (int) ((first_count + pull->cap - 1) / pull->cap);
+		jdy_client_release(pull->client, call);
+
+		hashes = MemoryContextAllocHuge(pull->context, sizeof(uint64) * ((Size) pages + 1) * pull->cap);
+		/* Without a count: forward until a page is not full, never proven. */
+		for (page_number = counted ? Max(pages, 1) : 1; page_number >= 1; page_number += counted ? -1 : 1)
+		{
+			Row		  **rows;
+			int			n;
+			bool		full;
+
+			call = jdy_list_ask(pull, window.lane, window.from - JDY_TICK_US, window.to, page_number, pull->cap);
+			page = jdy_list_answer(call);
+			proof.calls++;
+			last_count = page->count;
+			full = page->nrows >= pull->cap;
+			n = jdy_page_rows(page, &rows);
+			n = jdy_sort_rows(rows, n, true);
+			for (int i = 0; i < page->nrows && counted && nids < (pages + 1) * pull->cap; i++)
+				if (page->rows[i].id != NULL)
+					hashes[nids++] = hash_bytes_extended((unsigned char *) page->rows[i].id,
+														 strlen(page->rows[i].id), 0);
+			jdy_pull_begin(pull);
+			jdy_pull_land(pull, rows, n, &window.sighting);
+			jdy_pull_reject(pull, page);
+			jdy_pull_commit(pull);
+			jdy_client_release(pull->client, call);
+			if (!counted && (!full || page_number > 10000))
+				break;
+		}
+		if (counted)
+		{
+			int64		distinct = 0;
+
+			qsort(hashes, nids, sizeof(uint64), compare_hashes);
+			for (int i = 0; i < nids; i++)
+				if (i == 0 || hashes[i] != hashes[i - 1])
+					distinct++;
+			proof.rows = distinct;
+			proof.count = last_count;
+			proven = distinct == first_count && first_count == last_count;
+		}
+		pfree(hashes);
+		if (!counted)
+			break;
+	}
+
+	jdy_pull_begin(pull);
+	if (proven && window.prove)
+		jdy_ledger_prove(pull, window.from, window.to, &proof);
+	else if (window.prove)
+		jdy_incident_open(pull->stream->name, "warning", "count not trusted",
+						  psprintf("The records modified at %s were read and landed, but their number never agreed with the service's count.",
+								   timestamptz_to_str(window.from)),
+						  psprintf("SELECT * FROM jdy_resync('%s', …) for that second proves it once the service is quiet.",
+								   pull->stream->name));
+	jdy_pull_commit(pull);
+}
+
+/* Order does not matter, so the sum will do. */
+static uint64
+sum_of_ids(ListPage *page)
+{
+	uint64		sum = 0;
+
+	for (int i = 0; i < page->nrows; i++)
+		if (page->rows[i].id != NULL)
+			sum += hash_bytes_extended((unsigned char *) page->rows[i].id, strlen(page->rows[i].id), 0);
+	return sum;
+}
+
+static int
+compare_hashes(const void *a, const void *b)
+{
+	uint64		left = *(const uint64 *) a;
+	uint64		right = *(const uint64 *) b;
+
+	return left < right ? -1 : left > right ? 1 : 0;
+}
