@@ -55,6 +55,7 @@ jdy_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
  */
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
+#include "varatt.h"				/* VARSIZE and friends left postgres.h with 16 */
 #else
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -74,7 +75,9 @@ jdy_forget_data_error(MemoryContext context)
 {
 	int			category = ERRCODE_TO_CATEGORY(geterrcode());
 
-	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+	/* \uXXXX in a SQL_ASCII database is "not supported". */
+	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+		category != ERRCODE_FEATURE_NOT_SUPPORTED)
 		PG_RE_THROW();
 	MemoryContextSwitchTo(context);
 	FlushErrorState();

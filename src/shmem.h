@@ -6,7 +6,7 @@
  * the four parts, so that a process waits for nobody's unrelated work:
  *
  *	accounts_lock	accounts[] (budget.c)
- *	sessions_lock	sessions[] (kingdee.c): tokens, clock offset, router
+ *	sessions_lock	sessions[] (session.c): tokens, clock offset, router
  *	runs_lock		runs[] (runner.c, progress.c)
  *	databases_lock	databases[], launcher (launcher.c, scheduler.c)
  *
@@ -63,6 +63,7 @@ typedef struct Session
 {
 	bool		in_use;
 	uint8		digest[JDY_DIGEST_LENGTH];	/* Endpoint.digest */
+	uint64		version;		/* another one after each change */
 	uint64		generation;		/* +1 with each new token */
 	int			refresher_pid;	/* who is asking for a token, 0 = nobody */
 	int64		refresher_since;	/* monotonic us */
@@ -73,6 +74,9 @@ typedef struct Session
 	char		account_name[256];
 	char		token[2048];
 	TimestampTz token_expires;	/* server time; 0 = no token */
+	TimestampTz token_renew_at; /* server time from which a new one is wanted */
+	bool		authorisation_stale;	/* the service does not accept it any more */
+	int64		authorised_at;	/* monotonic us */
 	int64		licence_expires_ms; /* epoch, 0 = not known */
 	bool		clock_known;
 	int64		clock_offset_us;	/* server minus ours */
@@ -185,6 +189,7 @@ typedef struct JdyShared
 	LWLock	   *databases_lock;
 	int			launcher_pid;
 	int			launcher_procno;	/* pgprocno, for its latch; -1 = none */
+	uint64		session_versions;	/* the last one given to a session */
 	ConditionVariable session_changed;
 	Account		accounts[JDY_MAX_ACCOUNTS];
 	Session		sessions[JDY_MAX_SESSIONS];

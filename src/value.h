@@ -32,7 +32,7 @@ typedef struct RequestPlan
 	char	   *size_param;		/* default "page_size" */
 	int			page_size;		/* starting value; 0 = not given */
 	List	   *fixed;			/* of CallParam *: everything else, with its value; these narrow the pull */
-	List	   *untouched;		/* of char *: names in `fixed` whose empty value or label says they do not narrow (value "" or null) */
+	List	   *untouched;		/* of char *: names in `fixed` that cannot leave records out (order_by, show_…, enable=-1) */
 } RequestPlan;
 
 /* The time variables of one evaluation. */
@@ -44,7 +44,8 @@ typedef struct ValueTimes
 } ValueTimes;
 
 /*
- * Reads the plan off request[].  A parameter is a window's end when its value
+ * Reads the plan off request[].  Parameters whose value is missing, null, "" or [] are
+ * not sent.  A parameter is a window's end when its value
  * uses CURRENT_TIME, its start when it uses LAST_SYNC_TIME or DAYS_AGO_n; the unit is
  * seen from the value at two known times.  _function expressions run as the current
  * role, read-only, with search_path pg_catalog and the shims' schema, in a

@@ -119,5 +119,13 @@ FROM unnest(ARRAY['{"errcode":0,"data":null}', '{"errcode":0,"data":""}', '{"err
 	'{"errcode":0,"data":{"id":"1"},"data":{"id":"2"}}', '{"data":{"id":"1"}']) body, page(body, single => true) p;
 SELECT nrows, problem FROM page('{"result":{"customer":{"id":"1"}}}', 'result.customer', single => true);
 
+-- Rows say what PostgreSQL reads from the whole body, whatever stands in their strings
+WITH made AS (
+	SELECT n, jsonb_build_object('id', n, repeat('k', n % 11), left(s, n % 37), 'list', jsonb_build_array(s, jsonb_build_object('id', s), n / 7.0, NULL, true)) AS row
+	FROM generate_series(1, 3000) n, LATERAL (SELECT string_agg(substr(E'ab"\\\\"\n\t{}[]:,中😀/é', (n * i * 7919 + i) % 22 + 1, 1), '') AS s FROM generate_series(1, 3 + n % 40) i) q),
+page AS (SELECT convert_to(format('{"data":%s,"code":200}', jsonb_agg(row ORDER BY n)), 'UTF8') AS body FROM made)
+SELECT count(*), count(*) FILTER (WHERE r.data = m.row) AS same, count(DISTINCT r.id) AS ids
+FROM page, page_rows(body) WITH ORDINALITY r(id, number, problem, data, digest, n) JOIN made m ON m.n = r.n AND m.n::text = r.id;
+
 -- The digest follows the bytes, nothing else
 SELECT count(DISTINCT digest), count(*) FROM page_rows('{"data":[{"id":"1","x":1},{"id":"1","x":1},{"id":"1","x":2},{"id":"1", "x":1}]}');

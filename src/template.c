@@ -1,0 +1,222 @@
+/*-------------------------------------------------------------------------
+ * template.c
+ *		{{path}} in text: found, and looked up.
+ *
+ * The Qeasy platform writes a field or a time both as {{name}} and as {name}.
+ * Text that merely contains braces, such as JSON, must stay what it is, so single
+ * braces count only around something that can be a path.
+ *
+ * Called by value.c for templates and by expression.c for _function.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "template.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+static bool parse_inside(const char *from, const char *until, Placeholder *placeholder);
+static bool is_path_byte(char c);
+static bool time_of(const char *path, const ValueTimes *times, TimestampTz *at);
+static char *apply_filter(const Placeholder *placeholder, TimestampTz at, pg_tz *time_zone);
+static TimestampTz timestamp_of(const Placeholder *placeholder, const char *text, pg_tz *time_zone);
+
+bool
+jdy_placeholder_next(const char *from, Placeholder *placeholder)
+{
+	for (const char *open = strchr(from, '{'); open != NULL; open = strchr(open + 1, '{'))
+	{
+		bool		twice = open[1] == '{' && open[2] != '{';
+		const char *inside = open + (twice ? 2 : 1);
+		const char *close = strstr(inside, twice ? "}}" : "}");
+
+		placeholder->start = open;
+		if (close != NULL && parse_inside(inside, close, placeholder))
+		{
+			placeholder->end = close + (twice ? 2 : 1);
+			return true;
+		}
+		if (twice)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("double braces hold no path"),
+					 errdetail("The value is \"%s\".", from),
+					 errhint("A path is a field's name such as {{number}} or {{a.b.0.c}}, with a filter such as {{CURRENT_TIME|datetime}}.")));
+	}
+	return false;
+}
+
+bool
+jdy_placeholder_is_time(const Placeholder *placeholder)
+{
+	ValueTimes	times = {0, 0, NULL};
+	TimestampTz at;
+
+	return time_of(placeholder->path, &times, &at);
+}
+
+char *
+jdy_placeholder_text(const Placeholder *placeholder, Jsonb *record, const ValueTimes *times)
+{
+	TimestampTz at;
+	char	   *text;
+
+	if (time_of(placeholder->path, times, &at))
+		return placeholder->filter ? apply_filter(placeholder, at, times->time_zone) :
+			jdy_window_value(WINDOW_SECONDS, at, times->time_zone);
+	text = jdy_jsonb_value_text(jdy_jsonb_at(record, placeholder->path));
+	if (text == NULL || placeholder->filter == NULL || *text == '\0')
+		return text;
+	return apply_filter(placeholder, timestamp_of(placeholder, text, times->time_zone), times->time_zone);
+}
+
+JsonbValue *
+jdy_jsonb_at(Jsonb *record, const char *path)
+{
+	JsonbContainer *container = record ? &record->root : NULL;
+	JsonbValue *value = NULL;
+
+	while (container != NULL)
+	{
+		size_t		length = strcspn(path, ".");
+
+		value = NULL;
+		if (JsonContainerIsObject(container))
+			value = getKeyJsonValueFromContainer(container, path, length, NULL);
+		else if (JsonContainerIsArray(container) && length > 0 && length < 9 &&
+				 strspn(path, "0123456789") == length)
+			value = getIthJsonbValueFromContainer(container, atoi(path));
+		if (value == NULL || path[length] == '\0')
+			break;
+		container = value->type == jbvBinary ? value->val.binary.data : NULL;
+		value = NULL;
+		path += length + 1;
+	}
+	return value == NULL || value->type == jbvNull ? NULL : value;
+}
+
+char *
+jdy_jsonb_value_text(const JsonbValue *value)
+{
+	if (value == NULL)
+		return NULL;
+	switch (value->type)
+	{
+		case jbvNull:
+			return NULL;
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		case jbvBinary:
+			return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+		default:
+			elog(ERROR, "unexpected kind of jsonb value: %d", (int) value->type);
+	}
+	return NULL;				/* not reached */
+}
+
+/* "path" or "path|filter", blanks around either allowed. */
+static bool
+parse_inside(const char *from, const char *until, Placeholder *placeholder)
+{
+	const char *path;
+	const char *filter;
+
+	while (from < until && *from == ' ')
+		from++;
+	for (path = from; from < until && is_path_byte(*from); from++)
+		;
+	if (from == path || (*path >= '0' && *path <= '9') || *path == '.' || *path == '-')
+		return false;
+	placeholder->path = pnstrdup(path, from - path);
+	placeholder->filter = NULL;
+	while (from < until && *from == ' ')
+		from++;
+	if (from == until)
+		return true;
+	if (*from++ != '|')
+		return false;
+	while (from < until && *from == ' ')
+		from++;
+	for (filter = from; from < until && is_path_byte(*from); from++)
+		;
+	placeholder->filter = pnstrdup(filter, from - filter);
+	while (from < until && *from == ' ')
+		from++;
+	return from == until;
+}
+
+static bool
+is_path_byte(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		c == '_' || c == '.' || c == '-' || IS_HIGHBIT_SET(c);
+}
+
+static bool
+time_of(const char *path, const ValueTimes *times, TimestampTz *at)
+{
+	if (strcmp(path, "CURRENT_TIME") == 0)
+		*at = times->current_time;
+	else if (strcmp(path, "LAST_SYNC_TIME") == 0)
+		*at = times->last_sync_time;
+	else if (strncmp(path, "DAYS_AGO_", 9) == 0 && path[9] != '\0' && strlen(path) < 15 &&
+			 strspn(path + 9, "0123456789") == strlen(path + 9))
+		*at = times->current_time - atoi(path + 9) * USECS_PER_DAY;
+	else
+		return false;
+	return true;
+}
+
+static char *
+apply_filter(const Placeholder *placeholder, TimestampTz at, pg_tz *time_zone)
+{
+	if (strcmp(placeholder->filter, "datetime") == 0)
+		return jdy_window_value(WINDOW_DATETIME, at, time_zone);
+	if (strcmp(placeholder->filter, "timestamp_ms") == 0)
+		return jdy_window_value(WINDOW_MS, at, time_zone);
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("filter \"%s\" is not supported", placeholder->filter),
+			 errdetail("It stands in {{%s|%s}}.", placeholder->path, placeholder->filter),
+			 errhint("Filters are datetime and timestamp_ms; \"_function\" takes any PostgreSQL expression.")));
+}
+
+/* A field as a time: seconds or milliseconds since 1970, or yyyy-MM-dd[ HH:mm:ss] in the zone. */
+static TimestampTz
+timestamp_of(const Placeholder *placeholder, const char *text, pg_tz *time_zone)
+{
+	struct pg_tm tm = {0};
+	Timestamp	local;
+	int			used = 0;
+	int			zone;
+	size_t		length = strlen(text);
+
+	if (length <= 15 && strspn(text, "0123456789") == length)
+	{
+		int64		number = strtoi64(text, NULL, 10);
+		int64		us = length > 11 ? number * 1000 : number * USECS_PER_SEC;
+
+		return us - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	}
+	if (sscanf(text, "%4d-%2d-%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &used) == 3 &&
+		(text[used] == '\0' ||
+		 sscanf(text + used, "%*1[ T]%2d:%2d:%2d", &tm.tm_hour, &tm.tm_min, &tm.tm_sec) == 3) &&
+		tm.tm_mon >= 1 && tm.tm_mon <= 12 && tm.tm_mday >= 1 && tm.tm_mday <= 31 &&
+		tm.tm_hour < 24 && tm.tm_min < 60 && tm.tm_sec < 60)
+	{
+		zone = DetermineTimeZoneOffset(&tm, time_zone);
+		if (tm2timestamp(&tm, 0, &zone, &local) == 0)
+			return local;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_DATETIME_FORMAT),
+			 errmsg("a field is no time that a filter can take"),
+			 errdetail("{{%s}} is \"%s\".", placeholder->path, text),
+			 errhint("A time is yyyy-MM-dd HH:mm:ss, yyyy-MM-dd, or seconds or milliseconds since 1970.")));
+}
