@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "budget.h"
+#include "compat.h"
 #include "http.h"
 #include "nodes/pg_list.h"
 #include "options.h"
@@ -137,7 +138,7 @@ extern Call *jdy_client_next(Client *client, long timeout_ms);
 extern ClientWait jdy_client_waits_for(Client *client, int64 *until_us);
 
 /* Raises the error of a failed call: SQLSTATE by cause, service text in DETAIL, advice in HINT. */
-extern void jdy_call_raise(const Call *call) pg_attribute_noreturn();
+pg_noreturn extern void jdy_call_raise(const Call *call);
 
 /* One line for a person about a call that did not succeed (reason, status, errcode, service text); palloc'ed. */
 extern char *jdy_call_problem(const Call *call);
@@ -156,6 +157,9 @@ extern TimestampTz jdy_client_server_time(Client *client, bool *known);
 
 /* Before the end of a run: writes the account's last call time (in the caller's transaction). */
 extern void jdy_client_persist(Client *client);
+
+/* Calls left in the account's running window; -1 = no limit. */
+extern int	jdy_client_calls_left(Client *client);
 
 extern void jdy_client_close(Client *client);
 

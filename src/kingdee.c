@@ -89,8 +89,7 @@ jdy_kingdee_signature(const char *client_secret, const char *method, const char 
 	bool		first = true;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s\n%s\n", method,
-					 jdy_percent_encode(jdy_percent_encode(path, true), false));
+	appendStringInfo(&text, "%s\n%s\n", method, jdy_percent_encode(path, false));
 	foreach(cell, jdy_kingdee_sorted(params))
 	{
 		CallParam  *param = lfirst(cell);
@@ -131,6 +130,16 @@ jdy_kingdee_nonce(void)
 		nonce[i] = '0' + bytes[i] % 10;
 	nonce[NONCE_LENGTH] = '\0';
 	return nonce;
+}
+
+char *
+jdy_base64(const char *text)
+{
+	size_t		length = strlen(text);
+	char	   *encoded = palloc((length + 2) / 3 * 4 + 1);
+
+	EVP_EncodeBlock((unsigned char *) encoded, (const unsigned char *) text, length);
+	return encoded;
 }
 
 char *

@@ -14,8 +14,9 @@
 
 /*
  * X-Api-Signature of a request (88 characters): base64(hex(HMAC-SHA256)) over
- * method, encoded path, parameters (CallParam *, unencoded) sorted by name and
- * encoded twice, nonce and timestamp.  path begins with '/'.
+ * method, path, parameters (CallParam *, unencoded) sorted by name and encoded
+ * twice, nonce and timestamp.  path begins with '/' and is percent-encoded as on
+ * the wire.
  */
 extern char *jdy_kingdee_signature(const char *client_secret, const char *method, const char *path,
 								   const List *params, const char *nonce, const char *timestamp_ms);
@@ -25,6 +26,9 @@ extern List *jdy_kingdee_sorted(const List *params);
 
 /* A nonce: ten random digits, palloc'ed. */
 extern char *jdy_kingdee_nonce(void);
+
+/* Base64 of a text, palloc'ed. */
+extern char *jdy_base64(const char *text);
 
 /* app_signature of the token call: base64(hex(HMAC-SHA256(app_secret, app_key))). */
 extern char *jdy_kingdee_app_signature(const char *app_key, const char *app_secret);
