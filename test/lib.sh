@@ -178,13 +178,13 @@ build()
 	fi
 	cd "$scratch/tree" || exit 1
 	say "building for $("$PG_CONFIG" --version)"
-	quietly as_server make -j "$(nproc)" with_llvm=no PG_CONFIG="$PG_CONFIG" "$@"
-	quietly as_server make -j "$(nproc)" -C test/sim
+	quietly as_server make -s -j "$(nproc)" with_llvm=no PG_CONFIG="$PG_CONFIG" "$@"
+	quietly as_server make -s -j "$(nproc)" -C test/sim
 	say "installing the extension into $("$PG_CONFIG" --pkglibdir)"
 	if [ -w "$("$PG_CONFIG" --pkglibdir)" ] && [ -w "$("$PG_CONFIG" --sharedir)/extension" ]; then
-		quietly make install with_llvm=no PG_CONFIG="$PG_CONFIG" "$@"
+		quietly make -s install with_llvm=no PG_CONFIG="$PG_CONFIG" "$@"
 	else
-		quietly as_root make install with_llvm=no PG_CONFIG="$PG_CONFIG" "$@"
+		quietly as_root make -s install with_llvm=no PG_CONFIG="$PG_CONFIG" "$@"
 	fi
 }
 
