@@ -186,10 +186,10 @@ check_reach(Report *to)
 		int64		difference = reply->date - GetCurrentTimestamp();
 
 		/* A wrong clock is corrected for, so it is worth telling but no failure. */
-		report(to, "clock", true, Abs(difference) < 2 * USECS_PER_SEC ? "as the service's" :
-			   psprintf("%lld s %s the service's%s", (long long) (Abs(difference) / USECS_PER_SEC),
+		report(to, "clock", true, llabs(difference) < 2 * USECS_PER_SEC ? "as the service's" :
+			   psprintf("%lld s %s the service's%s", (long long) (llabs(difference) / USECS_PER_SEC),
 						difference > 0 ? "behind" : "ahead of",
-						Abs(difference) > CLOCK_TOLERANCE_US ? "; jdysync corrects for it, but set this machine's clock" : ""));
+						llabs(difference) > CLOCK_TOLERANCE_US ? "; jdysync corrects for it, but set this machine's clock" : ""));
 	}
 	jdy_http_release(pool, reply);
 	jdy_http_close(pool);
