@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "call.h"
 #include "fmgr.h"
 #include "funcapi.h"
