@@ -155,7 +155,7 @@ extern int64 jdy_client_retries(Client *client);
 /* Server time now, by the last Date seen (own clock until one was). *known tells which. */
 extern TimestampTz jdy_client_server_time(Client *client, bool *known);
 
-/* Before the end of a run: writes the account's last call time (in the caller's transaction). */
+/* Before the end of a run: writes the account's last call time (in the caller's transaction with SPI). */
 extern void jdy_client_persist(Client *client);
 
 /* Calls left in the account's running window; -1 = no limit. */
