@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "call.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -243,7 +245,7 @@ check_clock(ReturnSetInfo *rows, const Session *session, const PrivateCall *call
 	if (session->clock_offset_us == 0)
 		return step(rows, "clock", true, "agrees with the service's");
 	return step(rows, "clock", true,
-				psprintf("%.0f s %s the service's; allowed for", Abs(seconds), seconds > 0 ? "behind" : "ahead of"));
+				psprintf("%.0f s %s the service's; allowed for", fabs(seconds), seconds > 0 ? "behind" : "ahead of"));
 }
 
 static void

@@ -797,7 +797,7 @@ learn_clock(Client *client, PrivateCall *call)
 
 	if (offset > -CLOCK_GRAIN_US && offset < CLOCK_GRAIN_US)
 		offset = 0;
-	if (!session->clock_known || Abs(offset - session->clock_offset_us) > CLOCK_GRAIN_US)
+	if (!session->clock_known || llabs(offset - session->clock_offset_us) > CLOCK_GRAIN_US)
 		jdy_session_set_clock(client->session, offset);
 }
 
