@@ -80,11 +80,13 @@ jdy_execute_as_user(JdyStatement *statement, Datum *values, const char *nulls)
 void
 jdy_execute_utility(const char *sql)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	OwnerScope	scope;
 	int			rc;
 
 	enter_owner(&scope);
 	rc = SPI_execute(sql, false, 0);
+	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 	leave_owner(&scope);
@@ -172,10 +174,15 @@ jdy_spi_datum(uint64 row, int column, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
 }
 
-/* The plan is made at first use and kept as long as the process; the plan cache looks after changes of tables. */
+/*
+ * The plan is made at first use and kept as long as the process; the plan cache
+ * looks after changes of tables.  SPI leaves its own context current, whose
+ * contents die with the transaction: callers go on in theirs.
+ */
 static void
 execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int			rc;
 
 	if (statement->plan == NULL)
@@ -188,6 +195,7 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 		statement->plan = plan;
 	}
 	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 }
