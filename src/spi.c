@@ -90,6 +90,7 @@ jdy_execute_utility(const char *sql)
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 	leave_owner(&scope);
+	MemoryContextSwitchTo(caller);
 }
 
 Oid
@@ -198,6 +199,9 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+
+	/* SPI leaves its own context current, whatever was before. */
+	MemoryContextSwitchTo(caller);
 }
 
 static void
