@@ -200,7 +200,7 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 
-	/* SPI leaves its own context current, whatever was before. */
+	/* SPI leaves its own context current, which ends with the transaction. */
 	MemoryContextSwitchTo(caller);
 }
 

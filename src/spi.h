@@ -30,14 +30,9 @@ typedef struct JdyStatement
 
 /*
  * Runs a statement as the owner of the extension, whatever role is current.
-<<<<<<< HEAD
  * Between SPI_connect and SPI_finish.  nulls as in SPI_execute_plan (NULL: no
  * nulls).  Result in SPI_processed and SPI_tuptable; raises every error.  The
- * caller's memory context stays current.
-=======
- * Between SPI_connect and SPI_finish; the current memory context stays current.  nulls as in SPI_execute_plan (NULL: no
- * nulls).  Result in SPI_processed and SPI_tuptable; raises every error.
->>>>>>> main
+ * current memory context stays as it was (SPI alone would leave its own).
  */
 extern void jdy_execute(JdyStatement *statement, Datum *values, const char *nulls);
 
