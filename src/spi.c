@@ -176,6 +176,7 @@ jdy_spi_datum(uint64 row, int column, bool *isnull)
 static void
 execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int			rc;
 
 	if (statement->plan == NULL)
@@ -190,6 +191,9 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+
+	/* SPI leaves its own context current, which ends with SPI_finish. */
+	MemoryContextSwitchTo(caller);
 }
 
 static void
