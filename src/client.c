@@ -304,6 +304,14 @@ jdy_client_persist(Client *client)
 }
 
 void
+jdy_client_persist_now(Client *client)
+{
+	begin_tx(client);
+	jdy_budget_persist(client->budget, true);
+	end_tx(client);
+}
+
+void
 jdy_client_close(Client *client)
 {
 	give_back_tickets(client);

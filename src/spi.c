@@ -80,6 +80,7 @@ jdy_execute_as_user(JdyStatement *statement, Datum *values, const char *nulls)
 void
 jdy_execute_utility(const char *sql)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	OwnerScope	scope;
 	int			rc;
 
@@ -88,6 +89,7 @@ jdy_execute_utility(const char *sql)
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 	leave_owner(&scope);
+	MemoryContextSwitchTo(caller);
 }
 
 Oid
@@ -192,7 +194,7 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 
-	/* SPI leaves its own context current, which ends with SPI_finish. */
+	/* SPI leaves its own context current, which ends with the transaction. */
 	MemoryContextSwitchTo(caller);
 }
 

@@ -31,7 +31,8 @@ typedef struct JdyStatement
 /*
  * Runs a statement as the owner of the extension, whatever role is current.
  * Between SPI_connect and SPI_finish.  nulls as in SPI_execute_plan (NULL: no
- * nulls).  Result in SPI_processed and SPI_tuptable; raises every error.
+ * nulls).  Result in SPI_processed and SPI_tuptable; raises every error.  The
+ * current memory context stays as it was (SPI alone would leave its own).
  */
 extern void jdy_execute(JdyStatement *statement, Datum *values, const char *nulls);
 

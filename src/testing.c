@@ -41,6 +41,7 @@ PG_FUNCTION_INFO_V1(jdy_test_host_listed);
 PG_FUNCTION_INFO_V1(jdy_test_address_class);
 PG_FUNCTION_INFO_V1(jdy_test_endpoint);
 PG_FUNCTION_INFO_V1(jdy_test_http);
+PG_FUNCTION_INFO_V1(jdy_test_http_twice);
 
 /* (text, keep_slash boolean) returns text */
 Datum
@@ -105,13 +106,24 @@ jdy_test_endpoint(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(line.data));
 }
 
+static const char *const failure_names[] = {
+	"complete", "resolve", "connect", "tls", "timeout", "broken", "too large", "forbidden address", "other"
+};
+
+static HttpReply *
+wait_for_reply(HttpPool *pool)
+{
+	HttpReply  *reply;
+
+	while ((reply = jdy_http_receive(pool, -1)) == NULL)
+		;
+	return reply;
+}
+
 /* (server text, path text, method text, body text) returns the reply as JSON text; path is appended to the url */
 Datum
 jdy_test_http(PG_FUNCTION_ARGS)
 {
-	static const char *const failures[] = {
-		"complete", "resolve", "connect", "tls", "timeout", "broken", "too large", "forbidden address", "other"
-	};
 	Endpoint   *endpoint = jdy_endpoint_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
 	HttpHeader	headers[] = {{"X-Secret", endpoint->token ? endpoint->token : ""}, {"Content-Type", "text/plain"}};
 	HttpRequest request = {
@@ -130,14 +142,13 @@ jdy_test_http(PG_FUNCTION_ARGS)
 		request.body_length = strlen(request.body);
 	}
 	jdy_http_start(pool, &request);
-	while ((reply = jdy_http_receive(pool, -1)) == NULL)
-		;
+	reply = wait_for_reply(pool);
 
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"failure\": \"%s\", \"status\": %d, \"length\": %zu, \"truncated\": %s, \"sent\": %s, "
 					 "\"wire_bytes\": " INT64_FORMAT ", \"retry_after_ms\": " INT64_FORMAT ", \"elapsed_ms\": " INT64_FORMAT
 					 ", \"date\": \"%s\", \"error\": ",
-					 failures[reply->failure], reply->status, reply->body_length, reply->truncated ? "true" : "false",
+					 failure_names[reply->failure], reply->status, reply->body_length, reply->truncated ? "true" : "false",
 					 reply->sent ? "true" : "false", reply->wire_bytes, reply->retry_after_ms, reply->elapsed_us / 1000,
 					 reply->date == 0 ? "" : timestamptz_to_str(reply->date));
 	escape_json(&json, reply->error ? reply->error : "");
@@ -151,6 +162,34 @@ jdy_test_http(PG_FUNCTION_ARGS)
 	jdy_http_release(pool, reply);
 	jdy_http_close(pool);
 	PG_RETURN_TEXT_P(cstring_to_text(json.data));
+}
+
+/* (server text, path text, method text) returns how two requests on one connection ended */
+Datum
+jdy_test_http_twice(PG_FUNCTION_ARGS)
+{
+	Endpoint   *endpoint = jdy_endpoint_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+	HttpRequest request = {
+		.method = text_to_cstring(PG_GETARG_TEXT_PP(2)),
+		.url = psprintf("%s%s", endpoint->url, text_to_cstring(PG_GETARG_TEXT_PP(1))),
+	};
+	HttpPool   *pool = jdy_http_open(endpoint, 1, CurrentMemoryContext);
+	StringInfoData line;
+
+	initStringInfo(&line);
+	for (int i = 0; i < 2; i++)
+	{
+		HttpReply  *reply;
+
+		jdy_http_start(pool, &request);
+		reply = wait_for_reply(pool);
+		appendStringInfo(&line, "%s%s", i == 0 ? "" : ", ", failure_names[reply->failure]);
+		if (reply->error != NULL)
+			appendStringInfo(&line, ": %s", reply->error);
+		jdy_http_release(pool, reply);
+	}
+	jdy_http_close(pool);
+	PG_RETURN_TEXT_P(cstring_to_text(line.data));
 }
 
 /*

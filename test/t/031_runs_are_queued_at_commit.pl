@@ -1,0 +1,147 @@
+# jdy_start queues a run: it starts at commit, not before, not without, and once.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use JdyRuns;
+use JdyTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $sim = start_sim(customers => 30);
+my $node = new_node('main', server => { timeout => '2 s', max_attempts => 100 }, conf => "jdysync.max_workers = 1\n");
+$node->safe_psql('postgres', "SELECT jdy_add_stream('customer', 'kingdee'); SELECT jdy_add_stream('supplier', 'kingdee')");
+
+sub stall { $sim->post('/_sim/fault', { kind => 'stall', path => $_[0], times => -1 }); return; }
+sub go_on { $sim->delete('/_sim/fault'); return; }
+sub set_enabled
+{
+	my ($value) = @_;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET jdysync.enabled = $value");
+	$node->reload;
+	return poll_sql($node, "SELECT current_setting('jdysync.enabled') = '$value'");
+}
+sub count_runs { return value_of($node, 'SELECT count(*) FROM jdysync.run'); }
+
+# At commit.
+my $run_id = value_of($node, "SELECT jdy_start('customer')");
+wait_for_status($node, $run_id, 'ok', 'a queued run is made');
+
+# Not before, and not without.
+{
+	my $before = count_runs();
+	$node->safe_psql('postgres', "BEGIN; SELECT jdy_start('customer'); ROLLBACK");
+	$node->safe_psql('postgres', "BEGIN; SAVEPOINT s; SELECT jdy_start('customer'); ROLLBACK TO s; COMMIT");
+	is(count_runs(), $before, 'what is rolled back queues nothing');
+
+	my $outer = value_of($node, "BEGIN; SELECT jdy_start('customer'); SAVEPOINT s; ROLLBACK TO s; COMMIT");
+	wait_for_status($node, $outer, 'ok', 'a savepoint rolled back later takes nothing away');
+	my $inner = value_of($node, "BEGIN; SAVEPOINT s; SELECT jdy_start('customer'); RELEASE s; COMMIT");
+	wait_for_status($node, $inner, 'ok', 'nor does one that was released');
+	is(count_runs(), $before + 2, 'nothing else ran');
+
+	my ($status, $out, $err) = $node->psql('postgres', "BEGIN; SELECT jdy_start('customer'); PREPARE TRANSACTION 'p'");
+	like($err, qr/cannot prepare a transaction that has called jdy_start/, 'a prepared transaction could not keep the promise');
+	is(count_runs(), $before + 2, 'and queues nothing');
+}
+
+# One after another, and no more at once than jdysync.max_workers.
+{
+	stall('/jdy/v2/bd/customer');
+	my @runs = map { value_of($node, "SELECT jdy_start('$_')") } qw(customer customer supplier);
+	is(wait_until_running($node, 'customer'), $runs[0], 'the first is made');
+	poll_sql($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'jdysync scheduler'");
+	is( value_of($node, "SELECT string_agg(status, ' ' ORDER BY run_id) FROM jdy_runs WHERE run_id >= $runs[0]"),
+		'running queued queued', 'the others wait');
+	go_on();
+	wait_for_status($node, $_, 'ok', "run $_ of three") for @runs;
+	is(value_of($node, "SELECT bool_and(r.started_at >= p.finished_at) FROM jdy_runs r JOIN jdy_runs p ON p.run_id = r.run_id - 1 WHERE r.run_id > $runs[0] AND r.name = p.name"),
+		't', 'runs of one stream do not overlap');
+}
+
+# A queued run belongs to nobody who waits.
+{
+	stall('/jdy/v2/bd/customer');
+	$run_id = value_of($node, "SELECT jdy_start('customer')");
+	wait_until_running($node, 'customer');
+	my $caller = background_sql($node, "SELECT run_id, status FROM jdy_sync('customer')");
+	poll_sql($node, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'object' AND classid = 'jdysync.stream'::regclass AND NOT granted");
+	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . session_pid($caller) . ')');
+	ok(!finish_session($caller), 'a caller that waits for it leaves');
+	go_on();
+	wait_for_status($node, $run_id, 'ok', 'the queued run goes on');
+}
+
+# Cancelled while queued or running.
+{
+	stall('/jdy/v2/bd/customer');
+	my $running = value_of($node, "SELECT jdy_start('customer')");
+	is(wait_until_running($node, 'customer'), $running, 'one runs');
+	my $queued = value_of($node, "SELECT jdy_start('customer')");
+	is(value_of($node, "BEGIN; SELECT jdy_cancel($queued); ROLLBACK"), 't', 'a queued run is cancelled');
+	is(value_of($node, "SELECT status FROM jdy_runs WHERE run_id = $queued"), 'queued', 'unless that is rolled back');
+	is(value_of($node, "SELECT jdy_cancel($queued)"), 't', 'a queued run is cancelled');
+	is(value_of($node, "SELECT status FROM jdy_runs WHERE run_id = $queued"), 'cancelled', 'at once');
+	is(value_of($node, "SELECT jdy_cancel($queued)"), 'f', 'once');
+	is(value_of($node, "SELECT jdy_cancel($running)"), 't', 'the running one too');
+	wait_for_status($node, $running, 'cancelled', 'and ends');
+	go_on();
+}
+
+# Over a restart, and with the kill switch.
+{
+	set_enabled('off');
+	my $kept = value_of($node, "SELECT jdy_start('customer')");
+	my $dropped = value_of($node, "SELECT jdy_start('supplier')");
+	$node->restart;
+	poll_sql($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jdysync launcher'");
+	is(value_of($node, "SELECT status FROM jdy_runs WHERE run_id = $kept"), 'queued', 'switched off, nothing runs');
+	$node->safe_psql('postgres', "SELECT jdy_cancel($dropped)");
+	set_enabled('on');
+	wait_for_status($node, $kept, 'ok', 'switched on, the queued run is made');
+	is(value_of($node, "SELECT status FROM jdy_runs WHERE run_id = $dropped"), 'cancelled', 'the cancelled one is not');
+
+	stall('/jdy/v2/bd/customer');
+	my $open = value_of($node, "SELECT jdy_start('customer')");
+	wait_until_running($node, 'customer');
+	my $next = value_of($node, "SELECT jdy_start('customer')");
+	$node->stop('fast');
+	go_on();
+	$node->start;
+	wait_for_status($node, $next, 'ok', 'a queued run is made after a restart, nobody asking again');
+	wait_for_status($node, $open, 'interrupted', 'the one that was open says what happened');
+}
+
+# The launcher comes back by itself.
+{
+	my $old = value_of($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'jdysync launcher'");
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($old)");
+	poll_sql($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $old");
+	$run_id = value_of($node, "SELECT jdy_start('customer')");
+	wait_for_status($node, $run_id, 'ok', 'what is queued while there is no launcher is made when it is back');
+}
+
+# DROP DATABASE does not wait for our runs, and the launcher does not mind.
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE doomed');
+	$node->safe_psql('doomed', 'CREATE EXTENSION jdysync');
+	create_server($node, 'kingdee', database => 'doomed');
+	$node->safe_psql('doomed', "SELECT jdy_add_stream('customer', 'kingdee')");
+	stall('/jdy/v2/bd/customer');
+	$node->safe_psql('doomed', "SELECT jdy_start('customer')");
+	poll_until(sub { $node->safe_psql('doomed', 'SELECT count(*) FROM jdy_progress') eq '1' }, 'a run there');
+	my $start = time;
+	$node->safe_psql('postgres', 'DROP DATABASE doomed');
+	cmp_ok(time - $start, '<', 4, 'a database with an open run is dropped without delay');
+	go_on();
+	$run_id = value_of($node, "SELECT jdy_start('customer')");
+	wait_for_status($node, $run_id, 'ok', 'other databases are served');
+}
+
+# Nobody of ours stays connected.
+poll_sql($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'jdysync%' AND datname IS NOT NULL");
+is(value_of($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jdysync%'"), '1', 'only the launcher is left');
+
+done_testing();
