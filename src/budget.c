@@ -285,7 +285,7 @@ jdy_budget_must_persist(const Budget *budget)
 }
 
 void
-jdy_budget_persist(Budget *budget, bool final)
+jdy_budget_persist(Budget *budget, BudgetPersist what)
 {
 	static JdyStatement write_row = {
 		"INSERT INTO jdysync.account (key, last_call_at, last_token_at) VALUES ($1, $2, $3) "
@@ -296,6 +296,7 @@ jdy_budget_persist(Budget *budget, bool final)
 	int64		now = jdy_monotonic_us();
 	TimestampTz wall = GetCurrentTimestamp();
 	int64		until;
+	int64		next_write;
 	int64		token_at;
 	bytea	   *key;
 	Datum		values[3];
@@ -312,8 +313,10 @@ jdy_budget_persist(Budget *budget, bool final)
 
 	lock(budget);
 	token_at = budget->account->token_calls[1];
-	until = final ? last_call(budget->account, now) : now + budget->account->window_us;
-	if (final)
+	next_write = now + budget->account->window_us;
+	until = what == PERSIST_AHEAD ? next_write :
+		what == PERSIST_NOW ? now : last_call(budget->account, now);
+	if (what == PERSIST_FINAL)
 		budget->account->persisted_until = Min(budget->account->persisted_until, until);
 	unlock();
 	if (until == NEVER)
@@ -327,8 +330,8 @@ jdy_budget_persist(Budget *budget, bool final)
 	values[2] = TimestampTzGetDatum(wall - (now - token_at));
 	nulls[2] = token_at == NEVER ? 'n' : ' ';
 	jdy_execute(&write_row, values, nulls);
-	if (!final)
-		budget->saved_until = until;
+	if (what != PERSIST_FINAL)
+		budget->saved_until = next_write;
 }
 
 /*

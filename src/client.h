@@ -155,11 +155,8 @@ extern int64 jdy_client_retries(Client *client);
 /* Server time now, by the last Date seen (own clock until one was). *known tells which. */
 extern TimestampTz jdy_client_server_time(Client *client, bool *known);
 
-/* Before the end of a run: writes the account's last call time (in the caller's transaction). */
+/* Before the end of a run: writes the account's last call time (in the caller's transaction with SPI). */
 extern void jdy_client_persist(Client *client);
-
-/* The same outside a run, without a transaction of SPI's own. */
-extern void jdy_client_persist_now(Client *client);
 
 /* Calls left in the account's running window; -1 = no limit. */
 extern int	jdy_client_calls_left(Client *client);
