@@ -34,9 +34,8 @@
 #define RING_ROWS 256			/* rows read last that can serve as anchors */
 #define SAVED_ANCHORS 8			/* of them, kept for a load that is resumed */
 #define MAX_AHEAD 4				/* pages asked ahead */
-#define LAND_AT_ROWS 1024		/* rows gathered before they are landed while replies keep coming: a commit waits for the disk */
+#define LAND_AT_ROWS 512		/* rows gathered before they are landed while replies keep coming */
 #define LAND_AT_BYTES (4 * 1024 * 1024) /* or so much of their text */
-#define GATHER_MS 2				/* replies have stopped coming when none came for so long */
 #define MAX_LOST_ANCHORS 200	/* pages without an anchor before the run gives up */
 #define MAX_DOUBTS 3			/* ends that the service's count contradicts, before they are believed */
 
@@ -113,8 +112,8 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 		Call	   *call;
 
 		ask_ahead(load);
-		/* Land when nothing comes: then the wire is the slower side. */
-		call = jdy_client_next(pull->client, load->accepted != NIL ? GATHER_MS : 200);
+		/* Land when nothing has come: then the wire has all that it can carry, and works while we do. */
+		call = jdy_client_next(pull->client, load->accepted != NIL ? 0 : 200);
 		if (call != NULL)
 			take(load, call);
 		if (load->accepted != NIL &&
@@ -371,7 +370,7 @@ land(Load *load)
 	foreach(cell, load->accepted)
 		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call));
 	save(load);
-	jdy_pull_commit(pull);
+	jdy_pull_commit_unsynced(pull);
 
 	foreach(cell, load->accepted)
 		jdy_client_release(pull->client, ((PageAsk *) lfirst(cell))->call);
