@@ -130,6 +130,7 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 			take(load, call);
 	}
 	pull->cap = load->cap;
+	pull->proven = Max(pull->proven, Min(load->proven, load->cap));
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 }

@@ -353,7 +353,7 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 	switch (sighting->kind)
 	{
 		case SEEN_IN_LOAD:
-			return !note->due && asked_at < sighting->fresh_since;
+			return (!note->due || note->set_aside) && asked_at < sighting->fresh_since;
 		case SEEN_SETTLED:
 			return asked_at < sighting->fresh_since;
 		case SEEN_IN_OVERLAP:

@@ -25,6 +25,7 @@
 #include "page.h"
 #include "pgtime.h"
 #include "portability/instr_time.h"
+#include "spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -42,6 +43,7 @@ PG_FUNCTION_INFO_V1(jdy_test_address_class);
 PG_FUNCTION_INFO_V1(jdy_test_endpoint);
 PG_FUNCTION_INFO_V1(jdy_test_http);
 PG_FUNCTION_INFO_V1(jdy_test_http_twice);
+PG_FUNCTION_INFO_V1(jdy_test_as_owner);
 
 /* (text, keep_slash boolean) returns text */
 Datum
@@ -104,6 +106,27 @@ jdy_test_endpoint(PG_FUNCTION_ARGS)
 	for (int i = 0; i < JDY_DIGEST_LENGTH; i++)
 		appendStringInfo(&line, "%02x", e->digest[i]);
 	PG_RETURN_TEXT_P(cstring_to_text(line.data));
+}
+
+/* (fail boolean) returns who a statement of ours runs as, and with which operators */
+Datum
+jdy_test_as_owner(PG_FUNCTION_ARGS)
+{
+	static JdyStatement statement = {
+		.sql = "SELECT current_user::text, 'a'::text || 'b'::text, 1 / $1, (SELECT count(*) FROM jdysync.run WHERE false)",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		values[1] = {Int32GetDatum(PG_GETARG_BOOL(0) ? 0 : 1)};
+	char	   *line;
+
+	SPI_connect();
+	jdy_execute(&statement, values, NULL);
+	MemoryContextSwitchTo(caller);
+	line = psprintf("%s: %s", jdy_spi_text(0, 1), jdy_spi_text(0, 2));
+	SPI_finish();
+	PG_RETURN_TEXT_P(cstring_to_text(line));
 }
 
 static const char *const failure_names[] = {
