@@ -87,6 +87,7 @@ jdy_execute_utility(const char *sql)
 
 	enter_owner(&scope);
 	rc = SPI_execute(sql, false, 0);
+	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 	leave_owner(&scope);
@@ -175,7 +176,11 @@ jdy_spi_datum(uint64 row, int column, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
 }
 
-/* The plan is made at first use and kept as long as the process; the plan cache looks after changes of tables. */
+/*
+ * The plan is made at first use and kept as long as the process; the plan cache
+ * looks after changes of tables.  SPI leaves its own context current, whose
+ * contents die with the transaction: callers go on in theirs.
+ */
 static void
 execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 {
@@ -195,6 +200,7 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 		statement->plan = plan;
 	}
 	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	if (guc_level != 0)
