@@ -32,7 +32,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -63,7 +62,6 @@ typedef struct Column
 } Column;
 
 static char *statement_text(const Stream *stream, const char *format, MemoryContext context);
-static void execute_by_index(JdyStatement *statement, Datum *values, const char *nulls);
 static uint64 stored_digest(const Staging *staging, uint64 digest);
 static bool land_as_new(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
 static void land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
@@ -88,7 +86,8 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 							  "SELECT id, row_digest, detailed_at, deleted_at IS NOT NULL"
 							  " FROM %s WHERE id = ANY ($1)", context),
 		.nargs = 1,
-		.argtypes = {TEXTARRAYOID}
+		.argtypes = {TEXTARRAYOID},
+		.by_index = true
 	};
 
 	staging->insert_new = (JdyStatement) {
@@ -128,14 +127,16 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 							  "  OR s.deleted_at IS NOT NULL)", context),
 		.nargs = 7,
 		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, INT8OID,
-		TIMESTAMPTZARRAYOID}
+		TIMESTAMPTZARRAYOID},
+		.by_index = true
 	};
 
 	staging->lookup_detailed = (JdyStatement) {
 		.sql = statement_text(stream,
 							  "SELECT id, row_digest, detailed_at, data FROM %s WHERE id = ANY ($1)", context),
 		.nargs = 1,
-		.argtypes = {TEXTARRAYOID}
+		.argtypes = {TEXTARRAYOID},
+		.by_index = true
 	};
 
 	staging->update_detail = (JdyStatement) {
@@ -149,7 +150,8 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 							  "  OR s.deleted_at IS NOT NULL)", context),
 		.nargs = 8,
 		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
-		TIMESTAMPTZOID, INT8OID, TIMESTAMPTZARRAYOID}
+		TIMESTAMPTZOID, INT8OID, TIMESTAMPTZARRAYOID},
+		.by_index = true
 	};
 	return staging;
 }
@@ -194,7 +196,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 		ids.nulls[i] = false;
 	}
 	values[0] = jdy_make_array(ids.values, ids.nulls, ndetails, TEXTOID);
-	execute_by_index(&staging->lookup_detailed, values, NULL);
+	jdy_execute_as_user(&staging->lookup_detailed, values, NULL);
 	stored = SPI_tuptable;
 	nstored = SPI_processed;
 
@@ -288,7 +290,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 	values[5] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[6] = Int64GetDatum(staging->run_id);
 	values[7] = jdy_make_array(modified.values, modified.nulls, n, TIMESTAMPTZOID);
-	execute_by_index(&staging->update_detail, values, NULL);
+	jdy_execute_as_user(&staging->update_detail, values, NULL);
 
 	/* A first detail completes a record that was counted when its list row came. */
 	counters->updated += (int64) SPI_processed - nfirst;
@@ -398,22 +400,6 @@ static char *
 statement_text(const Stream *stream, const char *format, MemoryContext context)
 {
 	return MemoryContextStrdup(context, psprintf(format, stream->staging_name));
-}
-
-/*
- * Runs a statement whose plan must go by the primary key: a plan made while the
- * table was empty would read all of it once it is large.
- */
-static void
-execute_by_index(JdyStatement *statement, Datum *values, const char *nulls)
-{
-	int			nest = NewGUCNestLevel();
-
-	set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	jdy_execute_as_user(statement, values, nulls);
-	AtEOXact_GUC(true, nest);
 }
 
 /* Whether fields are decrypted is part of the content: turning it on or off changes every row. */
@@ -552,7 +538,7 @@ look_up(Staging *staging, Row **rows, int nrows, Known *known)
 		ids.nulls[i] = false;
 	}
 	values[0] = jdy_make_array(ids.values, ids.nulls, nrows, TEXTOID);
-	execute_by_index(&staging->lookup, values, NULL);
+	jdy_execute_as_user(&staging->lookup, values, NULL);
 	for (uint64 r = 0; r < SPI_processed; r++)
 	{
 		bool		isnull;
@@ -613,5 +599,5 @@ write_rows(Staging *staging, JdyStatement *statement, Row **rows, Jsonb **data, 
 	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[5] = Int64GetDatum(staging->run_id);
 	values[6] = jdy_make_array(modified.values, modified.nulls, n, TIMESTAMPTZOID);
-	execute_by_index(statement, values, NULL);
+	jdy_execute_as_user(statement, values, NULL);
 }
