@@ -169,13 +169,15 @@ jdy_budget_take_token(Budget *budget)
 	int64		now = jdy_monotonic_us();
 	int64		wait;
 	int64		token_wait;
+	int64		window_us;
 	Account    *account;
 
 	lock(budget);
 	account = budget->account;
 	adopt_limit(budget, account, now);
 	wait = wait_for_call(budget, LANE_TAIL, now);
-	token_wait = account->token_calls[0] + TOKEN_WINDOW_US + TOKEN_WINDOW_US / MARGIN_DIVISOR + MARGIN_US - now;
+	window_us = Min(TOKEN_WINDOW_US, budget->window_us);	/* tests shorten it */
+	token_wait = account->token_calls[0] + window_us + window_us / MARGIN_DIVISOR + MARGIN_US - now;
 	wait = Max(wait, token_wait);
 	if (wait <= 0)
 	{

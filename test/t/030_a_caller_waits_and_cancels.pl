@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $CUSTOMER = '/jdy/v2/bd/customer';
-my $sim = start_sim(customers => 60);
+my $sim = start_sim(customers => 60, set => { rate_limit => 0, token_limit => 0 });
 
 # A call that is stalled is given up after two seconds and tried again.
 my $node = new_node('main', server => { timeout => '2 s', max_attempts => 100 });

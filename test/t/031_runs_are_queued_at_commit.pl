@@ -9,7 +9,7 @@ use JdyTest;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $sim = start_sim(customers => 30);
+my $sim = start_sim(customers => 30, set => { rate_limit => 0, token_limit => 0 });
 my $node = new_node('main', server => { timeout => '2 s', max_attempts => 100 }, conf => "jdysync.max_workers = 1\n");
 $node->safe_psql('postgres', "SELECT jdy_add_stream('customer', 'kingdee'); SELECT jdy_add_stream('supplier', 'kingdee')");
 
@@ -95,6 +95,7 @@ wait_for_status($node, $run_id, 'ok', 'a queued run is made');
 	set_enabled('off');
 	my $kept = value_of($node, "SELECT jdy_start('customer')");
 	my $dropped = value_of($node, "SELECT jdy_start('supplier')");
+	forget_calls($node);
 	$node->restart;
 	poll_sql($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'jdysync launcher'");
 	is(value_of($node, "SELECT status FROM jdy_runs WHERE run_id = $kept"), 'queued', 'switched off, nothing runs');
@@ -107,6 +108,7 @@ wait_for_status($node, $run_id, 'ok', 'a queued run is made');
 	my $open = value_of($node, "SELECT jdy_start('customer')");
 	wait_until_running($node, 'customer');
 	my $next = value_of($node, "SELECT jdy_start('customer')");
+	forget_calls($node);
 	$node->stop('fast');
 	go_on();
 	$node->start;

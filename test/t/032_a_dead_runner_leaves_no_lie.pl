@@ -9,7 +9,7 @@ use JdyTest;
 use Test::More;
 
 my $CUSTOMER = '/jdy/v2/bd/customer';
-my $sim = start_sim(customers => 60);
+my $sim = start_sim(customers => 60, set => { rate_limit => 0, token_limit => 0 });
 my $node = new_node('main', server => { timeout => '2 s', max_attempts => 100 }, conf => "restart_after_crash = on\n");
 $node->safe_psql('postgres', "SELECT jdy_add_stream('customer', 'kingdee')");
 
@@ -34,6 +34,7 @@ sub next_run_heals
 	my $caller = background_sql($node, "SELECT * FROM jdy_sync('customer')");
 	my $run_id = wait_until_running($node, 'customer');
 	is(value_of($node, "SELECT status FROM jdy_runs WHERE run_id = $run_id"), 'running', 'an open run is running');
+	forget_calls($node);
 	kill 'KILL', runner_pid();
 	ok(!finish_session($caller), 'kill -9: the caller is told');
 	poll_until(sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 }, 'the server is back');
@@ -48,6 +49,7 @@ sub next_run_heals
 	stall();
 	my $run_id = value_of($node, "SELECT jdy_start('customer')");
 	wait_until_running($node, 'customer');
+	forget_calls($node);
 	$node->stop('immediate');
 	$node->start;
 	is(value_of($node, "SELECT status FROM jdy_runs WHERE run_id = $run_id"), 'interrupted', 'immediate stop: interrupted');
