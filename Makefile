@@ -29,3 +29,11 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h)
+
+demo:
+	test/demo
+
+check-all:
+	test/run
+
+.PHONY: demo check-all

@@ -407,7 +407,7 @@ COMMENT ON VIEW jdy_incidents IS 'what a person should know and do; closed_at NU
 
 CREATE VIEW jdy_coverage WITH (security_barrier) AS
 SELECT s.name, s.listed_until,
-	CASE WHEN s.loaded_at IS NULL OR s.listed_until IS NULL THEN NULL
+	CASE WHEN s.loaded_at IS NULL OR s.coverage = '{}' THEN NULL
 		WHEN q.oldest = '-infinity' THEN NULL
 		ELSE LEAST(s.listed_until, q.oldest) END AS complete_until,
 	s.coverage AS windows,

@@ -169,13 +169,15 @@ jdy_budget_take_token(Budget *budget)
 	int64		now = jdy_monotonic_us();
 	int64		wait;
 	int64		token_wait;
+	int64		window_us;
 	Account    *account;
 
 	lock(budget);
 	account = budget->account;
 	adopt_limit(budget, account, now);
 	wait = wait_for_call(budget, LANE_TAIL, now);
-	token_wait = account->token_calls[0] + TOKEN_WINDOW_US + TOKEN_WINDOW_US / MARGIN_DIVISOR + MARGIN_US - now;
+	window_us = Min(TOKEN_WINDOW_US, budget->window_us);	/* tests shorten it */
+	token_wait = account->token_calls[0] + window_us + window_us / MARGIN_DIVISOR + MARGIN_US - now;
 	wait = Max(wait, token_wait);
 	if (wait <= 0)
 	{
@@ -285,7 +287,7 @@ jdy_budget_must_persist(const Budget *budget)
 }
 
 void
-jdy_budget_persist(Budget *budget, BudgetPersist what)
+jdy_budget_persist(Budget *budget, bool final)
 {
 	static JdyStatement write_row = {
 		"INSERT INTO jdysync.account (key, last_call_at, last_token_at) VALUES ($1, $2, $3) "
@@ -296,7 +298,6 @@ jdy_budget_persist(Budget *budget, BudgetPersist what)
 	int64		now = jdy_monotonic_us();
 	TimestampTz wall = GetCurrentTimestamp();
 	int64		until;
-	int64		next_write;
 	int64		token_at;
 	bytea	   *key;
 	Datum		values[3];
@@ -313,10 +314,8 @@ jdy_budget_persist(Budget *budget, BudgetPersist what)
 
 	lock(budget);
 	token_at = budget->account->token_calls[1];
-	next_write = now + budget->account->window_us;
-	until = what == PERSIST_AHEAD ? next_write :
-		what == PERSIST_NOW ? now : last_call(budget->account, now);
-	if (what == PERSIST_FINAL)
+	until = final ? last_call(budget->account, now) : now + budget->account->window_us;
+	if (final)
 		budget->account->persisted_until = Min(budget->account->persisted_until, until);
 	unlock();
 	if (until == NEVER)
@@ -330,8 +329,8 @@ jdy_budget_persist(Budget *budget, BudgetPersist what)
 	values[2] = TimestampTzGetDatum(wall - (now - token_at));
 	nulls[2] = token_at == NEVER ? 'n' : ' ';
 	jdy_execute(&write_row, values, nulls);
-	if (what != PERSIST_FINAL)
-		budget->saved_until = next_write;
+	if (!final)
+		budget->saved_until = until;
 }
 
 /*

@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "call.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kingdee.h"
@@ -74,6 +75,9 @@ jdy_check(PG_FUNCTION_ARGS)
 		else
 			check_plain(rows, call);
 	}
+	SPI_connect();
+	jdy_client_persist(client);
+	SPI_finish();
 	MemoryContextDelete(context);
 	return (Datum) 0;
 }
@@ -186,7 +190,8 @@ check_connection(ReturnSetInfo *rows, const PrivateCall *call)
 	if (call->call.reply == NULL)
 		return step(rows, "connection", true, "the service answers");
 	return step(rows, "connection", true,
-				psprintf("the service answers in %d ms", (int) (call->call.reply->elapsed_us / 1000)));
+				psprintf("the service answers in %d ms%s", (int) (call->call.reply->elapsed_us / 1000),
+						 strncmp(call->endpoint->url, "https:", 6) == 0 ? ", certificate verified" : ""));
 }
 
 /* Of an unknown service nothing more can be said than that it does not refuse us. */

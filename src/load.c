@@ -35,6 +35,7 @@
 #define SAVED_ANCHORS 8			/* of them, kept for a load that is resumed */
 #define MAX_AHEAD 4				/* pages asked ahead */
 #define LAND_AT_ROWS 512		/* rows gathered before they are landed while replies keep coming */
+#define LAND_AT_BYTES (4 * 1024 * 1024) /* or so much of their text */
 #define MAX_LOST_ANCHORS 200	/* pages without an anchor before the run gives up */
 #define MAX_DOUBTS 3			/* ends that the service's count contradicts, before they are believed */
 
@@ -73,6 +74,7 @@ typedef struct Load
 	List	   *asked;			/* of PageAsk, in order */
 	List	   *accepted;		/* of PageAsk, to be landed */
 	List	   *rows;			/* of Row *, of the accepted */
+	int64		bytes;			/* of their text */
 	int			stale;			/* stale pages still on the way */
 } Load;
 
@@ -110,11 +112,12 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 		Call	   *call;
 
 		ask_ahead(load);
-		/* Land when nothing has come yet: then the wire is the slower side. */
-		call = jdy_client_next(pull->client, load->rows != NIL ? 0 : 200);
+		/* Land when nothing has come: then the wire has all that it can carry, and works while we do. */
+		call = jdy_client_next(pull->client, load->accepted != NIL ? 0 : 200);
 		if (call != NULL)
 			take(load, call);
-		if (load->accepted != NIL && (call == NULL || list_length(load->rows) >= LAND_AT_ROWS || load->at_end))
+		if (load->accepted != NIL &&
+			(call == NULL || list_length(load->rows) >= LAND_AT_ROWS || load->bytes >= LAND_AT_BYTES || load->at_end))
 			land(load);
 		jdy_pull_progress(pull);
 		MemoryContextSwitchTo(context);
@@ -130,6 +133,7 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 			take(load, call);
 	}
 	pull->cap = load->cap;
+	pull->proven = Max(pull->proven, Min(load->proven, load->cap));
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 }
@@ -237,6 +241,7 @@ accept_page(Load *load, PageAsk *ask)
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
 	(void) jdy_sort_rows(rows, nrows, true);
+	pfree(rows);
 
 	for (int i = 0; i < page->nrows; i++)
 	{
@@ -245,8 +250,12 @@ accept_page(Load *load, PageAsk *ask)
 
 		if (row->problem != NULL && row->id == NULL)
 			continue;
-		if (row->problem == NULL && !in_ring(load, read))
+		/* Rows after the last one that was read are new. */
+		if (row->problem == NULL && (i > anchor || !in_ring(load, read)))
+		{
 			load->rows = lappend(load->rows, row);
+			load->bytes += row->length;
+		}
 		if (i > anchor)
 		{
 			load->ring[load->ring_head] = read;
@@ -361,7 +370,7 @@ land(Load *load)
 	foreach(cell, load->accepted)
 		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call));
 	save(load);
-	jdy_pull_commit(pull);
+	jdy_pull_commit_unsynced(pull);
 
 	foreach(cell, load->accepted)
 		jdy_client_release(pull->client, ((PageAsk *) lfirst(cell))->call);
@@ -370,6 +379,7 @@ land(Load *load)
 	pfree(rows);
 	load->accepted = NIL;
 	load->rows = NIL;
+	load->bytes = 0;
 }
 
 /* {"last": index, "cap": size, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */

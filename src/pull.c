@@ -28,6 +28,7 @@
 #include "storage/latch.h"
 #include "utils/wait_event.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "window.h"
@@ -36,6 +37,7 @@
 #define RELIST_US INT64CONST(60000000)	/* the tail is listed again this often while details are fetched */
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
+static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
 static bool filter_works(Pull *pull);
 static void note_filter(Pull *pull, bool honoured);
 static void first_load(Pull *pull);
@@ -60,33 +62,47 @@ jdy_pull_run(int stream_id, int64 run_id, RunMode mode, TimestampTz from_time, T
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "jdysync run", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Pull	   *pull = open_pull(stream_id, run_id, mode, counters, context);
-	bool		windowed;
 
 	PG_TRY();
 	{
-		windowed = pull->stream->plan->start_param != NULL && filter_works(pull);
-		if (!pull->stream->loaded && pull->stream->start_from != 0 && windowed)
-			first_load(pull);
-		else if (!pull->stream->loaded || mode == MODE_FULL || !windowed)
-			load_everything(pull);
-		if (mode == MODE_RANGE && windowed)
-			read_range(pull, from_time, to_time);
-		if (windowed)
-			list_changes(pull);
-		if (pull->stream->details)
-			jdy_details_fetch(pull, windowed ? relist : NULL);
-		finish_run(pull);
+		make_run(pull, from_time, to_time);
 	}
 	PG_FINALLY();
 	{
 		counters->calls = jdy_client_calls(pull->client);
 		counters->retries = jdy_client_retries(pull->client);
+
+		/* Closes the client too, and with it its connections. */
+		MemoryContextSwitchTo(caller);
+		MemoryContextDelete(context);
 	}
 	PG_END_TRY();
+}
 
-	jdy_client_close(pull->client);
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
+static void
+make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
+{
+	Stream	   *stream = pull->stream;
+
+	pull->windowed = stream->plan->start_param != NULL && filter_works(pull);
+	if (pull->mode == MODE_RANGE && !pull->windowed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("list \"%s\" cannot be read by modify time", stream->api),
+				 errdetail("It has no time filter, or the service ignores it."),
+				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all of it.", stream->name)));
+
+	if (!stream->loaded && stream->start_from != 0 && pull->windowed)
+		first_load(pull);
+	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed)
+		load_everything(pull);
+	if (pull->mode == MODE_RANGE)
+		read_range(pull, from_time, to_time);
+	if (pull->windowed)
+		list_changes(pull);
+	if (stream->details)
+		jdy_details_fetch(pull, pull->windowed ? relist : NULL);
+	finish_run(pull);
 }
 
 Call *
@@ -222,6 +238,14 @@ jdy_pull_commit(Pull *pull)
 	MemoryContextReset(pull->landing);
 }
 
+/* A later commit that waits for the disk takes all earlier ones with it, and a run ends with one. */
+void
+jdy_pull_commit_unsynced(Pull *pull)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	jdy_pull_commit(pull);
+}
+
 void
 jdy_pull_progress(Pull *pull)
 {
@@ -283,6 +307,7 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	Datum		values[1] = {Int32GetDatum(stream_id)};
 	bool		isnull;
 	Datum		value;
+	char	   *proven;
 
 	pull->run_id = run_id;
 	pull->mode = mode;
@@ -300,6 +325,8 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	MemoryContextSwitchTo(context);
 
 	pull->cap = pull->stream->plan->page_size;
+	proven = jdy_jsonb_text(pull->stream->contract, "rows_in_one_answer");
+	pull->proven = proven ? atoi(proven) : 0;
 	pull->log = jdy_runlog_open(run_id, stream_id, TopMemoryContext);
 	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, pull->log, context);
 	pull->client = jdy_client_open(pull->stream->endpoint, pull->stream->endpoint->concurrency, true, context,
@@ -435,16 +462,16 @@ end_load(Pull *pull, bool prove)
 {
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
-		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END WHERE s.stream_id = $1",
-		.nargs = 2,
-		.argtypes = {INT4OID, BOOLOID}
+		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
+		" contract = s.contract || jsonb_build_object('rows_in_one_answer', $3) WHERE s.stream_id = $1",
+		.nargs = 3,
+		.argtypes = {INT4OID, BOOLOID, INT4OID}
 	};
 	Stream	   *stream = pull->stream;
-	bool		windowed = stream->plan->start_param != NULL;
-	Datum		values[2] = {Int32GetDatum(stream->stream_id), BoolGetDatum(windowed)};
+	Datum		values[3] = {Int32GetDatum(stream->stream_id), BoolGetDatum(pull->windowed), Int32GetDatum(pull->proven)};
 
 	jdy_pull_begin(pull);
-	if (prove && windowed)
+	if (prove && pull->windowed)
 	{
 		Proof		proof = {"load", (int) jdy_client_calls(pull->client), pull->counters->listed, -1};
 

@@ -34,6 +34,8 @@ typedef struct Pull
 	MemoryContext context;		/* of the run */
 	MemoryContext landing;		/* reset after each landing; its first block is kept */
 	int			cap;			/* rows that one answer may hold: what we ask for, less where the service gives less */
+	int			proven;			/* an answer with so many rows was seen: one with fewer was not cut */
+	bool		windowed;		/* the list can be asked by modify time */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
@@ -85,6 +87,12 @@ extern void jdy_pull_wait(Pull *pull, int64 us);
 /* A transaction of the run: begin switches to the landing context, end resets it. */
 extern void jdy_pull_begin(Pull *pull);
 extern void jdy_pull_commit(Pull *pull);
+
+/*
+ * The same without waiting for the disk, for what is only read again when a crash
+ * takes it back: rows together with the mark of how far the reading got.
+ */
+extern void jdy_pull_commit_unsynced(Pull *pull);
 
 /* Shows how far the run is. */
 extern void jdy_pull_progress(Pull *pull);

@@ -13,11 +13,16 @@
  * constraints and partitions of the owner's table work.  The table is the owner's,
  * so everything here runs with the owner's rights.
  *
+ * While every row turns out to be new, as in a first load, rows are inserted
+ * without looking for them first; one that is there after all stops that
+ * statement alone, and the batch goes the long way.
+ *
  * Called by pull.c, always inside its transaction.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
@@ -27,8 +32,11 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
+
+#define MANY_ROWS 64			/* so many new ones in a row promise more */
 
 struct Staging
 {
@@ -36,7 +44,10 @@ struct Staging
 	int64		run_id;
 	bool		compare_all;
 	RunLog	   *log;
+	bool		all_new;		/* the last full batch was: the next one may be, too */
+	MemoryContext batch;		/* what one batch needs; reset after each */
 	JdyStatement lookup;
+	JdyStatement insert_new;
 	JdyStatement insert;
 	JdyStatement update_list;
 	JdyStatement lookup_detailed;
@@ -51,8 +62,11 @@ typedef struct Column
 } Column;
 
 static char *statement_text(const Stream *stream, const char *format, MemoryContext context);
-static void execute_by_index(JdyStatement *statement, Datum *values, const char *nulls);
 static uint64 stored_digest(const Staging *staging, uint64 digest);
+static bool land_as_new(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
+static void land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
+static bool make_data(Staging *staging, Row *row, Jsonb **data, RunCounters *counters);
+static bool insert_new(Staging *staging, Row **rows, Jsonb **data, int n);
 static void look_up(Staging *staging, Row **rows, int nrows, Known *known);
 static void write_rows(Staging *staging, JdyStatement *statement, Row **rows, Jsonb **data, int n);
 
@@ -65,13 +79,26 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 	staging->run_id = run_id;
 	staging->compare_all = compare_all;
 	staging->log = log;
+	staging->batch = AllocSetContextCreate(context, "jdysync batch", 0, 4 * 1024 * 1024, 4 * 1024 * 1024);
 
 	staging->lookup = (JdyStatement) {
 		.sql = statement_text(stream,
 							  "SELECT id, row_digest, detailed_at, deleted_at IS NOT NULL"
 							  " FROM %s WHERE id = ANY ($1)", context),
 		.nargs = 1,
-		.argtypes = {TEXTARRAYOID}
+		.argtypes = {TEXTARRAYOID},
+		.by_index = true
+	};
+
+	staging->insert_new = (JdyStatement) {
+		.sql = statement_text(stream,
+							  "INSERT INTO %s (id, number, data, modified_at, synced_at, run_id, row_digest)"
+							  " SELECT u.id, u.number, u.data, u.modified_at, $5, $6, u.digest"
+							  " FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $7::timestamptz[])"
+							  "  AS u (id, number, data, digest, modified_at)", context),
+		.nargs = 7,
+		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, INT8OID,
+		TIMESTAMPTZARRAYOID}
 	};
 
 	/* A conflict means that the owner inserted the same id a moment ago: the source wins. */
@@ -100,14 +127,16 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 							  "  OR s.deleted_at IS NOT NULL)", context),
 		.nargs = 7,
 		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, INT8OID,
-		TIMESTAMPTZARRAYOID}
+		TIMESTAMPTZARRAYOID},
+		.by_index = true
 	};
 
 	staging->lookup_detailed = (JdyStatement) {
 		.sql = statement_text(stream,
 							  "SELECT id, row_digest, detailed_at, data FROM %s WHERE id = ANY ($1)", context),
 		.nargs = 1,
-		.argtypes = {TEXTARRAYOID}
+		.argtypes = {TEXTARRAYOID},
+		.by_index = true
 	};
 
 	staging->update_detail = (JdyStatement) {
@@ -121,7 +150,8 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 							  "  OR s.deleted_at IS NOT NULL)", context),
 		.nargs = 8,
 		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
-		TIMESTAMPTZOID, INT8OID, TIMESTAMPTZARRAYOID}
+		TIMESTAMPTZOID, INT8OID, TIMESTAMPTZARRAYOID},
+		.by_index = true
 	};
 	return staging;
 }
@@ -129,60 +159,15 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 void
 jdy_staging_land_list(Staging *staging, Row **rows, int nrows, Known *known, RunCounters *counters)
 {
-	Row		   *fresh[JDY_LAND_ROWS];
-	Jsonb	   *fresh_data[JDY_LAND_ROWS];
-	Row		   *changed[JDY_LAND_ROWS];
-	Jsonb	   *changed_data[JDY_LAND_ROWS];
-	int			nfresh = 0;
-	int			nchanged = 0;
+	Jsonb	   *data[JDY_LAND_ROWS] = {NULL};
+	MemoryContext caller = MemoryContextSwitchTo(staging->batch);
 
 	Assert(nrows <= JDY_LAND_ROWS);
-	if (nrows == 0)
-		return;
-
-	look_up(staging, rows, nrows, known);
-	for (int i = 0; i < nrows; i++)
-	{
-		Jsonb	   *data;
-
-		counters->listed++;
-
-		/* The data of a record that has its detail changes only with its detail. */
-		if (known[i].exists && known[i].detailed)
-			continue;
-		if (known[i].exists && !staging->compare_all &&
-			known[i].digest == stored_digest(staging, rows[i]->digest))
-		{
-			if (!staging->stream->details)
-				counters->unchanged++;
-			continue;
-		}
-		data = jdy_staging_list_row(staging, rows[i]);
-		if (data == NULL)
-		{
-			counters->rejected++;
-			continue;
-		}
-		if (known[i].exists)
-		{
-			changed[nchanged] = rows[i];
-			changed_data[nchanged++] = data;
-		}
-		else
-		{
-			fresh[nfresh] = rows[i];
-			fresh_data[nfresh++] = data;
-		}
-	}
-
-	write_rows(staging, &staging->insert, fresh, fresh_data, nfresh);
-	counters->inserted += nfresh;
-	write_rows(staging, &staging->update_list, changed, changed_data, nchanged);
-	if (nchanged > 0 && !staging->stream->details)
-	{
-		counters->updated += SPI_processed;
-		counters->unchanged += nchanged - SPI_processed;
-	}
+	if (nrows > 0 && !(staging->all_new && land_as_new(staging, rows, data, nrows, known, counters)))
+		land_by_look_up(staging, rows, data, nrows, known, counters);
+	counters->listed += nrows;
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(staging->batch);
 }
 
 void
@@ -211,7 +196,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 		ids.nulls[i] = false;
 	}
 	values[0] = jdy_make_array(ids.values, ids.nulls, ndetails, TEXTOID);
-	execute_by_index(&staging->lookup_detailed, values, NULL);
+	jdy_execute_as_user(&staging->lookup_detailed, values, NULL);
 	stored = SPI_tuptable;
 	nstored = SPI_processed;
 
@@ -305,7 +290,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 	values[5] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[6] = Int64GetDatum(staging->run_id);
 	values[7] = jdy_make_array(modified.values, modified.nulls, n, TIMESTAMPTZOID);
-	execute_by_index(&staging->update_detail, values, NULL);
+	jdy_execute_as_user(&staging->update_detail, values, NULL);
 
 	/* A first detail completes a record that was counted when its list row came. */
 	counters->updated += (int64) SPI_processed - nfirst;
@@ -417,27 +402,127 @@ statement_text(const Stream *stream, const char *format, MemoryContext context)
 	return MemoryContextStrdup(context, psprintf(format, stream->staging_name));
 }
 
-/*
- * Runs a statement whose plan must go by the primary key: a plan made while the
- * table was empty would read all of it once it is large.
- */
-static void
-execute_by_index(JdyStatement *statement, Datum *values, const char *nulls)
-{
-	int			nest = NewGUCNestLevel();
-
-	set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	jdy_execute_as_user(statement, values, nulls);
-	AtEOXact_GUC(true, nest);
-}
-
 /* Whether fields are decrypted is part of the content: turning it on or off changes every row. */
 static uint64
 stored_digest(const Staging *staging, uint64 digest)
 {
 	return hash_combine64(digest, staging->stream->decrypt ? 1 : 2);
+}
+
+/* Inserts all rows unseen; false, with nothing done but data[], when one of them was there. */
+static bool
+land_as_new(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters)
+{
+	Row		   *fit[JDY_LAND_ROWS];
+	Jsonb	   *fit_data[JDY_LAND_ROWS];
+	int			n = 0;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		if (!make_data(staging, rows[i], &data[i], counters))
+			continue;
+		fit[n] = rows[i];
+		fit_data[n++] = data[i];
+	}
+	if (!insert_new(staging, fit, fit_data, n))
+		return false;
+	memset(known, 0, sizeof(Known) * nrows);
+	counters->inserted += n;
+	return true;
+}
+
+static void
+land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters)
+{
+	Row		   *fresh[JDY_LAND_ROWS];
+	Jsonb	   *fresh_data[JDY_LAND_ROWS];
+	Row		   *changed[JDY_LAND_ROWS];
+	Jsonb	   *changed_data[JDY_LAND_ROWS];
+	int			nfresh = 0;
+	int			nchanged = 0;
+
+	look_up(staging, rows, nrows, known);
+	for (int i = 0; i < nrows; i++)
+	{
+		/* The data of a record that has its detail changes only with its detail. */
+		if (known[i].exists && known[i].detailed)
+			continue;
+		if (known[i].exists && !staging->compare_all &&
+			known[i].digest == stored_digest(staging, rows[i]->digest))
+		{
+			if (!staging->stream->details)
+				counters->unchanged++;
+			continue;
+		}
+		if (!make_data(staging, rows[i], &data[i], counters))
+			continue;
+		if (known[i].exists)
+		{
+			changed[nchanged] = rows[i];
+			changed_data[nchanged++] = data[i];
+		}
+		else
+		{
+			fresh[nfresh] = rows[i];
+			fresh_data[nfresh++] = data[i];
+		}
+	}
+
+	write_rows(staging, &staging->insert, fresh, fresh_data, nfresh);
+	counters->inserted += nfresh;
+	staging->all_new = nfresh == nrows && nrows >= MANY_ROWS;
+	write_rows(staging, &staging->update_list, changed, changed_data, nchanged);
+	if (nchanged > 0 && !staging->stream->details)
+	{
+		counters->updated += SPI_processed;
+		counters->unchanged += nchanged - SPI_processed;
+	}
+}
+
+/* The row's jsonb, made at most once; false when it is unfit. */
+static bool
+make_data(Staging *staging, Row *row, Jsonb **data, RunCounters *counters)
+{
+	if (*data == NULL && row->problem == NULL)
+	{
+		*data = jdy_staging_list_row(staging, row);
+		if (*data == NULL)
+			counters->rejected++;
+	}
+	return *data != NULL;
+}
+
+/* In a subtransaction: false, and nothing inserted, when a record was there already. */
+static bool
+insert_new(Staging *staging, Row **rows, Jsonb **data, int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		write_rows(staging, &staging->insert_new, rows, data, n);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+		ReThrowError(error);
+	staging->all_new = false;
+	return false;
 }
 
 static void
@@ -453,7 +538,7 @@ look_up(Staging *staging, Row **rows, int nrows, Known *known)
 		ids.nulls[i] = false;
 	}
 	values[0] = jdy_make_array(ids.values, ids.nulls, nrows, TEXTOID);
-	execute_by_index(&staging->lookup, values, NULL);
+	jdy_execute_as_user(&staging->lookup, values, NULL);
 	for (uint64 r = 0; r < SPI_processed; r++)
 	{
 		bool		isnull;
@@ -514,5 +599,5 @@ write_rows(Staging *staging, JdyStatement *statement, Row **rows, Jsonb **data, 
 	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[5] = Int64GetDatum(staging->run_id);
 	values[6] = jdy_make_array(modified.values, modified.nulls, n, TIMESTAMPTZOID);
-	execute_by_index(statement, values, NULL);
+	jdy_execute_as_user(statement, values, NULL);
 }

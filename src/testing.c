@@ -10,7 +10,9 @@
 
 #include <arpa/inet.h>
 
+#include "access/xact.h"
 #include "address.h"
+#include "budget.h"
 #include "catalog/pg_type_d.h"
 #include "client.h"
 #include "compat.h"
@@ -18,6 +20,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "http.h"
+#include "kingdee.h"
 #include "lib/stringinfo.h"
 #include "metadata.h"
 #include "miscadmin.h"
@@ -25,12 +28,14 @@
 #include "page.h"
 #include "pgtime.h"
 #include "portability/instr_time.h"
+#include "spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "value.h"
+#include "verdict.h"
 
 /*
  * Servers and transfers.
@@ -42,6 +47,7 @@ PG_FUNCTION_INFO_V1(jdy_test_address_class);
 PG_FUNCTION_INFO_V1(jdy_test_endpoint);
 PG_FUNCTION_INFO_V1(jdy_test_http);
 PG_FUNCTION_INFO_V1(jdy_test_http_twice);
+PG_FUNCTION_INFO_V1(jdy_test_as_owner);
 
 /* (text, keep_slash boolean) returns text */
 Datum
@@ -104,6 +110,27 @@ jdy_test_endpoint(PG_FUNCTION_ARGS)
 	for (int i = 0; i < JDY_DIGEST_LENGTH; i++)
 		appendStringInfo(&line, "%02x", e->digest[i]);
 	PG_RETURN_TEXT_P(cstring_to_text(line.data));
+}
+
+/* (fail boolean) returns who a statement of ours runs as, and with which operators */
+Datum
+jdy_test_as_owner(PG_FUNCTION_ARGS)
+{
+	static JdyStatement statement = {
+		.sql = "SELECT current_user::text, 'a'::text || 'b'::text, 1 / $1, (SELECT count(*) FROM jdysync.run WHERE false)",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		values[1] = {Int32GetDatum(PG_GETARG_BOOL(0) ? 0 : 1)};
+	char	   *line;
+
+	SPI_connect();
+	jdy_execute(&statement, values, NULL);
+	MemoryContextSwitchTo(caller);
+	line = psprintf("%s: %s", jdy_spi_text(0, 1), jdy_spi_text(0, 2));
+	SPI_finish();
+	PG_RETURN_TEXT_P(cstring_to_text(line));
 }
 
 static const char *const failure_names[] = {
@@ -432,4 +459,219 @@ jdy_test_window_value(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TEXT_P(cstring_to_text(jdy_window_value(PG_GETARG_INT32(0), PG_GETARG_TIMESTAMPTZ(1),
 													  pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(2))))));
+}
+
+/*
+ * Verdicts, signatures, decryption, budgets.
+ */
+
+PG_FUNCTION_INFO_V1(jdy_test_verdict);
+PG_FUNCTION_INFO_V1(jdy_test_signature);
+PG_FUNCTION_INFO_V1(jdy_test_app_signature);
+PG_FUNCTION_INFO_V1(jdy_test_decrypt_text);
+PG_FUNCTION_INFO_V1(jdy_test_decrypt);
+PG_FUNCTION_INFO_V1(jdy_test_budget);
+
+/* Position of `name` in a list. */
+static int
+position_of(const char *name, const char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(name, names[i]) == 0)
+			return i;
+	}
+	elog(ERROR, "no such name: %s", name);
+	return -1;
+}
+
+/* (kind text, failure text, http_status int, errcode bigint, facts text[]) returns "verdict: reason" */
+Datum
+jdy_test_verdict(PG_FUNCTION_ARGS)
+{
+	static const char *const kinds[] = {"token", "list", "detail", "push", "other"};
+	static const char *const failures[] = {
+		"complete", "resolve", "connect", "tls", "timeout", "broken", "too large", "forbidden", "other"
+	};
+	static const char *const names[] = {"malformed", "no route", "router", "no record", "batch"};
+	ReplyFacts	facts = {.well_formed = true};
+	const char *reason;
+	Verdict		verdict;
+	Datum	   *holds;
+	int			nholds;
+
+	facts.failure = position_of(text_to_cstring(PG_GETARG_TEXT_PP(1)), failures, lengthof(failures));
+	facts.http_status = PG_GETARG_INT32(2);
+	facts.errcode = PG_GETARG_INT64(3);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(4), TEXTOID, -1, false, TYPALIGN_INT, &holds, NULL, &nholds);
+	for (int i = 0; i < nholds; i++)
+	{
+		switch (position_of(TextDatumGetCString(holds[i]), names, lengthof(names)))
+		{
+			case 0:
+				facts.well_formed = false;
+				break;
+			case 1:
+				facts.no_route = true;
+				break;
+			case 2:
+				facts.router_sent = true;
+				break;
+			case 3:
+				facts.no_record = true;
+				break;
+			case 4:
+				facts.batch = true;
+				break;
+		}
+	}
+	verdict = jdy_judge(position_of(text_to_cstring(PG_GETARG_TEXT_PP(0)), kinds, lengthof(kinds)), &facts, &reason);
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s: %s", jdy_verdict_name(verdict), reason)));
+}
+
+/* (secret text, method text, path text, names text[], values text[], nonce text, timestamp text) returns text */
+Datum
+jdy_test_signature(PG_FUNCTION_ARGS)
+{
+	List	   *params = NIL;
+	Datum	   *names;
+	Datum	   *values;
+	int			n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(3), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(4), TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, &n);
+	for (int i = 0; i < n; i++)
+	{
+		CallParam  *param = palloc(sizeof(CallParam));
+
+		param->name = TextDatumGetCString(names[i]);
+		param->value = TextDatumGetCString(values[i]);
+		params = lappend(params, param);
+	}
+	PG_RETURN_TEXT_P(cstring_to_text(jdy_kingdee_signature(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+														   text_to_cstring(PG_GETARG_TEXT_PP(1)),
+														   text_to_cstring(PG_GETARG_TEXT_PP(2)), params,
+														   text_to_cstring(PG_GETARG_TEXT_PP(5)),
+														   text_to_cstring(PG_GETARG_TEXT_PP(6)))));
+}
+
+/* (app_key text, app_secret text) returns text */
+Datum
+jdy_test_app_signature(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(jdy_kingdee_app_signature(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+															   text_to_cstring(PG_GETARG_TEXT_PP(1)))));
+}
+
+/* (secret text, value text) returns text, NULL = not ciphertext */
+Datum
+jdy_test_decrypt_text(PG_FUNCTION_ARGS)
+{
+	char	   *plain = jdy_kingdee_decrypt_text(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+												 text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	if (plain == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(plain));
+}
+
+/* (data jsonb, paths text[], secret text) returns jsonb, NULL = `data` itself was given back */
+Datum
+jdy_test_decrypt(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *data = PG_GETARG_JSONB_P(0);
+	Jsonb	   *result;
+	List	   *paths = NIL;
+	Datum	   *names;
+	int			n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &n);
+	for (int i = 0; i < n; i++)
+		paths = lappend(paths, TextDatumGetCString(names[i]));
+	result = jdy_kingdee_decrypt(data, paths, text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	if (result == data)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(result);
+}
+
+/* One step of a budget's script; what it says, or NULL. */
+static char *
+budget_step(const char *step, Endpoint *endpoint, Budget **budget)
+{
+	char		word[32] = "";
+	char		arg[64] = "";
+	int			n[3] = {0};
+	int64		wait;
+
+	if (sscanf(step, "open %63s %d %d %d", arg, &n[0], &n[1], &n[2]) == 4)
+	{
+		/* Another host for each run of a test: budgets outlive it. */
+		endpoint->url = psprintf("http://%s.%d." INT64_FORMAT, arg, MyProcPid, GetCurrentStatementStartTimestamp());
+		endpoint->auth = AUTH_NONE;
+		endpoint->calls_per_minute = n[0];
+		endpoint->rate_window_ms = n[1];
+		endpoint->backfill_share = n[2];
+		endpoint->timeout_ms = endpoint->connect_timeout_ms = 10 * n[1];
+		*budget = jdy_budget_open(endpoint);
+		return NULL;
+	}
+	sscanf(step, "%31s %63s", word, arg);
+	if (strcmp(word, "join") == 0)
+		jdy_budget_join(*budget, arg);
+	else if (strcmp(word, "refuse") == 0)
+		jdy_budget_refused(*budget, atoi(arg));
+	else if (strcmp(word, "sleep") == 0)
+		pg_usleep(atoi(arg) * 1000L);
+	else if (strcmp(word, "left") == 0)
+		return psprintf("%d", jdy_budget_left(*budget));
+	else if (strcmp(word, "take") == 0 || strcmp(word, "keep") == 0)
+	{
+		/* keep: the call stays under way; take: it is answered at once. */
+		wait = strcmp(arg, "token") == 0 ? jdy_budget_take_token(*budget) :
+			jdy_budget_take(*budget, strcmp(arg, "backfill") == 0 ? LANE_BACKFILL : LANE_TAIL);
+		if (wait == 0 && word[0] == 't')
+			jdy_budget_answered(*budget, jdy_budget_ticket(*budget));
+		return psprintf("%s", wait == 0 ? "granted" :
+						wait > (int64) endpoint->rate_window_ms * 1020 + 3000 ? "wait longer than a window" : "wait");
+	}
+	else
+		elog(ERROR, "no such step: %s", step);
+	return NULL;
+}
+
+/* (script text[]) returns text[]: what each step says; "4 take tail" repeats and says how often it was granted */
+Datum
+jdy_test_budget(PG_FUNCTION_ARGS)
+{
+	Endpoint	endpoint = {0};
+	Budget	   *budget = NULL;
+	MemoryContext context = CurrentMemoryContext;
+	ArrayBuildState *said = initArrayResult(TEXTOID, context, false);
+	Datum	   *steps;
+	int			nsteps;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &steps, NULL, &nsteps);
+	SPI_connect();
+	MemoryContextSwitchTo(context);
+	for (int i = 0; i < nsteps; i++)
+	{
+		char	   *step = TextDatumGetCString(steps[i]);
+		int			times = strtol(step, &step, 10);
+		int			granted = 0;
+		char	   *says = NULL;
+
+		step += strspn(step, " ");
+		for (int k = 0; k < Max(times, 1); k++)
+		{
+			says = budget_step(step, &endpoint, &budget);
+			granted += says != NULL && strcmp(says, "granted") == 0;
+		}
+		if (times > 0)
+			says = psprintf("%d granted, then %s", granted, says);
+		if (says != NULL)
+			said = accumArrayResult(said, CStringGetTextDatum(says), false, TEXTOID, context);
+	}
+	SPI_finish();
+	MemoryContextSwitchTo(context);
+	PG_RETURN_DATUM(makeArrayResult(said, context));
 }

@@ -63,6 +63,7 @@ static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
 static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
 static void read_tick(Pull *pull, Reading *reading);
+static void distrust_count(Pull *pull, const Reading *reading, int64 rows, int64 count);
 static uint64 sum_of_ids(ListPage *page);
 static int	compare_hashes(const void *a, const void *b);
 
@@ -250,6 +251,13 @@ take_answer(Pull *pull, Call *call)
 				reading->stage = STAGE_FIRST;
 				ask(pull, reading);
 			}
+			else if (page->nrows < pull->proven)
+			{
+				/* Not cut, so splitting would not help: the count is wrong.  Land it, but prove nothing. */
+				distrust_count(pull, reading, page->nrows, page->count);
+				reading->window.prove = false;
+				finish(pull, reading, page, distinct, NULL);
+			}
 			else
 				split(pull, reading, page->count);
 			break;
@@ -400,12 +408,22 @@ read_tick(Pull *pull, Reading *reading)
 	jdy_pull_begin(pull);
 	if (proven && window.prove)
 		jdy_ledger_prove(pull, window.from, window.to, &proof);
-	else if (window.prove)
-		jdy_incident_open(pull->stream->name, "warning", "count not trusted",
-						  psprintf("The records modified at %s were read and landed, but their number never agreed with the service's count.",
-								   timestamptz_to_str(window.from)),
-						  psprintf("SELECT * FROM jdy_resync('%s', …) for that second proves it once the service is quiet.",
-								   pull->stream->name));
+	jdy_pull_commit(pull);
+	if (!proven && window.prove)
+		distrust_count(pull, reading, proof.rows, proof.count);
+}
+
+static void
+distrust_count(Pull *pull, const Reading *reading, int64 rows, int64 count)
+{
+	char	   *from = pstrdup(timestamptz_to_str(reading->window.from));
+
+	jdy_pull_begin(pull);
+	jdy_incident_open(pull->stream->name, "warning", "count not trusted",
+					  psprintf("What was modified from %s to %s was read and landed, but it came as %lld records while the service counts %lld.",
+							   from, timestamptz_to_str(reading->window.to), (long long) rows, (long long) count),
+					  psprintf("complete_until stays before it; SELECT * FROM jdy_resync('%s', '%s', '%s') proves it once the counts agree.",
+							   pull->stream->name, from, timestamptz_to_str(reading->window.to)));
 	jdy_pull_commit(pull);
 }
 

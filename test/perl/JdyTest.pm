@@ -34,7 +34,7 @@ our %CREDENTIALS = (
 	client_secret => 'f2adcfef73369bfc4e1384677d38a0ff',
 	outer_instance_id => '200421001');
 
-my $current;
+our $current;
 my %running;
 
 # Starts a simulator on a free port.  Options: any of the command line

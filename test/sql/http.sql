@@ -80,6 +80,21 @@ SELECT pg_temp.http('regress_loopback', '.evil.example/');
 SELECT pg_temp.http('regress_loopback', '@evil.example/');
 SELECT pg_temp.http('regress_loopback', '0/');
 
+-- An error leaves no connection, file or thread behind.
+CREATE FUNCTION pg_temp.open_files() RETURNS bigint LANGUAGE sql AS
+$$ SELECT count(*) FROM pg_ls_dir('/proc/self/fd') $$;
+SELECT pg_temp.open_files() AS before \gset
+DO $$
+BEGIN
+	FOR i IN 1..2000 LOOP
+		BEGIN
+			PERFORM pg_temp.http('regress_loopback', '0/');
+		EXCEPTION WHEN internal_error THEN NULL;
+		END;
+	END LOOP;
+END $$;
+SELECT pg_temp.open_files() - :before AS more;
+
 DROP SERVER regress_loopback, regress_loopback6, regress_localhost, regress_decimal, regress_metadata;
 DROP OWNED BY regress_jdy_caller;
 DROP ROLE regress_jdy_caller;
