@@ -750,3 +750,47 @@ jdy_test_stream_lock(PG_FUNCTION_ARGS)
 	jdy_stream_unlock(PG_GETARG_INT32(0));
 	PG_RETURN_BOOL(true);
 }
+
+/*
+ * (server name, path text, n integer, concurrency integer) returns float8: calls a second.  Each call
+ * has another id, as details have.
+ */
+PG_FUNCTION_INFO_V1(jdy_test_calls);
+
+Datum
+jdy_test_calls(PG_FUNCTION_ARGS)
+{
+	Endpoint   *endpoint = jdy_endpoint_load(NameStr(*PG_GETARG_NAME(0)), GetUserId());
+	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int			n = PG_GETARG_INT32(2);
+	Client	   *client = jdy_client_open(endpoint, PG_GETARG_INT32(3), false, CurrentMemoryContext, NULL, NULL);
+	instr_time	start;
+	instr_time	elapsed;
+	int			submitted = 0;
+	int			done = 0;
+
+	jdy_client_release(client, jdy_client_run(client, jdy_call_create(client, CALL_OTHER, LANE_TAIL, "GET", path)));
+	INSTR_TIME_SET_CURRENT(start);
+	while (done < n)
+	{
+		Call	   *call;
+
+		for (; submitted < n && jdy_client_pending(client) < 4 * PG_GETARG_INT32(3); submitted++)
+		{
+			call = jdy_call_create(client, CALL_OTHER, LANE_TAIL, "GET", path);
+			jdy_call_param(call, "id", psprintf("%d", submitted));
+			jdy_client_submit(client, call);
+		}
+		call = jdy_client_next(client, -1);
+		if (call == NULL)
+			continue;
+		if (call->outcome != OUTCOME_OK)
+			jdy_call_raise(call);
+		jdy_client_release(client, call);
+		done++;
+	}
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, start);
+	jdy_client_close(client);
+	PG_RETURN_FLOAT8(n / INSTR_TIME_GET_DOUBLE(elapsed));
+}

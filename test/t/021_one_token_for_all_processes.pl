@@ -118,6 +118,7 @@ unlike($err, qr/0123456789abcdef/, 'and shows no secret');
 $node->stop;
 
 # Without preload there is no shared memory: each backend has its own session, and things still work.
+$sim = start_sim(customers => 10);
 my $bare = new_node('bare', preload => 0);
 is($bare->safe_psql('postgres', sprintf($FETCH, 'kingdee')), '0', 'without preload a backend can call');
 is($bare->safe_psql('postgres', "SELECT bool_and(ok) FROM jdy_check('kingdee')"), 't', 'and check');
