@@ -731,9 +731,9 @@ jdy_test_run_log(PG_FUNCTION_ARGS)
 
 		jdy_runlog_attempt(log, &attempt);
 	}
-	jdy_runlog_reject(log, NULL, "\0\377", 2, "not text");
-	jdy_runlog_reject(log, words, "\0\377", 2, "not text");
-	jdy_runlog_reject(log, words, "\0\377\0", 3, "not text");
+	jdy_runlog_reject(log, NULL, "\0\377", 2, "not text", 0, 0);
+	jdy_runlog_reject(log, words, "\0\377", 2, "not text", 0, 0);
+	jdy_runlog_reject(log, words, "\0\377\0", 3, "not text", 0, 0);
 	jdy_run_error(&error, ERRCODE_CONNECTION_FAILURE, words, NULL, words);
 	jdy_run_end(run_id, "failed", &counters, &error);
 	SPI_finish();
