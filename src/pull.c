@@ -586,7 +586,6 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
 
 	overlap->sighting.overlap_from = begin - 2 * JDY_TICK_US;
-	overlap->sighting.fresh_since = cursor + stream->settle_us;
 	proven->prove = true;
 	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
 
