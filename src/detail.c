@@ -51,6 +51,7 @@ typedef struct Fetch
 	int64		landed_at_us;
 	int64		due;			/* as far as known */
 	int			set_aside_in_a_row;
+	int			doubtful;		/* in landing: those that could not be had */
 	int			under_way;
 } Fetch;
 
@@ -90,8 +91,11 @@ jdy_details_fetch(Pull *pull, bool (*relist) (Pull *pull, bool look))
 		{
 			fetch.landing = lappend(fetch.landing, call->owner);
 			fetch.under_way--;
+			if (call->outcome != OUTCOME_OK)
+				fetch.doubtful++;
 		}
-		if (list_length(fetch.landing) >= LAND_DETAILS ||
+		/* Several that could not be had: see soon whether it is all of them. */
+		if (list_length(fetch.landing) >= LAND_DETAILS || fetch.doubtful >= MAX_SET_ASIDE_IN_A_ROW ||
 			(fetch.landing != NIL && (fetch.under_way == 0 ||
 									  jdy_monotonic_us() - fetch.landed_at_us > LAND_AFTER_US)))
 			land(&fetch);
@@ -346,6 +350,7 @@ land(Fetch *fetch)
 		drop_job(fetch, lfirst(cell));
 	list_free(fetch->landing);
 	fetch->landing = NIL;
+	fetch->doubtful = 0;
 	fetch->landed_at_us = jdy_monotonic_us();
 }
 

@@ -724,7 +724,7 @@ parse_list(Call *call, ReplyFacts *facts)
 
 	/* A page that was not asked for is trouble on the way, never an empty page. */
 	facts->well_formed = page->problem == NULL && page->nrows <= ask->size &&
-		(page->page < 0 || page->page == ask->page || page->nrows == 0);
+		(page->page < 0 || page->page == ask->page || (page->page < ask->page && page->nrows == 0));
 	if (page->problem == NULL && !facts->well_formed)
 		call->service_text = page->nrows > ask->size ? "more rows than the page was asked to hold" : "another page than asked came back";
 }
