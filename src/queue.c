@@ -119,12 +119,6 @@ static JdyStatement note_postponed = {
 	.by_index = true
 };
 
-static JdyStatement forget = {
-	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",
-	.nargs = 1,
-	.argtypes = {INT4OID}
-};
-
 static JdyStatement prune = {
 	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1 AND NOT l.due"
 	" AND (l.listed_until IS NULL OR l.listed_until < $2) AND (l.tail_until IS NULL OR l.tail_until < $2)",
@@ -294,14 +288,6 @@ jdy_queue_postpone(const Stream *stream, const char *id, int attempts, Timestamp
 	values[4] = BoolGetDatum(set_aside);
 	values[5] = CStringGetTextDatum(problem);
 	jdy_execute(&note_postponed, values, nulls);
-}
-
-void
-jdy_queue_forget(const Stream *stream)
-{
-	Datum		values[1] = {Int32GetDatum(stream->stream_id)};
-
-	jdy_execute(&forget, values, NULL);
 }
 
 void

@@ -43,7 +43,6 @@ struct Staging
 	const Stream *stream;
 	int64		run_id;
 	bool		compare_all;
-	RunLog	   *log;
 	bool		all_new;		/* the last full batch was: the next one may be, too */
 	MemoryContext batch;		/* what one batch needs; reset after each */
 	JdyStatement lookup;
@@ -65,7 +64,7 @@ static char *statement_text(const Stream *stream, const char *format, MemoryCont
 static uint64 stored_digest(const Staging *staging, uint64 digest);
 static bool land_as_new(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
 static void land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
-static bool make_data(Staging *staging, Row *row, Jsonb **data, RunCounters *counters);
+static bool make_data(Staging *staging, Row *row, Jsonb **data);
 static bool insert_new(Staging *staging, Row **rows, Jsonb **data, int n);
 static SPITupleTable *look_up(Staging *staging, Row **rows, int nrows, Known *known, int *places);
 static void find_by_keys(Staging *staging, Row **rows, int nrows);
@@ -73,7 +72,7 @@ static bool is_stored(SPITupleTable *found, int place, const Row *row, Jsonb *da
 static void write_rows(Staging *staging, JdyStatement *statement, Row **rows, Jsonb **data, int n);
 
 Staging *
-jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *log, MemoryContext context)
+jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryContext context)
 {
 	Staging    *staging = MemoryContextAllocZero(context, sizeof(Staging));
 	const char *columns;
@@ -81,7 +80,6 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 	staging->stream = stream;
 	staging->run_id = run_id;
 	staging->compare_all = compare_all;
-	staging->log = log;
 	staging->batch = AllocSetContextCreate(context, "jdysync batch", 0, 4 * 1024 * 1024, 4 * 1024 * 1024);
 
 	columns = compare_all ? "id, row_digest, detailed_at, deleted_at IS NOT NULL, number, data" :
@@ -309,7 +307,6 @@ jdy_staging_list_row(Staging *staging, Row *row)
 	if (data == NULL)
 	{
 		row->problem = problem;
-		jdy_runlog_reject(staging->log, row->id, row->text, row->length, problem);
 		return NULL;
 	}
 	if (stream->decrypt && stream->list_secrets != NIL && stream->endpoint->client_secret != NULL)
@@ -421,7 +418,7 @@ land_as_new(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known,
 
 	for (int i = 0; i < nrows; i++)
 	{
-		if (!make_data(staging, rows[i], &data[i], counters))
+		if (!make_data(staging, rows[i], &data[i]))
 			continue;
 		fit[n] = rows[i];
 		fit_data[n++] = data[i];
@@ -455,7 +452,7 @@ land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *kn
 		same = known[i].exists && known[i].digest == stored_digest(staging, rows[i]->digest);
 		if (!same || staging->compare_all)
 		{
-			if (!make_data(staging, rows[i], &data[i], counters))
+			if (!make_data(staging, rows[i], &data[i]))
 				continue;
 			same = same && is_stored(found, places[i], rows[i], data[i]);
 		}
@@ -489,14 +486,10 @@ land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *kn
 
 /* The row's jsonb, made at most once; false when it is unfit. */
 static bool
-make_data(Staging *staging, Row *row, Jsonb **data, RunCounters *counters)
+make_data(Staging *staging, Row *row, Jsonb **data)
 {
 	if (*data == NULL && row->problem == NULL)
-	{
 		*data = jdy_staging_list_row(staging, row);
-		if (*data == NULL)
-			counters->rejected++;
-	}
 	return *data != NULL;
 }
 
