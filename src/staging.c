@@ -83,9 +83,10 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 	staging->log = log;
 	staging->batch = AllocSetContextCreate(context, "jdysync batch", 0, 4 * 1024 * 1024, 4 * 1024 * 1024);
 
+	/* Columns are cast: their types are the owner's to change, and what is read here is taken for what it must be. */
 	staging->lookup = (JdyStatement) {
 		.sql = statement_text(stream,
-							  "SELECT id, row_digest, detailed_at, deleted_at IS NOT NULL"
+							  "SELECT id::text, row_digest::bigint, detailed_at::timestamptz, deleted_at IS NOT NULL"
 							  " FROM %s WHERE id = ANY ($1)", context),
 		.nargs = 1,
 		.argtypes = {TEXTARRAYOID}
@@ -133,7 +134,8 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, RunLog *l
 
 	staging->lookup_detailed = (JdyStatement) {
 		.sql = statement_text(stream,
-							  "SELECT id, row_digest, detailed_at, data FROM %s WHERE id = ANY ($1)", context),
+							  "SELECT id::text, row_digest::bigint, detailed_at::timestamptz, data::jsonb"
+							  " FROM %s WHERE id = ANY ($1)", context),
 		.nargs = 1,
 		.argtypes = {TEXTARRAYOID}
 	};

@@ -1,0 +1,121 @@
+# Whoever owns a stream reaches what he may reach anyway, and nothing further: not through the
+# metadata, the staging table or its triggers, not through others who work with his stream.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use JdyTest;
+use JdyTruth;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $sim = start_sim(customers => 40, suppliers => 5, set => {%NO_LIMITS});
+my $node = pull_node('main');
+my $credentials = join ', ', map { "$_ '$JdyTest::CREDENTIALS{$_}'" } sort keys %JdyTest::CREDENTIALS;
+
+# What the README says a role without superuser needs.
+$node->safe_psql('postgres', qq{
+CREATE ROLE etl NOLOGIN;
+GRANT USAGE ON SCHEMA jdysync, jdysync_shim TO etl;
+GRANT USAGE ON FOREIGN SERVER kingdee TO etl;
+GRANT EXECUTE ON FUNCTION jdy_check, jdy_add_stream, jdy_alter_stream, jdy_drop_stream, jdy_sync, jdy_resync, jdy_start, jdy_cancel,
+  jdy_fetch, jdy_decrypt TO etl;
+GRANT SELECT ON jdy_runs, jdy_calls, jdy_coverage, jdy_progress, jdy_rejects, jdy_incidents, jdy_catalog TO etl;
+CREATE ROLE mallory LOGIN IN ROLE etl;
+CREATE ROLE victim LOGIN IN ROLE etl;
+CREATE ROLE watcher LOGIN IN ROLE etl, pg_monitor;
+CREATE SCHEMA mallory AUTHORIZATION mallory;
+CREATE USER MAPPING FOR mallory SERVER kingdee OPTIONS ($credentials);
+CREATE USER MAPPING FOR victim SERVER kingdee OPTIONS ($credentials)});
+
+sub as_role
+{
+	my ($role, $sql) = @_;
+	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql",
+		connstr => $node->connstr('postgres') . " user=$role");
+
+	return { status => $status, out => $out, err => $err };
+}
+
+sub fine
+{
+	my ($role, $sql, $what) = @_;
+	my $result = as_role($role, $sql);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($result->{status}, 0, $what) or diag($result->{err});
+	return $result;
+}
+
+sub refused
+{
+	my ($role, $sql, $pattern, $what) = @_;
+	my $result = as_role($role, $sql);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	isnt($result->{status}, 0, $what);
+	like($result->{err}, $pattern, "$what: it says so");
+	return $result;
+}
+
+my $settle = "settle => '2 s', overlap => '2 s'";
+
+# ---------------------------------------------------------------------------
+# Whoever alters a stream runs none of its owner's code with his own rights.
+# ---------------------------------------------------------------------------
+fine('mallory', q{
+CREATE FUNCTION mallory.spy() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE WARNING 'evaluated as %', current_user;
+	BEGIN
+		EXECUTE 'RESET ROLE';
+		RAISE WARNING 'then as %', current_user;
+	EXCEPTION WHEN OTHERS THEN NULL;
+	END;
+	BEGIN
+		EXECUTE 'SET SESSION AUTHORIZATION DEFAULT';
+		RAISE WARNING 'then as %', current_user;
+	EXCEPTION WHEN OTHERS THEN NULL;
+	END;
+	RETURN '-1';
+END $$}, 'mallory writes a function');
+my $metadata = q{{"api":"/jdy/v2/bd/customer","id":"id","number":"number","request":[{"field":"enable","value":"_function mallory.spy()"}]}};
+fine('mallory', "SELECT jdy_add_stream('trap', 'kingdee', '$metadata', $settle)", 'and puts it into metadata');
+{
+	my (undef, undef, $err) = $node->psql('postgres', "SELECT jdy_alter_stream('trap', settle => '3 s')");
+
+	like($err, qr/evaluated as mallory/, 'a superuser who alters the stream has it evaluated as its owner');
+	unlike($err, qr/as postgres|as \Q$ENV{USER}\E\b/, 'and never as himself') if defined $ENV{USER};
+	unlike($err, qr/as (?!mallory)/, 'nor as anybody else');
+	(undef, undef, $err) = $node->psql('postgres', "SELECT jdy_alter_stream('trap', metadata => '$metadata')");
+	like($err, qr/evaluated as mallory/, 'so are the metadata that he gives it');
+	unlike($err, qr/as (?!mallory)/, 'and by nobody else');
+	is($node->safe_psql('postgres', "BEGIN; SELECT jdy_alter_stream('trap', settle => '2 s'); SELECT current_user = session_user; COMMIT"),
+		"\nt", 'afterwards he is himself again');
+}
+
+# ---------------------------------------------------------------------------
+# The staging table is its owner's to change; what is in it is not believed to be what it was.
+# ---------------------------------------------------------------------------
+for my $column ('data TYPE bigint USING 3735928559', 'data TYPE text USING repeat(data::text, 9)',
+	q{data TYPE bytea USING '\xffffffffffffffffffffffffffffffff'}, 'detailed_at TYPE text', 'row_digest TYPE text', 'id TYPE name')
+{
+	# One record's detail stays due, so that the next run looks into the table for it first.
+	$sim->post('/_sim/fault', { kind => 'errcode', errcode => 1030003001, path => 'customer_detail' });
+	fine('mallory', "SELECT jdy_add_stream('odd', 'kingdee', entry => 'customer', settle => '0', overlap => '0'); SELECT * FROM jdy_sync('odd')",
+		'a stream with a detail that is still due');
+	is(query($node, "SELECT set_aside FROM jdy_coverage WHERE name = 'odd'"), '1', 'one is');
+	wait_out($sim, 1);
+	fine('mallory', "ALTER TABLE jdysync.staging_odd ALTER $column", "staging gets $column");
+	as_role('mallory', "SELECT * FROM jdy_sync('odd')");
+	$sim->post('/_sim/change', { entity => 'customer', op => 'update', count => 3 });
+	as_role('mallory', "SELECT * FROM jdy_sync('odd', mode => 'full')");
+	is(query($node, 'SELECT 1'), '1', 'that does not bring the server down') or last;
+	fine('mallory', 'DROP TABLE jdysync.staging_odd', 'he drops the table');
+	refused('mallory', "SELECT jdy_drop_stream('odd')", qr/staging table of stream "odd" is gone/, 'a stream without its table is nobody\'s');
+	fine('postgres', "SELECT jdy_drop_stream('odd')", 'but a superuser can forget it');
+}
+unlike(slurp_file($node->logfile), qr/terminated by signal/, 'no process of the server crashed');
+
+done_testing();
