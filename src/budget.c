@@ -287,7 +287,7 @@ jdy_budget_must_persist(const Budget *budget)
 }
 
 void
-jdy_budget_persist(Budget *budget, BudgetPersist what)
+jdy_budget_persist(Budget *budget, bool final)
 {
 	static JdyStatement write_row = {
 		"INSERT INTO jdysync.account (key, last_call_at, last_token_at) VALUES ($1, $2, $3) "
@@ -298,7 +298,6 @@ jdy_budget_persist(Budget *budget, BudgetPersist what)
 	int64		now = jdy_monotonic_us();
 	TimestampTz wall = GetCurrentTimestamp();
 	int64		until;
-	int64		next_write;
 	int64		token_at;
 	bytea	   *key;
 	Datum		values[3];
@@ -315,10 +314,8 @@ jdy_budget_persist(Budget *budget, BudgetPersist what)
 
 	lock(budget);
 	token_at = budget->account->token_calls[1];
-	next_write = now + budget->account->window_us;
-	until = what == PERSIST_AHEAD ? next_write :
-		what == PERSIST_NOW ? now : last_call(budget->account, now);
-	if (what == PERSIST_FINAL)
+	until = final ? last_call(budget->account, now) : now + budget->account->window_us;
+	if (final)
 		budget->account->persisted_until = Min(budget->account->persisted_until, until);
 	unlock();
 	if (until == NEVER)
@@ -332,8 +329,8 @@ jdy_budget_persist(Budget *budget, BudgetPersist what)
 	values[2] = TimestampTzGetDatum(wall - (now - token_at));
 	nulls[2] = token_at == NEVER ? 'n' : ' ';
 	jdy_execute(&write_row, values, nulls);
-	if (what != PERSIST_FINAL)
-		budget->saved_until = next_write;
+	if (!final)
+		budget->saved_until = until;
 }
 
 /*

@@ -50,21 +50,14 @@ extern void jdy_budget_refused(Budget *budget, int64 retry_after_ms);
 /* Calls left in the running window; -1 = no limit. */
 extern int	jdy_budget_left(Budget *budget);
 
-/* What is written to the account's row as the time until which calls may have been made. */
-typedef enum BudgetPersist
-{
-	PERSIST_AHEAD,				/* a window from now: for workers, whose transaction ends before the call */
-	PERSIST_NOW,				/* now: for backends, whose transaction ends after it */
-	PERSIST_FINAL				/* the true time of the last call: at the end of a run */
-} BudgetPersist;
-
 /*
  * True when the account's row must be written before the next call (at most once
- * a window); jdy_budget_persist writes it.  In a transaction with SPI.  Writes
- * nothing where it cannot (read-only transaction) or would wait for another's
- * open transaction.
+ * a window); jdy_budget_persist writes that calls may be made until a window from
+ * now; final: at the end of a run, the true time of the last call.  In a
+ * transaction with SPI.  Writes nothing where it cannot (read-only transaction) or
+ * would wait for another's open transaction.
  */
 extern bool jdy_budget_must_persist(const Budget *budget);
-extern void jdy_budget_persist(Budget *budget, BudgetPersist what);
+extern void jdy_budget_persist(Budget *budget, bool final);
 
 #endif							/* JDY_BUDGET_H */

@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "call.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kingdee.h"
@@ -74,6 +75,9 @@ jdy_check(PG_FUNCTION_ARGS)
 		else
 			check_plain(rows, call);
 	}
+	SPI_connect();
+	jdy_client_persist(client);
+	SPI_finish();
 	MemoryContextDelete(context);
 	return (Datum) 0;
 }

@@ -304,7 +304,7 @@ jdy_client_session(Client *client)
 void
 jdy_client_persist(Client *client)
 {
-	jdy_budget_persist(client->budget, PERSIST_FINAL);
+	jdy_budget_persist(client->budget, true);
 }
 
 void
@@ -636,7 +636,7 @@ start(Client *client, PrivateCall *call)
 	if (jdy_budget_must_persist(client->budget))
 	{
 		old = begin_tx(client);
-		jdy_budget_persist(client->budget, client->in_worker ? PERSIST_AHEAD : PERSIST_NOW);
+		jdy_budget_persist(client->budget, false);
 		end_tx(client, old);
 	}
 

@@ -26,7 +26,8 @@
 #define LAND_DETAILS 100		/* landed together while replies keep coming */
 #define LAND_AFTER_US INT64CONST(1000000)	/* or after this long */
 #define MAX_PATIENCE 5			/* tries of a detail that is older than its window, or not there yet */
-#define BACKOFF_US INT64CONST(1000000)	/* before the second of them; doubled each time */
+#define BACKOFF_US INT64CONST(1000000)	/* before the second of them, at most; doubled each time */
+#define BACKOFFS 15				/* of the first length: what all of them take together */
 #define MAX_SET_ASIDE_IN_A_ROW 10
 #define SET_ASIDE_MINUTES_MAX (24 * 60)
 
@@ -309,7 +310,7 @@ land(Fetch *fetch)
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{
-			jdy_runlog_reject(pull->log, detail->id, detail->row->text, detail->row->length, problem);
+			jdy_runlog_reject(pull->log, detail->id, detail->row->text, detail->row->length, problem, 0, 0);
 			pull->counters->rejected++;
 			postpone(fetch, job, problem, true);
 			continue;
@@ -356,8 +357,10 @@ postpone(Fetch *fetch, Job *job, const char *problem, bool for_good)
 	bool		set_aside = for_good || attempts >= MAX_PATIENCE;
 	TimestampTz next_try;
 
+	/* What is visible later than settle is not waited for. */
 	if (!set_aside)
-		next_try = GetCurrentTimestamp() + (BACKOFF_US << (attempts - 1));
+		next_try = GetCurrentTimestamp() +
+			(Min(BACKOFF_US, fetch->pull->stream->settle_us / BACKOFFS) << (attempts - 1));
 	else
 	{
 		/* The next run tries it again at once, later ones ever less often. */

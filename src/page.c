@@ -18,6 +18,7 @@
 
 #include <limits.h>
 
+#include "build.h"
 #include "common/hashfn.h"
 #include "common/string.h"
 #include "compat.h"
@@ -120,6 +121,13 @@ jdy_row_jsonb(const Row *row, const char **problem)
 	*problem = row->problem;
 	if (row->problem != NULL)
 		return NULL;
+	if (GetDatabaseEncoding() == PG_UTF8)
+	{
+		Jsonb	   *quick = jdy_build_jsonb(row->text, row->length);
+
+		if (quick != NULL)
+			return quick;
+	}
 	text = to_server(pnstrdup(row->text, row->length), row->length);
 	if (text == NULL)
 		*problem = "a character that the database's encoding lacks";

@@ -35,11 +35,22 @@ typedef struct Note
 	TimestampTz detail_asked_at;	/* 0 = not known here */
 } Note;
 
+/*
+ * Where several notes are wanted, each is found by the whole key: LATERAL and
+ * OFFSET leave the planner no other way.  Else, with the table empty when the plan
+ * is made, it would go through all notes of the stream for every batch.
+ */
+#define EACH_NOTE(columns, of, condition) \
+	" FROM " of " CROSS JOIN LATERAL (SELECT " columns \
+	" FROM jdysync.listing n WHERE n.stream_id = $1 AND n.id = u.id" condition " OFFSET 0) AS k"
+
 static JdyStatement read_notes = {
-	.sql = "SELECT l.id, l.due, l.problem IS NOT NULL, l.due_from, l.listed_until, l.tail_until, l.detail_asked_at"
-	" FROM jdysync.listing l WHERE l.stream_id = $1 AND l.id = ANY ($2)",
+	.sql = "SELECT k.*"
+	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.listed_until, n.tail_until, n.detail_asked_at",
+			  "unnest($2) AS u (id)", ""),
 	.nargs = 2,
-	.argtypes = {INT4OID, TEXTARRAYOID}
+	.argtypes = {INT4OID, TEXTARRAYOID},
+	.by_index = true
 };
 
 static JdyStatement write_notes = {
@@ -63,7 +74,8 @@ static JdyStatement read_due = {
 	"   CASE WHEN l.problem IS NULL THEN pg_catalog.clock_timestamp() ELSE $3 END)"
 	" ORDER BY pg_catalog.length(l.id) DESC, l.id DESC LIMIT $4",
 	.nargs = 4,
-	.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID}
+	.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID},
+	.by_index = true
 };
 
 static JdyStatement count_due = {
@@ -81,19 +93,21 @@ static JdyStatement read_next_try = {
 
 /* A record that only the first load listed needs no note once its detail is there. */
 static JdyStatement drop_done = {
-	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1 AND l.id = ANY ($2)"
-	" AND l.listed_until IS NULL AND l.tail_until IS NULL",
+	.sql = "DELETE FROM jdysync.listing l WHERE l.ctid = ANY (ARRAY (SELECT k.ctid"
+	EACH_NOTE("n.ctid", "unnest($2) AS u (id)", " AND n.listed_until IS NULL AND n.tail_until IS NULL") "))",
 	.nargs = 2,
-	.argtypes = {INT4OID, TEXTARRAYOID}
+	.argtypes = {INT4OID, TEXTARRAYOID},
+	.by_index = true
 };
 
 static JdyStatement note_done = {
 	.sql = "UPDATE jdysync.listing l SET due = false, due_from = NULL, list_row = NULL, attempts = 0,"
-	" next_try = NULL, problem = NULL, detail_asked_at = u.asked_at"
-	" FROM unnest($2::text[], $3::timestamptz[]) AS u (id, asked_at)"
-	" WHERE l.stream_id = $1 AND l.id = u.id",
+	" next_try = NULL, problem = NULL, detail_asked_at = d.asked_at"
+	" FROM (SELECT k.ctid, u.asked_at"
+	EACH_NOTE("n.ctid", "unnest($2, $3) AS u (id, asked_at)", "") ") AS d WHERE l.ctid = d.ctid",
 	.nargs = 3,
-	.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZARRAYOID}
+	.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZARRAYOID},
+	.by_index = true
 };
 
 static JdyStatement note_postponed = {
@@ -101,13 +115,8 @@ static JdyStatement note_postponed = {
 	" problem = CASE WHEN $5 THEN $6 ELSE l.problem END"
 	" WHERE l.stream_id = $1 AND l.id = $2",
 	.nargs = 6,
-	.argtypes = {INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, BOOLOID, TEXTOID}
-};
-
-static JdyStatement forget = {
-	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",
-	.nargs = 1,
-	.argtypes = {INT4OID}
+	.argtypes = {INT4OID, TEXTOID, INT4OID, TIMESTAMPTZOID, BOOLOID, TEXTOID},
+	.by_index = true
 };
 
 static JdyStatement prune = {
@@ -279,14 +288,6 @@ jdy_queue_postpone(const Stream *stream, const char *id, int attempts, Timestamp
 	values[4] = BoolGetDatum(set_aside);
 	values[5] = CStringGetTextDatum(problem);
 	jdy_execute(&note_postponed, values, nulls);
-}
-
-void
-jdy_queue_forget(const Stream *stream)
-{
-	Datum		values[1] = {Int32GetDatum(stream->stream_id)};
-
-	jdy_execute(&forget, values, NULL);
 }
 
 void

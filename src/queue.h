@@ -73,9 +73,6 @@ extern void jdy_queue_done(const Stream *stream, char **ids, const TimestampTz *
 extern void jdy_queue_postpone(const Stream *stream, const char *id, int attempts, TimestampTz next_try,
 							   bool set_aside, const char *problem);
 
-/* Mode full: every record in staging is due. */
-extern void jdy_queue_forget(const Stream *stream);
-
 /* Drops notes that no later run can ask for. */
 extern void jdy_queue_prune(const Stream *stream, TimestampTz before);
 

@@ -56,6 +56,7 @@ static struct
 }			extension;
 
 static void execute_plan(JdyStatement *statement, Datum *values, const char *nulls);
+static int	plan_by_index(void);
 static void enter_owner(OwnerScope *scope);
 static void leave_owner(const OwnerScope *scope);
 static void look_up_extension(void);
@@ -184,8 +185,11 @@ static void
 execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	int			guc_level = 0;
 	int			rc;
 
+	if (statement->by_index)
+		guc_level = plan_by_index();
 	if (statement->plan == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs, statement->argtypes);
@@ -199,9 +203,28 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+	if (guc_level != 0)
+		AtEOXact_GUC(true, guc_level);
 
 	/* SPI leaves its own context current, which ends with the transaction. */
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * Plans are made while a table is empty, and would read all of it once it is
+ * large; statistics come late.  An error's abort puts the settings back.
+ */
+static int
+plan_by_index(void)
+{
+	static const char *const settings[] = {
+		"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"
+	};
+	int			guc_level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return guc_level;
 }
 
 static void

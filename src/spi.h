@@ -26,6 +26,7 @@ typedef struct JdyStatement
 	int			nargs;
 	Oid			argtypes[JDY_MAX_ARGS];
 	SPIPlanPtr	plan;
+	bool		by_index;		/* it finds rows by their keys: never plan to read a whole table for that */
 } JdyStatement;
 
 /*

@@ -43,6 +43,14 @@
 
 #define MAX_NAME_BYTES 50
 #define MAX_SPAN_YEARS 100		/* of settle and overlap */
+
+/* A detail is often over 2 kB, so it is compressed: lz4 takes a fifth of the time, where PostgreSQL was built with it. */
+#ifdef USE_LZ4
+#define DATA_COMPRESSION " COMPRESSION lz4"
+#else
+#define DATA_COMPRESSION ""
+#endif
+
 #define MAX_PAGE_SIZE 100		/* 星辰 cuts larger pages without saying so */
 
 /* What the catalogue says of a list. */
@@ -746,7 +754,7 @@ create_staging(const char *name, Oid owner)
 	jdy_execute_utility(psprintf("CREATE TABLE %s ("
 								 " id text COLLATE \"C\" PRIMARY KEY,"
 								 " number text,"
-								 " data jsonb NOT NULL,"
+								 " data jsonb" DATA_COMPRESSION " NOT NULL,"
 								 " modified_at timestamptz,"
 								 " detailed_at timestamptz,"
 								 " synced_at timestamptz NOT NULL,"

@@ -99,7 +99,8 @@ fine('mallory', "SELECT jdy_add_stream('trap', 'kingdee', '$metadata', $settle)"
 # The staging table is its owner's to change; what is in it is not believed to be what it was.
 # ---------------------------------------------------------------------------
 for my $column ('data TYPE bigint USING 3735928559', 'data TYPE text USING repeat(data::text, 9)',
-	q{data TYPE bytea USING '\xffffffffffffffffffffffffffffffff'}, 'detailed_at TYPE text', 'row_digest TYPE text', 'id TYPE name')
+	q{data TYPE bytea USING '\xffffffffffffffffffffffffffffffff'}, 'data DROP NOT NULL; UPDATE jdysync.staging_odd SET data = NULL',
+	'detailed_at TYPE text', 'row_digest TYPE text', 'id TYPE name')
 {
 	# One record's detail stays due, so that the next run looks into the table for it first.
 	$sim->post('/_sim/fault', { kind => 'errcode', errcode => 1030003001, path => 'customer_detail' });
@@ -116,6 +117,58 @@ for my $column ('data TYPE bigint USING 3735928559', 'data TYPE text USING repea
 	refused('mallory', "SELECT jdy_drop_stream('odd')", qr/staging table of stream "odd" is gone/, 'a stream without its table is nobody\'s');
 	fine('postgres', "SELECT jdy_drop_stream('odd')", 'but a superuser can forget it');
 }
+
+# Moved and renamed it is still the stream's table, and what takes its place is not.
+fine('mallory', "SELECT jdy_add_stream('moved', 'kingdee', entry => 'supplier', detail => false, $settle)", 'a stream');
+fine('mallory', 'ALTER TABLE jdysync.staging_moved SET SCHEMA mallory; ALTER TABLE mallory.staging_moved RENAME TO "My suppliers"', 'whose table moves away');
+$node->safe_psql('postgres', "CREATE TABLE jdysync.staging_moved AS SELECT 'precious' AS thing");
+fine('mallory', "SELECT * FROM jdy_sync('moved')", 'it runs');
+is(query($node, 'SELECT count(*) FROM mallory."My suppliers"'), '5', 'into the table that it has');
+fine('mallory', "SELECT jdy_drop_stream('moved', keep_data => false)", 'it is dropped');
+is(query($node, q{SELECT to_regclass('mallory."My suppliers"') IS NULL, thing FROM jdysync.staging_moved}), 't|precious', 'with that table and no other');
+refused('mallory', "SELECT jdy_add_stream('moved', 'kingdee', entry => 'supplier')", qr/belongs to somebody else/, 'a table of another is not adopted');
+$node->safe_psql('postgres', "DROP TABLE jdysync.staging_moved");
+$node->safe_psql('postgres', "CREATE VIEW jdysync.staging_moved AS SELECT 1 AS row_digest, now() AS detailed_at; ALTER VIEW jdysync.staging_moved OWNER TO mallory");
+refused('mallory', "SELECT jdy_add_stream('moved', 'kingdee', entry => 'supplier')", qr/is not a staging table/, 'nor is a view');
+$node->safe_psql('postgres', "DROP VIEW jdysync.staging_moved");
+
+# Triggers, dropped and generated columns, partitions: the owner's to add.
+fine('mallory', "SELECT jdy_add_stream('busy', 'kingdee', entry => 'supplier', detail => false, $settle)", 'a stream');
+fine('mallory', q{
+ALTER TABLE jdysync.staging_busy ADD extra int, ADD title text GENERATED ALWAYS AS (data->>'name') STORED;
+ALTER TABLE jdysync.staging_busy DROP extra;
+CREATE TABLE mallory.seen (who text, owner text, path text);
+GRANT INSERT ON mallory.seen TO PUBLIC;
+CREATE FUNCTION mallory.tamper() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RESET ROLE;
+	SET SESSION AUTHORIZATION DEFAULT;
+	SET search_path = mallory;
+	SET default_transaction_read_only = on;
+	BEGIN
+		UPDATE jdysync.stream SET watermark = NULL;
+		RAISE WARNING 'tampered';
+	EXCEPTION WHEN insufficient_privilege THEN
+		INSERT INTO mallory.seen VALUES (current_user, session_user, 'refused');
+	END;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER tamper BEFORE INSERT ON jdysync.staging_busy FOR EACH ROW EXECUTE FUNCTION mallory.tamper();
+CREATE FUNCTION mallory.length(text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO mallory.seen VALUES (current_user, session_user, 'planted'); RETURN 1; END $$;
+CREATE FUNCTION mallory.same(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO mallory.seen VALUES (current_user, session_user, 'planted'); RETURN true; END $$;
+CREATE OPERATOR mallory.= (LEFTARG = text, RIGHTARG = text, FUNCTION = mallory.same)}, 'with triggers that try');
+as_role('mallory', "SELECT * FROM jdy_sync('busy')");
+as_role('mallory', "SELECT * FROM jdy_sync('busy')");
+is(query($node, 'SELECT DISTINCT who, owner, path FROM mallory.seen'), 'mallory|mallory|refused', 'what the owner brings into a run stays within his rights');
+is(query($node, 'SELECT count(*), count(title) FROM jdysync.staging_busy'), '5|5', 'and the rows land');
+
+# Settings of roles and databases do not make it another's run.
+$node->safe_psql('postgres', q{GRANT etl TO victim; ALTER ROLE victim SET role = 'etl'; ALTER ROLE victim SET search_path = mallory});
+fine('victim', "SET role = none; SET search_path = public; SELECT jdy_add_stream('pinned', 'kingdee', entry => 'supplier', detail => false, $settle); SELECT * FROM jdy_sync('pinned')",
+	'a role whose settings make it another runs as itself');
+is(query($node, 'SELECT count(*) FROM jdysync.staging_pinned'), '5', 'with its rows');
+$node->safe_psql('postgres', 'ALTER ROLE victim RESET ALL');
+
 unlike(slurp_file($node->logfile), qr/terminated by signal/, 'no process of the server crashed');
 
 done_testing();
