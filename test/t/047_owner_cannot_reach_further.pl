@@ -5,6 +5,7 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
+use JdyRuns;
 use JdyTest;
 use JdyTruth;
 use PostgreSQL::Test::Utils;
@@ -168,6 +169,92 @@ fine('victim', "SET role = none; SET search_path = public; SELECT jdy_add_stream
 	'a role whose settings make it another runs as itself');
 is(query($node, 'SELECT count(*) FROM jdysync.staging_pinned'), '5', 'with its rows');
 $node->safe_psql('postgres', 'ALTER ROLE victim RESET ALL');
+
+# ---------------------------------------------------------------------------
+# What is seen of a stream: all by its owner and his members, health without contents by
+# pg_monitor, nothing by anybody else.
+# ---------------------------------------------------------------------------
+my $one_run = q{{"api":"/jdy/v2/bd/customer","id":"group_name","number":"number","request":[]}};
+fine('mallory', "SELECT jdy_add_stream('seen', 'kingdee', entry => 'customer', settle => '0', overlap => '0')", 'a stream to look at');
+$sim->post('/_sim/fault', { kind => 'errcode', errcode => 1030003001, path => 'customer_detail' });
+fine('mallory', "SELECT * FROM jdy_sync('seen')", 'with a record set aside');
+fine('mallory', "SELECT jdy_add_stream('groups', 'kingdee', '$one_run', detail => false)", 'and one whose runs fail');
+refused('mallory', "SELECT * FROM jdy_sync('groups')", qr/not a key/, 'an error with a record in its detail');
+$sim->post('/_sim/config', { latency_ms => 300 });
+my $going = background_sql($node, "SET ROLE mallory", "SELECT * FROM jdy_sync('seen', mode => 'full')");
+my $run_id = wait_until_running($node, 'seen');
+my %sees = (
+	mallory => { runs => 't', calls => 't', coverage => 't', progress => 't', detail => 't', exceptions => 't', incidents => 't' },
+	watcher => { runs => 't', calls => 'f', coverage => 't', progress => 't', detail => 'f', exceptions => 'f', incidents => 't' },
+	victim => { runs => 'f', calls => 'f', coverage => 'f', progress => 'f', detail => 'f', exceptions => 'f', incidents => 'f' });
+my %queries = (
+	runs => q{SELECT count(*) > 0 FROM jdy_runs WHERE name IN ('seen', 'groups')},
+	calls => q{SELECT count(*) > 0 FROM jdy_calls k JOIN (VALUES (RUNS)) v(run_id) USING (run_id)},
+	coverage => q{SELECT count(*) > 0 FROM jdy_coverage WHERE name = 'seen'},
+	progress => q{SELECT count(*) > 0 FROM jdy_progress WHERE name = 'seen'},
+	detail => q{SELECT count(detail) > 0 FROM jdy_runs WHERE name = 'groups'},
+	exceptions => q{SELECT count(exceptions) > 0 FROM jdy_coverage WHERE name = 'seen'},
+	incidents => q{SELECT count(*) > 0 FROM jdy_incidents WHERE name = 'seen'});
+
+$node->safe_psql('postgres', q{INSERT INTO jdysync.incident (name, severity, what, advice) VALUES ('seen', 'info', 'a test', 'none')});
+my $first_run = query($node, q{SELECT min(run_id) FROM jdysync.run WHERE name = 'seen'});
+for my $role (sort keys %sees)
+{
+	for my $what (sort keys %queries)
+	{
+		(my $sql = $queries{$what}) =~ s/RUNS/$first_run/;
+		is(as_role($role, $sql)->{out}, $sees{$role}{$what}, "$role and $what");
+	}
+}
+refused('victim', "SELECT * FROM jdysync.progress()", qr/permission denied for schema/, 'shared memory is nobody\'s to read')
+  if query($node, q{SELECT has_schema_privilege('victim', 'jdysync', 'USAGE')}) eq 'f';
+is(as_role('victim', 'SELECT count(*) FROM jdysync.progress()')->{out}, '0', 'nor does the function behind a view show more');
+refused('victim', "SELECT jdy_cancel($run_id)", qr/permission denied for the run/, 'a run is not a stranger\'s to cancel');
+refused('watcher', "SELECT jdy_cancel($run_id)", qr/permission denied for the run/, 'nor a watcher\'s');
+for my $call ("jdy_sync('seen')", "jdy_resync('seen', now() - interval '1 day', now())", "jdy_start('seen')",
+	"jdy_alter_stream('seen', schedule => '1 h')", "jdy_drop_stream('seen')")
+{
+	refused('victim', "SELECT $call", qr/must be owner of stream "seen"/, "$call is its owner's");
+}
+refused('victim', "SELECT * FROM jdysync.$_", qr/permission denied/, "jdysync.$_ is nobody's to read")
+  for qw(stream listing run call reject incident account "window");
+fine('mallory', "SELECT jdy_cancel($run_id)", 'its owner cancels it');
+finish_session($going);
+$sim->post('/_sim/config', { latency_ms => 0 });
+
+# ---------------------------------------------------------------------------
+# A schema in which somebody planted better matches than PostgreSQL's own.
+# ---------------------------------------------------------------------------
+$node->safe_psql('postgres', 'CREATE DATABASE planted');
+$node->safe_psql('planted', q{
+CREATE SCHEMA planted AUTHORIZATION mallory;
+SET ROLE mallory;
+DO $do$
+DECLARE
+	f text;
+BEGIN
+	FOREACH f IN ARRAY ARRAY['isempty(tstzrange)', 'lower(tstzmultirange)', 'upper(tstzmultirange)', 'range_merge(tstzmultirange)',
+		'tstzrange(timestamptz, timestamptz)', 'tstzmultirange(tstzrange)', 'min(timestamptz)', 'unnest(tstzmultirange)', 'jsonb_build_object(text, text)',
+		'now()', 'floor(double precision)', 'sha256(bytea)', 'length(text)'] LOOP
+		EXECUTE format('CREATE FUNCTION planted.%s RETURNS text LANGUAGE sql AS $$ SELECT NULL $$', f);
+	END LOOP;
+	CREATE FUNCTION planted.same(tstzmultirange, tstzmultirange) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+	CREATE FUNCTION planted.less(tstzmultirange, tstzmultirange) RETURNS tstzmultirange LANGUAGE sql AS 'SELECT $1';
+	CREATE OPERATOR planted.= (LEFTARG = tstzmultirange, RIGHTARG = tstzmultirange, FUNCTION = planted.same);
+	CREATE OPERATOR planted.- (LEFTARG = tstzmultirange, RIGHTARG = tstzmultirange, FUNCTION = planted.less);
+END $do$;
+RESET ROLE;
+CREATE EXTENSION jdysync SCHEMA planted});
+is($node->safe_psql('planted', q{
+SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0), pg_describe_object(d.refclassid, d.refobjid, 0)
+FROM pg_depend d
+WHERE (d.refclassid, d.refobjid) IN (
+		SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = 'planted'::regnamespace AND proowner = 'mallory'::regrole
+		UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprnamespace = 'planted'::regnamespace)
+	AND (d.classid, d.objid) NOT IN (SELECT 'pg_operator'::regclass, oid FROM pg_operator)}),
+	'', 'nothing of the extension calls what was planted');
+is($node->safe_psql('planted', "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'jdy_runs'"), 'planted',
+	'its views stand in the schema chosen');
 
 unlike(slurp_file($node->logfile), qr/terminated by signal/, 'no process of the server crashed');
 
