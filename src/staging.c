@@ -82,8 +82,9 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryCon
 	staging->compare_all = compare_all;
 	staging->batch = AllocSetContextCreate(context, "jdysync batch", 0, 4 * 1024 * 1024, 4 * 1024 * 1024);
 
-	columns = compare_all ? "id, row_digest, detailed_at, deleted_at IS NOT NULL, number, data" :
-		"id, row_digest, detailed_at, deleted_at IS NOT NULL";
+	/* Columns are cast: their types are the owner's to change, and what is read here is taken for what it must be. */
+	columns = compare_all ? "id::text, row_digest::bigint, detailed_at::timestamptz, deleted_at IS NOT NULL, number::text, data::jsonb" :
+		"id::text, row_digest::bigint, detailed_at::timestamptz, deleted_at IS NOT NULL";
 	staging->lookup = (JdyStatement) {
 		.sql = statement_text(stream, psprintf("SELECT %s FROM %%s WHERE id = ANY ($1)", columns), context),
 		.nargs = 1,
@@ -133,7 +134,8 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryCon
 
 	staging->lookup_detailed = (JdyStatement) {
 		.sql = statement_text(stream,
-							  "SELECT id, row_digest, detailed_at, data FROM %s WHERE id = ANY ($1)", context),
+							  "SELECT id::text, row_digest::bigint, detailed_at::timestamptz, data::jsonb"
+							  " FROM %s WHERE id = ANY ($1)", context),
 		.nargs = 1,
 		.argtypes = {TEXTARRAYOID},
 		.by_index = true
@@ -223,7 +225,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 			bool		isnull;
 			Datum		id = SPI_getbinval(stored->vals[j], stored->tupdesc, 1, &isnull);
 
-			if (strlen(detail->id) != VARSIZE_ANY_EXHDR(DatumGetPointer(id)) ||
+			if (isnull || strlen(detail->id) != VARSIZE_ANY_EXHDR(DatumGetPointer(id)) ||
 				memcmp(detail->id, VARDATA_ANY(DatumGetPointer(id)), strlen(detail->id)) != 0)
 				continue;
 			exists = true;
@@ -234,7 +236,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 			if (base == NULL)
 			{
 				id = SPI_getbinval(stored->vals[j], stored->tupdesc, 4, &isnull);
-				base = DatumGetJsonbP(id);
+				base = isnull ? NULL : DatumGetJsonbP(id);
 			}
 			break;
 		}
@@ -542,6 +544,8 @@ look_up(Staging *staging, Row **rows, int nrows, Known *known, int *places)
 		int			i;
 
 		/* Rows are sorted, and an index gives them back so. */
+		if (id == NULL)
+			continue;
 		i = next < nrows && strcmp(rows[next]->id, id) == 0 ? next : jdy_find_row(rows, nrows, id);
 		if (i < 0)
 			continue;
@@ -582,8 +586,12 @@ is_stored(SPITupleTable *found, int place, const Row *row, Jsonb *data)
 	HeapTuple	tuple = found->vals[place];
 	char	   *number = SPI_getvalue(tuple, found->tupdesc, 5);
 	bool		isnull;
-	Jsonb	   *stored = DatumGetJsonbP(SPI_getbinval(tuple, found->tupdesc, 6, &isnull));
+	Datum		datum = SPI_getbinval(tuple, found->tupdesc, 6, &isnull);
+	Jsonb	   *stored;
 
+	if (isnull)
+		return false;
+	stored = DatumGetJsonbP(datum);
 	if (number == NULL || row->number == NULL ? number != row->number : strcmp(number, row->number) != 0)
 		return false;
 	return VARSIZE(stored) == VARSIZE(data) && memcmp(stored, data, VARSIZE(data)) == 0;
