@@ -26,7 +26,8 @@
 #define LAND_DETAILS 100		/* landed together while replies keep coming */
 #define LAND_AFTER_US INT64CONST(1000000)	/* or after this long */
 #define MAX_PATIENCE 5			/* tries of a detail that is older than its window, or not there yet */
-#define BACKOFF_US INT64CONST(1000000)	/* before the second of them; doubled each time */
+#define BACKOFF_US INT64CONST(1000000)	/* before the second of them, at most; doubled each time */
+#define BACKOFFS 15				/* of the first length: what all of them take together */
 #define MAX_SET_ASIDE_IN_A_ROW 10
 #define SET_ASIDE_MINUTES_MAX (24 * 60)
 
@@ -50,6 +51,7 @@ typedef struct Fetch
 	int64		landed_at_us;
 	int64		due;			/* as far as known */
 	int			set_aside_in_a_row;
+	int			doubtful;		/* in landing: those that could not be had */
 	int			under_way;
 } Fetch;
 
@@ -89,8 +91,11 @@ jdy_details_fetch(Pull *pull, bool (*relist) (Pull *pull, bool look))
 		{
 			fetch.landing = lappend(fetch.landing, call->owner);
 			fetch.under_way--;
+			if (call->outcome != OUTCOME_OK)
+				fetch.doubtful++;
 		}
-		if (list_length(fetch.landing) >= LAND_DETAILS ||
+		/* Several that could not be had: see soon whether it is all of them. */
+		if (list_length(fetch.landing) >= LAND_DETAILS || fetch.doubtful >= MAX_SET_ASIDE_IN_A_ROW ||
 			(fetch.landing != NIL && (fetch.under_way == 0 ||
 									  jdy_monotonic_us() - fetch.landed_at_us > LAND_AFTER_US)))
 			land(&fetch);
@@ -309,7 +314,7 @@ land(Fetch *fetch)
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{
-			jdy_runlog_reject(pull->log, detail->id, detail->row->text, detail->row->length, problem);
+			jdy_runlog_reject(pull->log, detail->id, detail->row->text, detail->row->length, problem, 0, 0);
 			pull->counters->rejected++;
 			postpone(fetch, job, problem, true);
 			continue;
@@ -345,6 +350,7 @@ land(Fetch *fetch)
 		drop_job(fetch, lfirst(cell));
 	list_free(fetch->landing);
 	fetch->landing = NIL;
+	fetch->doubtful = 0;
 	fetch->landed_at_us = jdy_monotonic_us();
 }
 
@@ -356,8 +362,10 @@ postpone(Fetch *fetch, Job *job, const char *problem, bool for_good)
 	bool		set_aside = for_good || attempts >= MAX_PATIENCE;
 	TimestampTz next_try;
 
+	/* What is visible later than settle is not waited for. */
 	if (!set_aside)
-		next_try = GetCurrentTimestamp() + (BACKOFF_US << (attempts - 1));
+		next_try = GetCurrentTimestamp() +
+			(Min(BACKOFF_US, fetch->pull->stream->settle_us / BACKOFFS) << (attempts - 1));
 	else
 	{
 		/* The next run tries it again at once, later ones ever less often. */

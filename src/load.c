@@ -70,6 +70,7 @@ typedef struct Load
 	int			ring_head;
 	int			lost;			/* pages without an anchor */
 	int			doubts;			/* ends that the count contradicted */
+	int			refused;		/* pages in a row that the service refused */
 	bool		at_end;
 	List	   *asked;			/* of PageAsk, in order */
 	List	   *accepted;		/* of PageAsk, to be landed */
@@ -89,6 +90,7 @@ static int	last_anchor(Load *load, ListPage *page);
 static bool in_ring(const Load *load, Anchor anchor);
 static Anchor anchor_of(const Row *row);
 static void land(Load *load);
+static void release(Load *load, Call *call);
 static void save(Load *load);
 static void restore(Load *load, Jsonb *state);
 
@@ -101,7 +103,7 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 
 	load->pull = pull;
 	load->sighting = sighting;
-	load->cap = pull->cap;
+	load->cap = pull->stream->plan->page_size;
 	load->last = load->ahead = -1;
 	load->count = -1;
 	if (resume)
@@ -132,7 +134,9 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 		if (call != NULL)
 			take(load, call);
 	}
-	pull->cap = load->cap;
+	/* A list that fits on one page does not tell what a page can hold. */
+	if (load->last >= load->cap)
+		pull->cap = load->cap;
 	pull->proven = Max(pull->proven, Min(load->proven, load->cap));
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
@@ -203,10 +207,9 @@ take(Load *load, Call *call)
 	if (ask->stale)
 	{
 		load->stale--;
-		jdy_client_release(load->pull->client, call);
+		release(load, call);
 		return;
 	}
-	(void) jdy_list_answer(call);
 	ask->done = true;
 	while (load->asked != NIL && !load->at_end && ((PageAsk *) linitial(load->asked))->done)
 		accept_page(load, linitial(load->asked));
@@ -216,14 +219,24 @@ take(Load *load, Call *call)
 static void
 accept_page(Load *load, PageAsk *ask)
 {
-	ListPage   *page = jdy_list_answer(ask->call);
+	ListPage   *page;
 	int64		offset = (int64) (ask->page - 1) * ask->size;
 	bool		from_start = ask->page == 1;
-	int			anchor = last_anchor(load, page);
+	int			anchor;
 	bool		as_expected;
 	Row		  **rows;
 	int			nrows;
 
+	/* Some services refuse pages past the end: rows left the list, so look before it. */
+	if (!from_start && ask->call->outcome == OUTCOME_FAILED && ask->call->verdict == VERDICT_STOP &&
+		ask->call->errcode > 0 && ++load->refused <= MAX_DOUBTS)
+	{
+		step_back(load, ask);
+		return;
+	}
+	page = jdy_list_answer(ask->call);
+	load->refused = 0;
+	anchor = last_anchor(load, page);
 	if (page->count >= 0)
 		load->count = page->count;
 	if (anchor < 0 && !from_start)
@@ -312,7 +325,7 @@ drop_asked(Load *load)
 		PageAsk    *ask = lfirst(cell);
 
 		if (ask->done)
-			jdy_client_release(load->pull->client, ask->call);
+			release(load, ask->call);
 		else
 		{
 			ask->stale = true;
@@ -368,18 +381,27 @@ land(Load *load)
 	jdy_pull_begin(pull);
 	jdy_pull_land(pull, rows, n, load->sighting);
 	foreach(cell, load->accepted)
-		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call));
-	save(load);
+		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call), load->sighting);
+	if (!pull->stream->loaded)
+		save(load);
 	jdy_pull_commit_unsynced(pull);
 
 	foreach(cell, load->accepted)
-		jdy_client_release(pull->client, ((PageAsk *) lfirst(cell))->call);
+		release(load, ((PageAsk *) lfirst(cell))->call);
 	list_free_deep(load->accepted);
 	list_free(load->rows);
 	pfree(rows);
 	load->accepted = NIL;
 	load->rows = NIL;
 	load->bytes = 0;
+}
+
+/* A load makes many calls: what each leaves behind would add up. */
+static void
+release(Load *load, Call *call)
+{
+	pfree(call->owner);
+	jdy_client_release(load->pull->client, call);
 }
 
 /* {"last": index, "cap": size, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */

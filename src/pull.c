@@ -41,6 +41,7 @@ static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
 static bool filter_works(Pull *pull);
 static void note_filter(Pull *pull, bool honoured);
 static void first_load(Pull *pull);
+static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_everything(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
@@ -49,6 +50,7 @@ static void list_changes(Pull *pull);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to);
+static void read_rejected(Pull *pull, TimestampTz began, bool loaded_all);
 static void note_tail(Pull *pull, TimestampTz until);
 static void finish_run(Pull *pull);
 static void parse_list(Call *call, ReplyFacts *facts);
@@ -83,6 +85,8 @@ static void
 make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 {
 	Stream	   *stream = pull->stream;
+	TimestampTz began = GetCurrentTimestamp();
+	bool		loaded_all = false;
 
 	pull->windowed = stream->plan->start_param != NULL && filter_works(pull);
 	if (pull->mode == MODE_RANGE && !pull->windowed)
@@ -95,11 +99,15 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	if (!stream->loaded && stream->start_from != 0 && pull->windowed)
 		first_load(pull);
 	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed)
+	{
 		load_everything(pull);
-	if (pull->mode == MODE_RANGE)
-		read_range(pull, from_time, to_time);
+		loaded_all = true;
+	}
 	if (pull->windowed)
 		list_changes(pull);
+	if (pull->mode == MODE_RANGE)
+		read_range(pull, from_time, to_time);
+	read_rejected(pull, began, loaded_all);
 	if (stream->details)
 		jdy_details_fetch(pull, pull->windowed ? relist : NULL);
 	finish_run(pull);
@@ -112,6 +120,7 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 	const RequestPlan *plan = stream->plan;
 	Call	   *call = jdy_call_create(pull->client, CALL_LIST, lane, stream->method, stream->api);
 	ListAsk    *ask = palloc0(sizeof(ListAsk));
+	char		number[16];
 	ListCell   *cell;
 
 	ask->pull = pull;
@@ -135,8 +144,10 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 	if (to != 0 && plan->end_param != NULL)
 		jdy_call_param(call, plan->end_param,
 					   jdy_window_value(plan->end_format, to, stream->endpoint->time_zone));
-	jdy_call_param(call, plan->page_param, psprintf("%d", page));
-	jdy_call_param(call, plan->size_param, psprintf("%d", size));
+	snprintf(number, sizeof(number), "%d", page);
+	jdy_call_param(call, plan->page_param, number);
+	snprintf(number, sizeof(number), "%d", size);
+	jdy_call_param(call, plan->size_param, number);
 	jdy_client_submit(pull->client, call);
 	return call;
 }
@@ -199,13 +210,21 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 }
 
 void
-jdy_pull_reject(Pull *pull, ListPage *page)
+jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting)
 {
+	TimestampTz to = 0;
+
+	/* A tail is listed again anyway. */
+	if (sighting->kind == SEEN_IN_LOAD && sighting->to == 0)
+		to = pull->stream->load_began;
+	else if (sighting->kind != SEEN_IN_OLD_TAIL && sighting->kind != SEEN_IN_NEW_TAIL)
+		to = sighting->to;
+
 	for (int i = 0; i < page->nrows; i++)
 		if (page->rows[i].problem != NULL)
 		{
 			jdy_runlog_reject(pull->log, page->rows[i].id, page->rows[i].text, page->rows[i].length,
-							  page->rows[i].problem);
+							  page->rows[i].problem, sighting->from, to);
 			pull->counters->rejected++;
 		}
 }
@@ -308,6 +327,7 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	bool		isnull;
 	Datum		value;
 	char	   *proven;
+	char	   *cap;
 
 	pull->run_id = run_id;
 	pull->mode = mode;
@@ -327,8 +347,11 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	pull->cap = pull->stream->plan->page_size;
 	proven = jdy_jsonb_text(pull->stream->contract, "rows_in_one_answer");
 	pull->proven = proven ? atoi(proven) : 0;
+	cap = jdy_jsonb_text(pull->stream->contract, "cap");
+	if (cap != NULL)
+		pull->cap = Max(Min(pull->cap, atoi(cap)), 1);
 	pull->log = jdy_runlog_open(run_id, stream_id, TopMemoryContext);
-	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, pull->log, context);
+	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, context);
 	pull->client = jdy_client_open(pull->stream->endpoint, pull->stream->endpoint->concurrency, true, context,
 								   jdy_runlog_attempt, pull->log);
 	return pull;
@@ -401,8 +424,33 @@ first_load(Pull *pull)
 	}
 	if (pull->stream->watermark > from)
 		from = pull->stream->watermark;
+	if (from < began)
+		learn_cap(pull, from, began);
 	load_range(pull, from, Max(from, began));
 	end_load(pull, false);
+}
+
+/* How many rows one answer holds: fewer than asked although there are more, twice. */
+static void
+learn_cap(Pull *pull, TimestampTz from, TimestampTz to)
+{
+	int			seen = 0;
+
+	for (int i = 0; i < 2; i++)
+	{
+		Call	   *call = jdy_list_ask(pull, LANE_BACKFILL, from, to, 1, pull->cap);
+		ListPage   *page = jdy_list_answer(call);
+		bool		cut = page->nrows > 1 && page->nrows < pull->cap && page->count > page->nrows;
+
+		if (page->nrows == pull->cap)
+			pull->proven = pull->cap;
+		if (i == 1 && cut && page->nrows == seen)
+			pull->cap = pull->proven = seen;
+		seen = page->nrows;
+		jdy_client_release(pull->client, call);
+		if (!cut)
+			break;
+	}
 }
 
 static void
@@ -463,12 +511,12 @@ end_load(Pull *pull, bool prove)
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
 		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
-		" contract = s.contract || jsonb_build_object('rows_in_one_answer', $3) WHERE s.stream_id = $1",
-		.nargs = 3,
-		.argtypes = {INT4OID, BOOLOID, INT4OID}
+		" contract = s.contract || jsonb_build_object('rows_in_one_answer', $3, 'cap', $4) WHERE s.stream_id = $1",
+		.nargs = 4,
+		.argtypes = {INT4OID, BOOLOID, INT4OID, INT4OID}
 	};
 	Stream	   *stream = pull->stream;
-	Datum		values[3] = {Int32GetDatum(stream->stream_id), BoolGetDatum(pull->windowed), Int32GetDatum(pull->proven)};
+	Datum		values[4];
 
 	jdy_pull_begin(pull);
 	if (prove && pull->windowed)
@@ -477,6 +525,10 @@ end_load(Pull *pull, bool prove)
 
 		jdy_ledger_prove(pull, stream->start_from, stream->load_began, &proof);
 	}
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = BoolGetDatum(pull->windowed);
+	values[2] = Int32GetDatum(pull->proven);
+	values[3] = Int32GetDatum(pull->cap);
 	jdy_execute(&end, values, NULL);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
@@ -537,7 +589,6 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
 
 	overlap->sighting.overlap_from = begin - 2 * JDY_TICK_US;
-	overlap->sighting.fresh_since = cursor + stream->settle_us;
 	proven->prove = true;
 	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
 
@@ -555,21 +606,80 @@ relist(Pull *pull, bool look)
 	return jdy_monotonic_us() - pull->listed_at_us >= RELIST_US;
 }
 
-/* jdy_resync: everything modified in a range, every detail again; what is settled enters the ledger. */
+/*
+ * jdy_resync: everything modified in a range, every detail again.  What the
+ * ledger may hold enters it: not what lies behind its end, since the next run begins there.
+ */
 static void
 read_range(Pull *pull, TimestampTz from, TimestampTz to)
 {
-	TimestampTz settled = jdy_tick_floor(server_now(pull) - pull->stream->settle_us);
+	TimestampTz settled = pull->cursor;
 	TimestampTz begin = jdy_tick_floor(from);
 	TimestampTz end = jdy_tick_floor(to + JDY_TICK_US - 1);
 	Window	   *proven = make_window(pull, SEEN_IN_RANGE, begin, Min(end, settled));
 	Window	   *tail = make_window(pull, SEEN_IN_RANGE, Max(begin, Min(end, settled)), end);
 
 	jdy_progress_phase(PHASE_LISTING);
-	proven->prove = true;
-	jdy_windows_read(pull, list_make2(proven, tail));
 	jdy_pull_begin(pull);
 	jdy_incident_close(pull->stream->name, "count not trusted");
+	jdy_pull_commit(pull);
+	proven->prove = true;
+	jdy_windows_read(pull, list_make2(proven, tail));
+}
+
+/*
+ * Windows, or the whole list, that held rows which were set aside: once more,
+ * because they may have come right without being modified.  What comes wrong
+ * again gets a later time to be tried, what does not is settled.
+ */
+static void
+read_rejected(Pull *pull, TimestampTz began, bool loaded_all)
+{
+	static JdyStatement read = {
+		.sql = "SELECT lower(s.span), upper(s.span) FROM (SELECT DISTINCT j.span FROM jdysync.reject j"
+		" WHERE j.stream_id = $1 AND j.next_try <= $2) AS s",
+		.nargs = 2,
+		.argtypes = {INT4OID, TIMESTAMPTZOID}
+	};
+	static JdyStatement settle = {
+		.sql = "UPDATE jdysync.reject j SET next_try = NULL WHERE j.stream_id = $1 AND j.next_try <= $2",
+		.nargs = 2,
+		.argtypes = {INT4OID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(began)};
+	Sighting	anything = {SEEN_IN_LOAD};
+	List	   *windows = NIL;
+	bool		whole_list = false;
+
+	jdy_pull_begin(pull);
+	jdy_execute(&read, values, NULL);
+	MemoryContextSwitchTo(pull->context);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		bool		isnull;
+		TimestampTz from = DatumGetTimestampTz(jdy_spi_datum(r, 1, &isnull));
+
+		if (isnull || !pull->windowed)
+			whole_list = true;
+		else
+		{
+			Window	   *window = make_window(pull, SEEN_SETTLED, from, DatumGetTimestampTz(jdy_spi_datum(r, 2, &isnull)));
+
+			window->prove = true;
+			windows = lappend(windows, window);
+		}
+	}
+	jdy_pull_commit(pull);
+	if (windows == NIL && !whole_list)
+		return;
+
+	/* Only what has no detail yet is due; what was modified since then was listed by a window. */
+	anything.fresh_since = PG_INT64_MIN;
+	if (whole_list && !loaded_all)
+		jdy_load_list(pull, &anything, false);
+	jdy_windows_read(pull, windows);
+	jdy_pull_begin(pull);
+	jdy_execute(&settle, values, NULL);
 	jdy_pull_commit(pull);
 }
 
@@ -610,9 +720,14 @@ parse_list(Call *call, ReplyFacts *facts)
 	facts->errcode = page->errcode;
 	call->service_text = page->problem ? page->problem : page->description;
 
+	/* Past the end some services show the last page again: the page that was asked is empty. */
+	if (page->problem == NULL && page->page >= 1 && page->page < ask->page && page->count >= 0 &&
+		page->page * ask->size >= page->count)
+		page->nrows = 0;
+
 	/* A page that was not asked for is trouble on the way, never an empty page. */
 	facts->well_formed = page->problem == NULL && page->nrows <= ask->size &&
-		(page->page < 0 || page->page == ask->page || page->nrows == 0);
+		(page->page < 0 || page->page == ask->page || (page->page < ask->page && page->nrows == 0));
 	if (page->problem == NULL && !facts->well_formed)
 		call->service_text = page->nrows > ask->size ? "more rows than the page was asked to hold" : "another page than asked came back";
 }

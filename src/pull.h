@@ -75,8 +75,11 @@ extern ListPage *jdy_list_answer(Call *call);
 /* Lands rows and marks details due, in the caller's transaction; bad rows go to the rejects. */
 extern void jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting);
 
-/* Sets the bad rows of an answer aside, in the caller's transaction. */
-extern void jdy_pull_reject(Pull *pull, ListPage *page);
+/*
+ * Sets the bad rows of an answer aside, after its good ones were landed, in the
+ * caller's transaction.  What a load or a proven window set aside is listed again by later runs.
+ */
+extern void jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting);
 
 /* All rows of an answer that can be landed, as pointers. */
 extern int	jdy_page_rows(ListPage *page, Row ***rows);

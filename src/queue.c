@@ -119,12 +119,6 @@ static JdyStatement note_postponed = {
 	.by_index = true
 };
 
-static JdyStatement forget = {
-	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",
-	.nargs = 1,
-	.argtypes = {INT4OID}
-};
-
 static JdyStatement prune = {
 	.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1 AND NOT l.due"
 	" AND (l.listed_until IS NULL OR l.listed_until < $2) AND (l.tail_until IS NULL OR l.tail_until < $2)",
@@ -297,14 +291,6 @@ jdy_queue_postpone(const Stream *stream, const char *id, int attempts, Timestamp
 }
 
 void
-jdy_queue_forget(const Stream *stream)
-{
-	Datum		values[1] = {Int32GetDatum(stream->stream_id)};
-
-	jdy_execute(&forget, values, NULL);
-}
-
-void
 jdy_queue_prune(const Stream *stream, TimestampTz before)
 {
 	Datum		values[2] = {Int32GetDatum(stream->stream_id), TimestampTzGetDatum(before)};
@@ -372,8 +358,8 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 		case SEEN_SETTLED:
 			return asked_at < sighting->fresh_since;
 		case SEEN_IN_OVERLAP:
-			return asked_at < sighting->fresh_since &&
-				(note->listed_until == 0 || note->listed_until <= sighting->overlap_from);
+			/* When its detail was asked says nothing: the change may have shown later than its stamp. */
+			return note->listed_until == 0 || note->listed_until <= sighting->overlap_from;
 		case SEEN_IN_OLD_TAIL:
 			return note->tail_until == 0;
 		case SEEN_IN_NEW_TAIL:

@@ -28,7 +28,7 @@ typedef struct Sighting
 	SightingKind kind;
 	TimestampTz from;			/* start of the window (0 in a load) */
 	TimestampTz to;				/* its end, half-open */
-	TimestampTz fresh_since;	/* load, settled, overlap: a detail asked at or after this server time will do */
+	TimestampTz fresh_since;	/* load, settled: a detail asked at or after this server time will do */
 	TimestampTz overlap_from;	/* overlap: a proven window that ended after this and listed the row makes it known */
 } Sighting;
 
@@ -72,9 +72,6 @@ extern void jdy_queue_done(const Stream *stream, char **ids, const TimestampTz *
  */
 extern void jdy_queue_postpone(const Stream *stream, const char *id, int attempts, TimestampTz next_try,
 							   bool set_aside, const char *problem);
-
-/* Mode full: every record in staging is due. */
-extern void jdy_queue_forget(const Stream *stream);
 
 /* Drops notes that no later run can ask for. */
 extern void jdy_queue_prune(const Stream *stream, TimestampTz before);

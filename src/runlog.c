@@ -110,16 +110,20 @@ jdy_runlog_flush(RunLog *log)
 }
 
 void
-jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, const char *reason)
+jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, const char *reason,
+				  TimestampTz from, TimestampTz to)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.reject (stream_id, run_id, id, reason, digest, raw) "
-		"VALUES ($1, $2, $3, $4, pg_catalog.sha256($5), $5) "
-		"ON CONFLICT (stream_id, digest) DO NOTHING",
-		5, {INT4OID, INT8OID, TEXTOID, TEXTOID, BYTEAOID}
+		"INSERT INTO jdysync.reject AS j (stream_id, run_id, id, reason, digest, raw, span, next_try) "
+		"VALUES ($1, $2, $3, $4, pg_catalog.sha256($5), $5, pg_catalog.tstzrange($6, $7), "
+		"CASE WHEN $7 IS NOT NULL THEN pg_catalog.clock_timestamp() END) "
+		"ON CONFLICT (stream_id, digest) DO UPDATE SET span = excluded.span, tries = j.tries + 1, "
+		"next_try = excluded.next_try + interval '1 min' * least(2 ^ j.tries, 1440) "
+		"WHERE excluded.next_try IS NOT NULL",
+		7, {INT4OID, INT8OID, TEXTOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[5];
-	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
+	Datum		values[7];
+	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
 	bytea	   *bytes = palloc(VARHDRSZ + length);
 	bool		isnull;
 
@@ -132,6 +136,10 @@ jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, cons
 	nulls[2] = isnull ? 'n' : ' ';
 	values[3] = CStringGetTextDatum(storable(reason));
 	values[4] = PointerGetDatum(bytes);
+	values[5] = TimestampTzGetDatum(from);
+	nulls[5] = from == 0 ? 'n' : ' ';
+	values[6] = TimestampTzGetDatum(to);
+	nulls[6] = to == 0 ? 'n' : ' ';
 	jdy_execute(&statement, values, nulls);
 }
 

@@ -25,8 +25,13 @@ extern bool jdy_runlog_is_full(const RunLog *log);
 /* Writes the calls kept so far.  In a transaction with SPI. */
 extern void jdy_runlog_flush(RunLog *log);
 
-/* A row of input that could not be stored, with its raw bytes.  In a transaction with SPI. */
-extern void jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, const char *reason);
+/*
+ * A row of input that could not be stored, with its raw bytes.  In a transaction
+ * with SPI.  from and to: the window that listed it, to be read again by the
+ * next run, later ones ever less often (from 0 = since ever; to 0 = not to be read again).
+ */
+extern void jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, const char *reason,
+							  TimestampTz from, TimestampTz to);
 
 /*
  * A run from queue to end.  In a transaction with SPI.  queue: inserts a row in

@@ -41,21 +41,20 @@ typedef struct Detail
  * `context`.  compare_all: compare contents even where the source text's digest
  * says that nothing changed (mode full).
  */
-extern Staging *jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all,
-								 RunLog *log, MemoryContext context);
+extern Staging *jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryContext context);
 
 /*
  * Lands list rows, sorted by id and free of duplicates and problems, nrows <=
  * JDY_LAND_ROWS, in a transaction with SPI.  New records are inserted; where the
  * stream has details, a record whose detail landed keeps its data.  known[i] tells what
- * was there.  Rows that turn out unfit for jsonb go to the rejects and get a problem.
+ * was there.  Rows that turn out unfit for jsonb get a problem.
  */
 extern void jdy_staging_land_list(Staging *staging, Row **rows, int nrows, Known *known, RunCounters *counters);
 
 /* Lands details (distinct ids, any order, ndetails <= JDY_LAND_ROWS) in a transaction with SPI. */
 extern void jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCounters *counters);
 
-/* The list row as it will be joined with the detail: jsonb, sensitive fields decrypted; NULL = unfit. */
+/* The list row as it will be joined with the detail: jsonb, sensitive fields decrypted; NULL = unfit, row->problem says why. */
 extern Jsonb *jdy_staging_list_row(Staging *staging, Row *row);
 
 /*

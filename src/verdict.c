@@ -89,6 +89,7 @@ static const Rule rules[] = {
 	REPLY(ANY, 502, 502, ANY_CODE, ROUTER, VERDICT_NEW_AUTHORISATION, "no such tenant behind the router"),
 	REPLY(ANY, ANY_STATUS, ANY_CODE, ROUTER | NO_ROUTE, VERDICT_NEW_AUTHORISATION, "no such tenant behind the router"),
 	REPLY(ANY, 519, 519, 5001, 5001, ROUTER, VERDICT_NEW_AUTHORISATION, "no such tenant behind the router"),
+	REPLY(ANY, ANY_STATUS, ANY_CODE, NO_ROUTE, VERDICT_STOP, "no such tenant behind the router"),
 
 	/* The gateway and the servers behind it. */
 	REPLY(ANY, 519, 519, 5000, 5000, 0, VERDICT_RETRY, "the gateway failed"),
@@ -102,6 +103,7 @@ static const Rule rules[] = {
 	/* One record. */
 	REPLY(DETAIL, ANY_STATUS, 1030002003, 1030002003, 0, VERDICT_GONE, "the record does not exist"),
 	REPLY(DETAIL, ANY_STATUS, ANY_CODE, NO_RECORD, VERDICT_GONE, "the record does not exist"),
+	REPLY(DETAIL, 404, 404, ANY_CODE, 0, VERDICT_GONE, "the record does not exist"),
 	REPLY(DETAIL | PUSH, ANY_STATUS, SOME_CODE, SINGLE | CUSTOMER, VERDICT_SET_ASIDE, "the customer's data must be mended"),
 
 	/* Refusals. */

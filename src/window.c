@@ -10,7 +10,10 @@
  *
  * Whether the service's bounds are inclusive is not documented, so a window is
  * asked one tick wider on both sides; only the window itself enters the ledger.
- * Rows, ledger and watermark are committed together.
+ *
+ * Rows, ledger and watermark are committed together.  Parts are read in any
+ * order, but enter the ledger in order of time: the next run begins at the
+ * ledger's end, so a part that a crash left out must not lie before it.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -37,9 +40,26 @@ typedef enum Stage
 	STAGE_AGAIN					/* no count: page 1 again must show the same ids */
 } Stage;
 
+/* A window as a whole: how far its parts have entered the ledger. */
+typedef struct Span
+{
+	MemoryContext context;
+	TimestampTz until;			/* everything before it was entered or given up */
+	List	   *ahead;			/* of Part *: landed, but an earlier one is missing; by time */
+} Span;
+
+/* A part that was landed. */
+typedef struct Part
+{
+	TimestampTz from;
+	TimestampTz to;
+	Proof		proof;			/* rule NULL = none: a gap stays in the ledger */
+} Part;
+
 typedef struct Reading
 {
 	Window		window;
+	Span	   *span;			/* NULL = not to be proven */
 	Stage		stage;
 	int			calls;
 	int			mismatches;
@@ -56,13 +76,15 @@ typedef enum Finding
 	FOUND_MAYBE					/* no count: to be confirmed */
 } Finding;
 
-static Reading *make_reading(Pull *pull, const Window *window, TimestampTz from, TimestampTz to);
+static Reading *make_reading(Pull *pull, const Window *window, Span *span, TimestampTz from, TimestampTz to);
 static void ask(Pull *pull, Reading *reading);
 static void take_answer(Pull *pull, Call *call);
 static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
 static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
 static void read_tick(Pull *pull, Reading *reading);
+static void enter(Pull *pull, Reading *reading, const Proof *proof);
+static int	compare_parts(const ListCell *a, const ListCell *b);
 static void distrust_count(Pull *pull, const Reading *reading, int64 rows, int64 count);
 static uint64 sum_of_ids(ListPage *page);
 static int	compare_hashes(const void *a, const void *b);
@@ -79,8 +101,17 @@ jdy_windows_read(Pull *pull, List *windows)
 	{
 		Window	   *window = lfirst(cell);
 
-		if (window->from < window->to)
-			ask(pull, make_reading(pull, window, window->from, window->to));
+		Span	   *span = NULL;
+
+		if (window->from >= window->to)
+			continue;
+		if (window->prove)
+		{
+			span = palloc0(sizeof(Span));
+			span->context = context;
+			span->until = window->from;
+		}
+		ask(pull, make_reading(pull, window, span, window->from, window->to));
 	}
 	while (jdy_client_pending(pull->client) > 0)
 	{
@@ -89,6 +120,7 @@ jdy_windows_read(Pull *pull, List *windows)
 		jdy_pull_progress(pull);
 		if (call != NULL)
 			take_answer(pull, call);
+		MemoryContextSwitchTo(context);
 	}
 	/* Pages of one tick depend on each other, so they are read one by one. */
 	foreach(cell, pull->full_ticks)
@@ -116,11 +148,12 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 		.argtypes = {INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID}
 	};
 
-	/* The watermark is the end of the first span: it cannot pass a gap. */
+	/* The watermark is the end of the span that begins where the stream does: it cannot pass a gap. */
 	static JdyStatement merge = {
 		.sql = "UPDATE jdysync.stream s SET coverage = c.coverage, watermark = c.watermark, listed_until = c.watermark"
-		" FROM (SELECT n.coverage, (SELECT upper(r) FROM unnest(n.coverage) AS r ORDER BY r LIMIT 1) AS watermark"
-		"  FROM (SELECT o.coverage + tstzmultirange(tstzrange($2, $3)) AS coverage"
+		" FROM (SELECT n.coverage, (SELECT upper(r) FROM unnest(n.coverage) AS r"
+		"   WHERE lower_inf(r) OR lower(r) <= n.start_from ORDER BY r LIMIT 1) AS watermark"
+		"  FROM (SELECT o.coverage + tstzmultirange(tstzrange($2, $3)) AS coverage, o.start_from"
 		"   FROM jdysync.stream o WHERE o.stream_id = $1) AS n) AS c"
 		" WHERE s.stream_id = $1 RETURNING c.watermark, upper(c.coverage)",
 		.nargs = 3,
@@ -129,6 +162,7 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 	Stream	   *stream = pull->stream;
 	Datum		values[9];
 	char		nulls[10] = "         ";
+	Datum		value;
 	bool		isnull;
 
 	values[0] = Int32GetDatum(stream->stream_id);
@@ -153,16 +187,18 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("stream \"%s\" was dropped while it ran", stream->name)));
-	stream->watermark = DatumGetTimestampTz(jdy_spi_datum(0, 1, &isnull));
+	value = jdy_spi_datum(0, 1, &isnull);
+	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
 	pull->cursor = DatumGetTimestampTz(jdy_spi_datum(0, 2, &isnull));
 }
 
 static Reading *
-make_reading(Pull *pull, const Window *window, TimestampTz from, TimestampTz to)
+make_reading(Pull *pull, const Window *window, Span *span, TimestampTz from, TimestampTz to)
 {
 	Reading    *reading = palloc0(sizeof(Reading));
 
 	reading->window = *window;
+	reading->span = span;
 	reading->window.from = from;
 	reading->window.to = to;
 	reading->window.sighting.from = from;
@@ -255,7 +291,6 @@ take_answer(Pull *pull, Call *call)
 			{
 				/* Not cut, so splitting would not help: the count is wrong.  Land it, but prove nothing. */
 				distrust_count(pull, reading, page->nrows, page->count);
-				reading->window.prove = false;
 				finish(pull, reading, page, distinct, NULL);
 			}
 			else
@@ -273,6 +308,7 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 
 	n = jdy_page_rows(page, &rows);
 	*distinct = jdy_sort_rows(rows, n, true) + (page->nrows - n);
+	pfree(rows);
 	if (page->nrows >= size)
 		return FOUND_FULL;
 	if (page->count < 0)
@@ -298,7 +334,7 @@ split(Pull *pull, Reading *reading, int64 count)
 	parts = Min(Min(parts, MAX_PARTS), ticks);
 	for (int64 i = 0; i < parts; i++)
 	{
-		Reading    *part = make_reading(pull, window, window->from + ticks * i / parts * JDY_TICK_US,
+		Reading    *part = make_reading(pull, window, reading->span, window->from + ticks * i / parts * JDY_TICK_US,
 										window->from + ticks * (i + 1) / parts * JDY_TICK_US);
 
 		ask(pull, part);
@@ -317,14 +353,48 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 		return;
 	jdy_pull_begin(pull);
 	jdy_pull_land(pull, rows, n, &window->sighting);
-	jdy_pull_reject(pull, page);
-	if (window->prove)
+	jdy_pull_reject(pull, page, &window->sighting);
+	if (reading->span != NULL)
 	{
 		Proof		proof = {rule, reading->calls, distinct, page->count};
 
-		jdy_ledger_prove(pull, window->from, window->to, &proof);
+		enter(pull, reading, &proof);
 	}
 	jdy_pull_commit(pull);
+}
+
+/* Enters a part that was landed, and those that waited for it, into the ledger; in a transaction. */
+static void
+enter(Pull *pull, Reading *reading, const Proof *proof)
+{
+	Span	   *span = reading->span;
+	MemoryContext caller = MemoryContextSwitchTo(span->context);
+	Part	   *part = palloc(sizeof(Part));
+
+	part->from = reading->window.from;
+	part->to = reading->window.to;
+	part->proof = *proof;
+	span->ahead = lappend(span->ahead, part);
+	list_sort(span->ahead, compare_parts);
+	while (span->ahead != NIL && ((Part *) linitial(span->ahead))->from == span->until)
+	{
+		part = linitial(span->ahead);
+		span->ahead = list_delete_first(span->ahead);
+		if (part->proof.rule != NULL)
+			jdy_ledger_prove(pull, part->from, part->to, &part->proof);
+		span->until = part->to;
+		pfree(part);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+static int
+compare_parts(const ListCell *a, const ListCell *b)
+{
+	const Part *left = lfirst(a);
+	const Part *right = lfirst(b);
+
+	return left->from < right->from ? -1 : left->from > right->from ? 1 : 0;
 }
 
 /*
@@ -382,7 +452,7 @@ read_tick(Pull *pull, Reading *reading)
 														 strlen(page->rows[i].id), 0);
 			jdy_pull_begin(pull);
 			jdy_pull_land(pull, rows, n, &window.sighting);
-			jdy_pull_reject(pull, page);
+			jdy_pull_reject(pull, page, &window.sighting);
 			jdy_pull_commit(pull);
 			jdy_client_release(pull->client, call);
 			if (!counted && (!full || page_number > 10000))
@@ -405,12 +475,16 @@ read_tick(Pull *pull, Reading *reading)
 			break;
 	}
 
-	jdy_pull_begin(pull);
-	if (proven && window.prove)
-		jdy_ledger_prove(pull, window.from, window.to, &proof);
-	jdy_pull_commit(pull);
-	if (!proven && window.prove)
+	if (reading->span == NULL)
+		return;
+	if (!proven)
+	{
+		proof.rule = NULL;
 		distrust_count(pull, reading, proof.rows, proof.count);
+	}
+	jdy_pull_begin(pull);
+	enter(pull, reading, &proof);
+	jdy_pull_commit(pull);
 }
 
 static void

@@ -120,7 +120,7 @@ sub truth
 	return $sim->{http}->get($url)->{content};
 }
 
-# What differs between the truth and staging: '' or up to 20 lines.  Options: entity
+# What differs between the truth and staging: '' or up to 5 lines.  Options: entity
 # (default: the stream's name), form (union, list, detail), sim, extra => 1
 # (records that exist no more may still be there), where (SQL on the truth's t.id, t.data), staging.
 sub differences
@@ -143,10 +143,10 @@ WITH t AS (
 s AS (SELECT s.id, s.number, $data AS data FROM jdysync."staging_$name" s WHERE s.deleted_at IS NULL)
 SELECT CASE WHEN s.id IS NULL THEN 'missing' WHEN t.id IS NULL THEN 'extra' ELSE 'different' END,
 	COALESCE(t.id, s.id), t.number, s.number,
-	(SELECT string_agg(k, ',') FROM jsonb_object_keys(t.data || s.data) k WHERE t.data->k IS DISTINCT FROM s.data->k)
+	(SELECT left(string_agg(k, ','), 60) FROM jsonb_object_keys(t.data || s.data) k WHERE t.data->k IS DISTINCT FROM s.data->k)
 FROM t FULL JOIN s ON s.id = t.id
-WHERE s.id IS NULL OR (t.id IS NULL AND $extra) OR s.data <> t.data OR s.number IS DISTINCT FROM t.number
-ORDER BY 1, 2 LIMIT 20});
+WHERE s.id IS NULL OR (t.id IS NULL AND $extra) OR s.data <> t.data OR (t.id = s.id AND s.number IS DISTINCT FROM t.number)
+ORDER BY 1, 2 LIMIT 5});
 }
 
 # A test: staging equals the truth.

@@ -276,6 +276,7 @@ stats_reset(void)
 	max_in_flight = in_flight;
 	max_in_window = 0;
 	memset(statuses, 0, sizeof(statuses));
+	memset(paths, 0, sizeof(paths));
 	n_paths = 0;
 	n_entries = 0;
 	rate_clear(&calls);
