@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 #include "window.h"
 
+#define CLOCK_ERROR_US (5 * JDY_TICK_US)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define RELIST_US INT64CONST(60000000)	/* the tail is listed again this often while details are fetched */
 
@@ -546,7 +547,7 @@ list_changes(Pull *pull)
 	bool		clock_known;
 	TimestampTz now = jdy_client_server_time(pull->client, &clock_known);
 	TimestampTz begin = jdy_tick_floor(pull->cursor - stream->overlap_us);
-	TimestampTz end = jdy_tick_floor(now) + (clock_known ? 2 * JDY_TICK_US : USECS_PER_HOUR);
+	TimestampTz end = jdy_tick_floor(now) + (clock_known ? CLOCK_ERROR_US : USECS_PER_HOUR);
 	TimestampTz asked_at;
 	TimestampTz settled;
 	Call	   *call;
@@ -567,7 +568,7 @@ list_changes(Pull *pull)
 		jdy_pull_begin(pull);
 		if (settled > pull->cursor)
 			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, jdy_tick_floor(asked_at));
+		note_tail(pull, jdy_tick_floor(Min(asked_at, end)));
 		jdy_pull_commit(pull);
 	}
 	else
@@ -582,7 +583,7 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	TimestampTz cursor = pull->cursor;
 	TimestampTz tail = Max(cursor, settled);
 	TimestampTz old_until = Min(Max(jdy_tick_floor(stream->tail_until), tail), jdy_tick_floor(now));
-	TimestampTz end = jdy_tick_floor(now) + 3 * JDY_TICK_US;
+	TimestampTz end = jdy_tick_floor(now) + CLOCK_ERROR_US;
 	Window	   *overlap = make_window(pull, SEEN_IN_OVERLAP, begin, cursor);
 	Window	   *proven = make_window(pull, SEEN_SETTLED, cursor, settled);
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
