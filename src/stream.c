@@ -136,6 +136,7 @@ static void announce_schedule(const char *name, const char *schedule);
 static void resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool detail_given, bool detail);
 static Oid	create_staging(const char *name, Oid owner);
 static Entry *read_entry(const char *entry, const char *api);
+static StreamRef *find_stream(const char *name);
 static StreamRef *read_ref(uint64 row);
 static const char *closest_stream(const char *name);
 static void require_member(const StreamRef *ref);
@@ -288,20 +289,34 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 			" WHERE s.stream_id = $1 AND i.name = s.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
+	/* Wherever its owner moved it; with the pinned search_path the name comes qualified. */
+	static JdyStatement name_staging = {
+		.sql = "SELECT s.staging::text FROM jdysync.stream s JOIN pg_catalog.pg_class k ON k.oid = s.staging"
+		" WHERE s.stream_id = $1",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
 	StreamRef  *ref;
+	Datum		stream_id[1];
+	char	   *staging;
 	bool		keep_data = PG_GETARG_BOOL(1);
 
 	SPI_connect();
-	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ref = find_stream(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	if (OidIsValid(ref->owner) || !superuser())
+		require_member(ref);
 	lock_for_change(ref);
+	stream_id[0] = Int32GetDatum(ref->stream_id);
+	jdy_execute(&name_staging, stream_id, NULL);
+	staging = SPI_processed > 0 ? jdy_spi_text(0, 1) : NULL;
 	for (int i = 0; i < lengthof(drops); i++)
 	{
 		Datum		values[1] = {Int32GetDatum(ref->stream_id)};
 
 		jdy_execute(&drops[i], values, NULL);
 	}
-	if (!keep_data)
-		jdy_execute_utility(psprintf("DROP TABLE jdysync.%s", quote_identifier(psprintf("staging_%s", ref->name))));
+	if (!keep_data && staging != NULL)
+		jdy_execute_utility(psprintf("DROP TABLE %s", staging));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -309,8 +324,16 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 StreamRef *
 jdy_stream_ref(const char *name)
 {
+	StreamRef  *ref = find_stream(name);
+
+	require_member(ref);
+	return ref;
+}
+
+static StreamRef *
+find_stream(const char *name)
+{
 	Datum		values[2] = {CStringGetTextDatum(name), (Datum) 0};
-	StreamRef  *ref;
 
 	jdy_execute(&find_ref, values, " n");
 	if (SPI_processed == 0)
@@ -323,9 +346,7 @@ jdy_stream_ref(const char *name)
 				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
 				 errhint("Add it with jdy_add_stream('%s', '<server>').", name)));
 	}
-	ref = read_ref(0);
-	require_member(ref);
-	return ref;
+	return read_ref(0);
 }
 
 StreamRef *
