@@ -56,7 +56,7 @@ CREATE TABLE jdysync.stream (
 	tail_until timestamptz,
 	contract jsonb NOT NULL DEFAULT '{}',
 	CONSTRAINT watermark_within_first_range CHECK
-		(watermark IS NULL OR coverage OPERATOR(pg_catalog.@>) tstzrange(lower(coverage), watermark))
+		(watermark IS NULL OR coverage OPERATOR(pg_catalog.@>) pg_catalog.tstzrange(pg_catalog.lower(coverage), watermark))
 );
 COMMENT ON TABLE jdysync.stream IS 'streams: what is pulled, from where, and how far it is proven';
 COMMENT ON COLUMN jdysync.stream.staging IS 'the staging table; its owner is the stream''s owner';
@@ -100,7 +100,7 @@ COMMENT ON COLUMN jdysync.listing.problem IS 'set aside: why the detail cannot b
 CREATE TABLE jdysync."window" (
 	stream_id integer NOT NULL,
 	epoch integer NOT NULL,
-	span tstzrange NOT NULL CHECK (NOT isempty(span)),
+	span tstzrange NOT NULL CHECK (NOT pg_catalog.isempty(span)),
 	rule text NOT NULL,
 	calls integer NOT NULL,
 	"rows" bigint NOT NULL,
@@ -316,7 +316,7 @@ RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, l
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
 	calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
 AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database, from shared memory; read it through the view jdy_progress';
+COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database that the caller may see, from shared memory; read it through the view jdy_progress';
 
 REVOKE ALL ON FUNCTION
 	jdy_check(name),
@@ -328,9 +328,11 @@ REVOKE ALL ON FUNCTION
 	jdy_start(text, text),
 	jdy_cancel(bigint),
 	jdy_fetch(name, text, jsonb, text, jsonb),
-	jdy_decrypt(name, text),
-	jdysync.progress()
+	jdy_decrypt(name, text)
 FROM PUBLIC;
+
+/* Whoever reads the view calls the function, so it shows nobody more than the view does. */
+GRANT EXECUTE ON FUNCTION jdysync.progress() TO PUBLIC;
 
 ---------------------------------------------------------------------------
 -- Functions that _function expressions may use besides pg_catalog's
@@ -366,12 +368,19 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA jdysync_shim FROM PUBLIC;
 
 /*
  * Who may see a stream: members of its staging table's owner; pg_monitor sees
- * health (runs, coverage, incidents, progress) without contents (calls, rejects).
+ * health (runs, coverage, incidents, progress) without contents (calls, rejects, details of errors, ids of
+ * records).
+ *
+ * Nothing in the schema chosen at CREATE EXTENSION may slip into what these
+ * views call: operators and functions of ours must be PostgreSQL's even where
+ * somebody planted better matches there.
  */
 
-CREATE VIEW jdy_runs WITH (security_barrier) AS
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
+CREATE VIEW @extschema@.jdy_runs WITH (security_barrier) AS
 SELECT r.run_id, r.name, r.kind,
-	CASE WHEN r.status = 'running' AND NOT EXISTS (
+	CASE WHEN r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery() AND NOT EXISTS (
 			/* the runner's lock on the stream's row object; nobody holds it = the runner died */
 			SELECT FROM pg_catalog.pg_locks k
 			WHERE k.locktype = 'object' AND k.granted AND k.objid = r.stream_id::oid
@@ -379,39 +388,40 @@ SELECT r.run_id, r.name, r.kind,
 				AND k.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
 		THEN 'interrupted' ELSE r.status END AS status,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
-	r.rejected, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate, r.error, r.detail, r.hint
+	r.rejected, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate, r.error,
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.detail END AS detail, r.hint
 FROM jdysync.run r
 LEFT JOIN jdysync.stream s USING (stream_id)
 LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
 WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
-COMMENT ON VIEW jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
+COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
-CREATE VIEW jdy_calls WITH (security_barrier) AS
+CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
 SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error
 FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
 LEFT JOIN jdysync.stream s USING (stream_id)
 LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
 WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE');
-COMMENT ON VIEW jdy_calls IS 'HTTP attempts of runs (jdysync.log_calls says which are kept); http_status NULL = no reply; ms = milliseconds';
+COMMENT ON VIEW @extschema@.jdy_calls IS 'HTTP attempts of runs (jdysync.log_calls says which are kept); http_status NULL = no reply; ms = milliseconds';
 
-CREATE VIEW jdy_rejects WITH (security_barrier) AS
+CREATE VIEW @extschema@.jdy_rejects WITH (security_barrier) AS
 SELECT j.reject_id, s.name, j.id, j.reason, j.at, j.run_id, j.raw
 FROM jdysync.reject j
 JOIN jdysync.stream s USING (stream_id)
 JOIN pg_catalog.pg_class c ON c.oid = s.staging
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
-COMMENT ON VIEW jdy_rejects IS 'input set aside because PostgreSQL cannot hold it; raw = its bytes as they came';
+COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL cannot hold it; raw = its bytes as they came';
 
-CREATE VIEW jdy_incidents WITH (security_barrier) AS
+CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
 SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
 FROM jdysync.incident i
 LEFT JOIN jdysync.stream s USING (name)
 LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
 WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
-COMMENT ON VIEW jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
+COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
-CREATE VIEW jdy_coverage WITH (security_barrier) AS
+CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name, s.listed_until,
 	CASE WHEN s.loaded_at IS NULL OR s.coverage = '{}' THEN NULL
 		WHEN q.oldest = '-infinity' THEN NULL
@@ -421,7 +431,7 @@ SELECT s.name, s.listed_until,
 		ELSE tstzmultirange(range_merge(s.coverage)) - s.coverage END AS gaps,
 	COALESCE(q.due, 0) AS details_due,
 	COALESCE(q.set_aside, 0) AS set_aside,
-	q.exceptions,
+	CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') THEN q.exceptions END AS exceptions,
 	s.loaded_at
 FROM jdysync.stream s
 JOIN pg_catalog.pg_class c ON c.oid = s.staging
@@ -432,23 +442,23 @@ LEFT JOIN LATERAL (
 		(array_agg(l.id ORDER BY l.id) FILTER (WHERE l.problem IS NOT NULL))[1:100] AS exceptions
 	FROM jdysync.listing l WHERE l.stream_id = s.stream_id AND l.due) q ON true
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
-COMMENT ON VIEW jdy_coverage IS
+COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
 
-CREATE VIEW jdy_progress WITH (security_barrier) AS
+CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
 SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.details, p.details_due, p.inserted,
 	p.updated, p.unchanged, p.rejected, p.calls, p.retries, p.started_at, p.updated_at
 FROM jdysync.progress() p
 JOIN jdysync.stream s USING (stream_id)
 JOIN pg_catalog.pg_class c ON c.oid = s.staging
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
-COMMENT ON VIEW jdy_progress IS 'open runs as they go, before anything is committed';
+COMMENT ON VIEW @extschema@.jdy_progress IS 'open runs as they go, before anything is committed';
 
-CREATE VIEW jdy_catalog AS
+CREATE VIEW @extschema@.jdy_catalog AS
 SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
 	c.list_secrets, c.detail_secrets
 FROM jdysync.catalog c;
-COMMENT ON VIEW jdy_catalog IS 'the lists that jdy_add_stream knows by name';
+COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows by name';
 
 REVOKE ALL ON ALL TABLES IN SCHEMA jdysync FROM PUBLIC;
 

@@ -23,6 +23,7 @@
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_tablespace.h"
 #include "catalog/pg_type.h"
 
 /* One access check for every kind of object since 16. */
@@ -35,11 +36,15 @@ jdy_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 		return pg_namespace_aclcheck(objectid, roleid, mode);
 	if (classid == RelationRelationId)
 		return pg_class_aclcheck(objectid, roleid, mode);
+	if (classid == TableSpaceRelationId)
+		return pg_tablespace_aclcheck(objectid, roleid, mode);
 	elog(ERROR, "no access check for catalog %u", classid);
 	return ACLCHECK_NO_PRIV;	/* not reached */
 }
 #define object_aclcheck(classid, objectid, roleid, mode) \
 	jdy_object_aclcheck(classid, objectid, roleid, mode)
+#define object_ownercheck(classid, objectid, roleid) \
+	(AssertMacro((classid) == RelationRelationId), pg_class_ownercheck(objectid, roleid))
 #endif
 
 /* Name and version of the library can be asked since 18. */

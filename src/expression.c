@@ -23,6 +23,7 @@
 
 #include <ctype.h>
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type_d.h"
@@ -70,6 +71,7 @@ jdy_expression_text(const char *source, Jsonb *record, const ValueTimes *times)
 	MemoryContext context = CurrentMemoryContext;
 	Expression *expression = palloc0(sizeof(Expression));
 	int			guc_level;
+	bool		was_read_only = XactReadOnly;
 	char	   *volatile text = NULL;
 
 	expression->source = source;
@@ -84,8 +86,12 @@ jdy_expression_text(const char *source, Jsonb *record, const ValueTimes *times)
 	set_local("datestyle", "ISO, YMD");
 	set_local("timezone", pg_get_timezone_name(times->time_zone));
 
-	/* SPI's own read_only looks at the statement alone, not into functions it calls. */
-	set_local("transaction_read_only", "on");
+	/*
+	 * SPI's own read_only looks at the statement alone, not into functions it
+	 * calls.  Not by its setting, which cannot be set for less than a
+	 * subtransaction; an error puts it back with the rest of the (sub)transaction.
+	 */
+	XactReadOnly = true;
 	PG_TRY();
 	{
 		text = run(expression);
@@ -100,6 +106,7 @@ jdy_expression_text(const char *source, Jsonb *record, const ValueTimes *times)
 		rethrow(expression, error);
 	}
 	PG_END_TRY();
+	XactReadOnly = was_read_only;
 	/* Not even set_config() leaves anything behind. */
 	AtEOXact_GUC(false, guc_level);
 	MemoryContextSwitchTo(context); /* SPI leaves its own behind */

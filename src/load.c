@@ -90,6 +90,7 @@ static int	last_anchor(Load *load, ListPage *page);
 static bool in_ring(const Load *load, Anchor anchor);
 static Anchor anchor_of(const Row *row);
 static void land(Load *load);
+static void release(Load *load, Call *call);
 static void save(Load *load);
 static void restore(Load *load, Jsonb *state);
 
@@ -206,7 +207,7 @@ take(Load *load, Call *call)
 	if (ask->stale)
 	{
 		load->stale--;
-		jdy_client_release(load->pull->client, call);
+		release(load, call);
 		return;
 	}
 	ask->done = true;
@@ -324,7 +325,7 @@ drop_asked(Load *load)
 		PageAsk    *ask = lfirst(cell);
 
 		if (ask->done)
-			jdy_client_release(load->pull->client, ask->call);
+			release(load, ask->call);
 		else
 		{
 			ask->stale = true;
@@ -386,13 +387,21 @@ land(Load *load)
 	jdy_pull_commit_unsynced(pull);
 
 	foreach(cell, load->accepted)
-		jdy_client_release(pull->client, ((PageAsk *) lfirst(cell))->call);
+		release(load, ((PageAsk *) lfirst(cell))->call);
 	list_free_deep(load->accepted);
 	list_free(load->rows);
 	pfree(rows);
 	load->accepted = NIL;
 	load->rows = NIL;
 	load->bytes = 0;
+}
+
+/* A load makes many calls: what each leaves behind would add up. */
+static void
+release(Load *load, Call *call)
+{
+	pfree(call->owner);
+	jdy_client_release(load->pull->client, call);
 }
 
 /* {"last": index, "cap": size, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */

@@ -10,12 +10,14 @@
 
 #include <math.h>
 
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "jdysync.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "progress.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -124,7 +126,10 @@ jdy_progress_line(const char *name, const RunCounters *counters, const RunProgre
 	return line.data;
 }
 
-/* Runs that have begun; those that wait for their stream's lock are no runs yet. */
+/*
+ * Runs that have begun; those that wait for their stream's lock are no runs yet.
+ * A view's functions are called by whoever reads it, so it is decided here whose runs are shown.
+ */
 Datum
 jdy_progress_rows(PG_FUNCTION_ARGS)
 {
@@ -141,7 +146,8 @@ jdy_progress_rows(PG_FUNCTION_ARGS)
 		LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
 		memcpy(&slot, &jdy_shared->runs[i], sizeof(RunSlot));
 		LWLockRelease(jdy_shared->runs_lock);
-		if (slot.state == RUN_RUNNING && slot.database == MyDatabaseId && slot.run_id != 0)
+		if (slot.state == RUN_RUNNING && slot.database == MyDatabaseId && slot.run_id != 0 &&
+			(has_privs_of_role(GetUserId(), slot.owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
 			put_slot(rsinfo, &slot);
 	}
 	return (Datum) 0;

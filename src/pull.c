@@ -120,6 +120,7 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 	const RequestPlan *plan = stream->plan;
 	Call	   *call = jdy_call_create(pull->client, CALL_LIST, lane, stream->method, stream->api);
 	ListAsk    *ask = palloc0(sizeof(ListAsk));
+	char		number[16];
 	ListCell   *cell;
 
 	ask->pull = pull;
@@ -143,8 +144,10 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 	if (to != 0 && plan->end_param != NULL)
 		jdy_call_param(call, plan->end_param,
 					   jdy_window_value(plan->end_format, to, stream->endpoint->time_zone));
-	jdy_call_param(call, plan->page_param, psprintf("%d", page));
-	jdy_call_param(call, plan->size_param, psprintf("%d", size));
+	snprintf(number, sizeof(number), "%d", page);
+	jdy_call_param(call, plan->page_param, number);
+	snprintf(number, sizeof(number), "%d", size);
+	jdy_call_param(call, plan->size_param, number);
 	jdy_client_submit(pull->client, call);
 	return call;
 }
@@ -593,7 +596,6 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
 
 	overlap->sighting.overlap_from = begin - 2 * JDY_TICK_US;
-	overlap->sighting.fresh_since = cursor + stream->settle_us;
 	proven->prove = true;
 	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
 

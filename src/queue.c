@@ -358,8 +358,8 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 		case SEEN_SETTLED:
 			return asked_at < sighting->fresh_since;
 		case SEEN_IN_OVERLAP:
-			return asked_at < sighting->fresh_since &&
-				(note->listed_until == 0 || note->listed_until <= sighting->overlap_from);
+			/* When its detail was asked says nothing: the change may have shown later than its stamp. */
+			return note->listed_until == 0 || note->listed_until <= sighting->overlap_from;
 		case SEEN_IN_OLD_TAIL:
 			return note->tail_until == 0;
 		case SEEN_IN_NEW_TAIL:

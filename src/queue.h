@@ -28,7 +28,7 @@ typedef struct Sighting
 	SightingKind kind;
 	TimestampTz from;			/* start of the window (0 in a load) */
 	TimestampTz to;				/* its end, half-open */
-	TimestampTz fresh_since;	/* load, settled, overlap: a detail asked at or after this server time will do */
+	TimestampTz fresh_since;	/* load, settled: a detail asked at or after this server time will do */
 	TimestampTz overlap_from;	/* overlap: a proven window that ended after this and listed the row makes it known */
 } Sighting;
 

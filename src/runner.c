@@ -220,6 +220,7 @@ jdy_pin_settings(void)
 		const char *name;
 		const char *value;
 	}			pins[] = {
+		{"role", "none"},
 		{"search_path", JDY_SAFE_SEARCH_PATH},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},

@@ -66,28 +66,31 @@ static bool land_as_new(Staging *staging, Row **rows, Jsonb **data, int nrows, K
 static void land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
 static bool make_data(Staging *staging, Row *row, Jsonb **data);
 static bool insert_new(Staging *staging, Row **rows, Jsonb **data, int n);
-static void look_up(Staging *staging, Row **rows, int nrows, Known *known);
+static SPITupleTable *look_up(Staging *staging, Row **rows, int nrows, Known *known, int *places);
+static void find_by_keys(Staging *staging, Row **rows, int nrows);
+static bool is_stored(SPITupleTable *found, int place, const Row *row, Jsonb *data);
 static void write_rows(Staging *staging, JdyStatement *statement, Row **rows, Jsonb **data, int n);
 
 Staging *
 jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryContext context)
 {
 	Staging    *staging = MemoryContextAllocZero(context, sizeof(Staging));
+	const char *columns;
 
 	staging->stream = stream;
 	staging->run_id = run_id;
 	staging->compare_all = compare_all;
 	staging->batch = AllocSetContextCreate(context, "jdysync batch", 0, 4 * 1024 * 1024, 4 * 1024 * 1024);
 
+	/* Columns are cast: their types are the owner's to change, and what is read here is taken for what it must be. */
+	columns = compare_all ? "id::text, row_digest::bigint, detailed_at::timestamptz, deleted_at IS NOT NULL, number::text, data::jsonb" :
+		"id::text, row_digest::bigint, detailed_at::timestamptz, deleted_at IS NOT NULL";
 	staging->lookup = (JdyStatement) {
-		.sql = statement_text(stream,
-							  "SELECT id, row_digest, detailed_at, deleted_at IS NOT NULL"
-							  " FROM %s WHERE id = ANY ($1)", context),
+		.sql = statement_text(stream, psprintf("SELECT %s FROM %%s WHERE id = ANY ($1)", columns), context),
 		.nargs = 1,
 		.argtypes = {TEXTARRAYOID},
 		.by_index = true
 	};
-
 	staging->insert_new = (JdyStatement) {
 		.sql = statement_text(stream,
 							  "INSERT INTO %s (id, number, data, modified_at, synced_at, run_id, row_digest)"
@@ -131,7 +134,8 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryCon
 
 	staging->lookup_detailed = (JdyStatement) {
 		.sql = statement_text(stream,
-							  "SELECT id, row_digest, detailed_at, data FROM %s WHERE id = ANY ($1)", context),
+							  "SELECT id::text, row_digest::bigint, detailed_at::timestamptz, data::jsonb"
+							  " FROM %s WHERE id = ANY ($1)", context),
 		.nargs = 1,
 		.argtypes = {TEXTARRAYOID},
 		.by_index = true
@@ -221,7 +225,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 			bool		isnull;
 			Datum		id = SPI_getbinval(stored->vals[j], stored->tupdesc, 1, &isnull);
 
-			if (strlen(detail->id) != VARSIZE_ANY_EXHDR(DatumGetPointer(id)) ||
+			if (isnull || strlen(detail->id) != VARSIZE_ANY_EXHDR(DatumGetPointer(id)) ||
 				memcmp(detail->id, VARDATA_ANY(DatumGetPointer(id)), strlen(detail->id)) != 0)
 				continue;
 			exists = true;
@@ -232,7 +236,7 @@ jdy_staging_land_details(Staging *staging, Detail *details, int ndetails, RunCou
 			if (base == NULL)
 			{
 				id = SPI_getbinval(stored->vals[j], stored->tupdesc, 4, &isnull);
-				base = DatumGetJsonbP(id);
+				base = isnull ? NULL : DatumGetJsonbP(id);
 			}
 			break;
 		}
@@ -435,25 +439,31 @@ land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *kn
 	Jsonb	   *fresh_data[JDY_LAND_ROWS];
 	Row		   *changed[JDY_LAND_ROWS];
 	Jsonb	   *changed_data[JDY_LAND_ROWS];
+	int			places[JDY_LAND_ROWS];
+	SPITupleTable *found = look_up(staging, rows, nrows, known, places);
 	int			nfresh = 0;
 	int			nchanged = 0;
 
-	look_up(staging, rows, nrows, known);
 	for (int i = 0; i < nrows; i++)
 	{
+		bool		same;
+
 		/* The data of a record that has its detail changes only with its detail. */
 		if (known[i].exists && known[i].detailed)
 			continue;
-		if (known[i].exists && !staging->compare_all &&
-			known[i].digest == stored_digest(staging, rows[i]->digest))
+		same = known[i].exists && known[i].digest == stored_digest(staging, rows[i]->digest);
+		if (!same || staging->compare_all)
+		{
+			if (!make_data(staging, rows[i], &data[i]))
+				continue;
+			same = same && is_stored(found, places[i], rows[i], data[i]);
+		}
+		if (same)
 		{
 			if (!staging->stream->details)
 				counters->unchanged++;
-			continue;
 		}
-		if (!make_data(staging, rows[i], &data[i]))
-			continue;
-		if (known[i].exists)
+		else if (known[i].exists)
 		{
 			changed[nchanged] = rows[i];
 			changed_data[nchanged++] = data[i];
@@ -518,28 +528,29 @@ insert_new(Staging *staging, Row **rows, Jsonb **data, int n)
 	return false;
 }
 
-static void
-look_up(Staging *staging, Row **rows, int nrows, Known *known)
+/* The result, and in places[i] where record i stands in it. */
+static SPITupleTable *
+look_up(Staging *staging, Row **rows, int nrows, Known *known, int *places)
 {
-	static Column ids;
-	Datum		values[1];
+	int			next = 0;
 
 	memset(known, 0, sizeof(Known) * nrows);
-	for (int i = 0; i < nrows; i++)
-	{
-		ids.values[i] = CStringGetTextDatum(rows[i]->id);
-		ids.nulls[i] = false;
-	}
-	values[0] = jdy_make_array(ids.values, ids.nulls, nrows, TEXTOID);
-	jdy_execute_as_user(&staging->lookup, values, NULL);
+	find_by_keys(staging, rows, nrows);
 	for (uint64 r = 0; r < SPI_processed; r++)
 	{
 		bool		isnull;
-		int			i = jdy_find_row(rows, nrows, jdy_spi_text(r, 1));
+		char	   *id = jdy_spi_text(r, 1);
 		Datum		value;
+		int			i;
 
+		/* Rows are sorted, and an index gives them back so. */
+		if (id == NULL)
+			continue;
+		i = next < nrows && strcmp(rows[next]->id, id) == 0 ? next : jdy_find_row(rows, nrows, id);
 		if (i < 0)
 			continue;
+		next = i + 1;
+		places[i] = (int) r;
 		known[i].exists = true;
 		value = jdy_spi_datum(r, 2, &isnull);
 		known[i].digest = isnull ? 0 : (uint64) DatumGetInt64(value);
@@ -550,6 +561,40 @@ look_up(Staging *staging, Row **rows, int nrows, Known *known)
 		if (DatumGetBool(jdy_spi_datum(r, 4, &isnull)))
 			known[i].digest = 0;
 	}
+	return SPI_tuptable;
+}
+
+static void
+find_by_keys(Staging *staging, Row **rows, int nrows)
+{
+	static Column ids;
+	Datum		values[1];
+
+	for (int i = 0; i < nrows; i++)
+	{
+		ids.values[i] = CStringGetTextDatum(rows[i]->id);
+		ids.nulls[i] = false;
+	}
+	values[0] = jdy_make_array(ids.values, ids.nulls, nrows, TEXTOID);
+	jdy_execute_as_user(&staging->lookup, values, NULL);
+}
+
+/* Mode full: whether the record in the look-up's result is byte for byte what would be written. */
+static bool
+is_stored(SPITupleTable *found, int place, const Row *row, Jsonb *data)
+{
+	HeapTuple	tuple = found->vals[place];
+	char	   *number = SPI_getvalue(tuple, found->tupdesc, 5);
+	bool		isnull;
+	Datum		datum = SPI_getbinval(tuple, found->tupdesc, 6, &isnull);
+	Jsonb	   *stored;
+
+	if (isnull)
+		return false;
+	stored = DatumGetJsonbP(datum);
+	if (number == NULL || row->number == NULL ? number != row->number : strcmp(number, row->number) != 0)
+		return false;
+	return VARSIZE(stored) == VARSIZE(data) && memcmp(stored, data, VARSIZE(data)) == 0;
 }
 
 static void

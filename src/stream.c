@@ -14,10 +14,14 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_tablespace.h"
 #include "catalog/pg_type.h"
 #include "client.h"
+#include "commands/tablespace.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "jdysync.h"
 #include "mb/pg_wchar.h"
@@ -25,6 +29,7 @@
 #include "runner.h"
 #include "schedule.h"
 #include "spi.h"
+#include "storage/lmgr.h"
 #include "stream.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -37,6 +42,8 @@
 #include "catalog/pg_authid.h"
 
 #define MAX_NAME_BYTES 50
+#define MAX_SPAN_YEARS 100		/* of settle and overlap */
+
 /* A detail is often over 2 kB, so it is compressed: lz4 takes a fifth of the time, where PostgreSQL was built with it. */
 #ifdef USE_LZ4
 #define DATA_COMPRESSION " COMPRESSION lz4"
@@ -74,7 +81,7 @@ static JdyStatement find_entry = {
 };
 
 static JdyStatement find_ref = {
-	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL"
+	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging"
 	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON k.oid = s.staging"
 	" WHERE s.name = $1 OR s.stream_id = $2",
 	.nargs = 2,
@@ -82,7 +89,7 @@ static JdyStatement find_ref = {
 };
 
 static JdyStatement all_refs = {
-	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL"
+	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging"
 	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON k.oid = s.staging ORDER BY s.name",
 	.nargs = 0
 };
@@ -129,14 +136,20 @@ PG_FUNCTION_INFO_V1(jdy_add_stream);
 PG_FUNCTION_INFO_V1(jdy_alter_stream);
 PG_FUNCTION_INFO_V1(jdy_drop_stream);
 
+pg_noreturn static void staging_is_gone(void);
 static void check_name(const char *name);
 static void check_intervals(Interval *settle, Interval *overlap);
+static void check_start(TimestampTz start_from);
 static void check_owner_can_log_in(Oid owner);
 static void announce_schedule(const char *name, const char *schedule);
 static void resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool detail_given, bool detail);
+static RequestPlan *plan_as_owner(const Stream *stream, const Metadata *meta);
+static Oid	find_staging(const char *name, Oid *owner);
 static Oid	create_staging(const char *name, Oid owner);
+static void check_tablespace(Oid owner);
+static void drop_staging(const StreamRef *ref);
 static Entry *read_entry(const char *entry, const char *api);
-static StreamRef *find_stream(const char *name);
+static StreamRef *find_by_name(const char *name);
 static StreamRef *read_ref(uint64 row);
 static const char *closest_stream(const char *name);
 static void require_member(const StreamRef *ref);
@@ -151,6 +164,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	char	   *server;
 	char	   *entry;
 	Oid			staging;
+	Oid			owner = GetUserId();
 	Stream	   *stream;
 	Datum		values[11];
 	char		nulls[12] = "           ";
@@ -169,24 +183,28 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	entry = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
 	check_name(name);
 	check_intervals(PG_GETARG_INTERVAL_P(7), PG_GETARG_INTERVAL_P(8));
-	check_owner_can_log_in(GetUserId());
+	if (!PG_ARGISNULL(4))
+		check_start(PG_GETARG_TIMESTAMPTZ(4));
 	if (!PG_ARGISNULL(3))
 		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 
 	SPI_connect();
+	staging = find_staging(name, &owner);
+	check_owner_can_log_in(owner);
 
 	/* Everything a run would trip over is said here. */
 	stream = palloc0(sizeof(Stream));
 	stream->name = name;
-	stream->owner = GetUserId();
-	stream->endpoint = jdy_endpoint_load(server, GetUserId());
+	stream->owner = owner;
+	stream->endpoint = jdy_endpoint_load(server, owner);
 	jdy_endpoint_require_complete(stream->endpoint);
 	if (entry == NULL && PG_ARGISNULL(2))
 		entry = name;
 	resolve(stream, entry, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), !PG_ARGISNULL(5),
 			!PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 
-	staging = create_staging(name, GetUserId());
+	if (!OidIsValid(staging))
+		staging = create_staging(name, owner);
 
 	values[0] = CStringGetTextDatum(name);
 	values[1] = PG_GETARG_DATUM(1);
@@ -231,6 +249,8 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	check_intervals(PG_ARGISNULL(7) ? NULL : PG_GETARG_INTERVAL_P(7),
 					PG_ARGISNULL(8) ? NULL : PG_GETARG_INTERVAL_P(8));
+	if (!PG_ARGISNULL(4))
+		check_start(PG_GETARG_TIMESTAMPTZ(4));
 
 	SPI_connect();
 	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
@@ -289,34 +309,23 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 			" WHERE s.stream_id = $1 AND i.name = s.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
-	/* Wherever its owner moved it; with the pinned search_path the name comes qualified. */
-	static JdyStatement name_staging = {
-		.sql = "SELECT s.staging::text FROM jdysync.stream s JOIN pg_catalog.pg_class k ON k.oid = s.staging"
-		" WHERE s.stream_id = $1",
-		.nargs = 1,
-		.argtypes = {INT4OID}
-	};
 	StreamRef  *ref;
-	Datum		stream_id[1];
-	char	   *staging;
 	bool		keep_data = PG_GETARG_BOOL(1);
 
 	SPI_connect();
-	ref = find_stream(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ref = find_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	/* Without its table a stream has no owner: then it is the superusers' to forget. */
 	if (OidIsValid(ref->owner) || !superuser())
 		require_member(ref);
 	lock_for_change(ref);
-	stream_id[0] = Int32GetDatum(ref->stream_id);
-	jdy_execute(&name_staging, stream_id, NULL);
-	staging = SPI_processed > 0 ? jdy_spi_text(0, 1) : NULL;
 	for (int i = 0; i < lengthof(drops); i++)
 	{
 		Datum		values[1] = {Int32GetDatum(ref->stream_id)};
 
 		jdy_execute(&drops[i], values, NULL);
 	}
-	if (!keep_data && staging != NULL)
-		jdy_execute_utility(psprintf("DROP TABLE %s", staging));
+	if (!keep_data && OidIsValid(ref->owner))
+		drop_staging(ref);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -324,14 +333,14 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 StreamRef *
 jdy_stream_ref(const char *name)
 {
-	StreamRef  *ref = find_stream(name);
+	StreamRef  *ref = find_by_name(name);
 
 	require_member(ref);
 	return ref;
 }
 
 static StreamRef *
-find_stream(const char *name)
+find_by_name(const char *name)
 {
 	Datum		values[2] = {CStringGetTextDatum(name), (Datum) 0};
 
@@ -386,20 +395,22 @@ jdy_stream_load(int stream_id)
 	Jsonb	   *metadata;
 	bool		detail_given;
 	bool		detail;
+	char	   *relation;
+	char	   *schema;
 
 	jdy_execute(&load_stream, values, NULL);
 	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("stream was dropped, or its staging table was"),
-				 errhint("Add the stream again; a kept staging table is adopted.")));
+		staging_is_gone();
 
 	stream->stream_id = stream_id;
 	stream->name = jdy_spi_text(0, 1);
 	stream->owner = DatumGetObjectId(jdy_spi_datum(0, 2, &isnull));
 	stream->staging = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
-	stream->staging_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(stream->staging)),
-													  get_rel_name(stream->staging));
+	relation = get_rel_name(stream->staging);
+	schema = get_namespace_name(get_rel_namespace(stream->staging));
+	if (relation == NULL || schema == NULL)
+		staging_is_gone();
+	stream->staging_name = quote_qualified_identifier(schema, relation);
 	server = jdy_spi_text(0, 4);
 	entry = jdy_spi_text(0, 5);
 	value = jdy_spi_datum(0, 6, &isnull);
@@ -428,6 +439,15 @@ jdy_stream_load(int stream_id)
 	jdy_endpoint_require_complete(stream->endpoint);
 	resolve(stream, entry, metadata, detail_given, detail);
 	return stream;
+}
+
+static void
+staging_is_gone(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("stream was dropped, or its staging table was"),
+			 errhint("Add the stream again; a kept staging table is adopted.")));
 }
 
 /* Exactly yyyy-MM-dd HH:mm:ss, as the service writes it: no zone, seconds. */
@@ -503,12 +523,34 @@ static void
 check_intervals(Interval *settle, Interval *overlap)
 {
 	Interval	zero = {0};
+	Interval	most = {.month = MAX_SPAN_YEARS * MONTHS_PER_YEAR};
+	Interval   *given[] = {settle, overlap};
 
-	if ((settle != NULL && DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(settle), IntervalPGetDatum(&zero)))) ||
-		(overlap != NULL && DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(overlap), IntervalPGetDatum(&zero)))))
+	for (int i = 0; i < lengthof(given); i++)
+	{
+		if (given[i] == NULL)
+			continue;
+		if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(given[i]), IntervalPGetDatum(&zero))))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("settle and overlap must not be negative")));
+		/* Far beyond any use, and microseconds would overflow somewhere. */
+		if (DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(given[i]), IntervalPGetDatum(&most))))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("settle and overlap must not exceed %d years", MAX_SPAN_YEARS)));
+	}
+}
+
+/* Time arithmetic ends where it would overflow, and -infinity is what "everything" means without it. */
+static void
+check_start(TimestampTz start_from)
+{
+	if (TIMESTAMP_NOT_FINITE(start_from))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("settle and overlap must not be negative")));
+				 errmsg("start_from must be finite"),
+				 errhint("Leave it out to read everything.")));
 }
 
 /* A background worker works as the owner; before PostgreSQL 17 it can only be one that may log in. */
@@ -565,14 +607,9 @@ resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool detail_giv
 	stream->shape.number_field = meta ? meta->number_field : entry->number_field;
 	if (meta != NULL)
 	{
-		ValueTimes	times;
-
-		times.current_time = GetCurrentTimestamp();
-		times.last_sync_time = times.current_time;
-		times.time_zone = stream->endpoint->time_zone;
 		stream->shape.rows_path = meta->rows_path;
 		stream->shape.count_path = meta->count_path;
-		stream->plan = jdy_request_plan(meta, &times);
+		stream->plan = plan_as_owner(stream, meta);
 	}
 	else
 		stream->plan = palloc0(sizeof(RequestPlan));
@@ -604,6 +641,32 @@ resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool detail_giv
 			stream->detail_secrets = entry->detail_secrets;
 		}
 	}
+}
+
+/*
+ * _function expressions are code of whoever wrote the metadata.  A superuser
+ * who changes a stream's schedule must not run it with his own rights, nor leave
+ * it a way back to them.
+ */
+static RequestPlan *
+plan_as_owner(const Stream *stream, const Metadata *meta)
+{
+	ValueTimes	times;
+	RequestPlan *plan;
+	Oid			user_id;
+	int			sec_context;
+
+	times.current_time = GetCurrentTimestamp();
+	times.last_sync_time = times.current_time;
+	times.time_zone = stream->endpoint->time_zone;
+
+	/* An error puts them back at the end of the (sub)transaction. */
+	GetUserIdAndSecContext(&user_id, &sec_context);
+	SetUserIdAndSecContext(stream->owner,
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	plan = jdy_request_plan(meta, &times);
+	SetUserIdAndSecContext(user_id, sec_context);
+	return plan;
 }
 
 /* What the catalogue adds to metadata: the window, and parameters that widen the list. */
@@ -648,34 +711,46 @@ add_entry_params(Stream *stream, const Entry *entry)
 	}
 }
 
-/* The staging table, made new or adopted. */
+/*
+ * A staging table that was kept when an earlier stream of that name was dropped;
+ * InvalidOid = none.  It stays its owner's, so the stream will be, too.
+ */
+static Oid
+find_staging(const char *name, Oid *owner)
+{
+	char	   *relname = psprintf("staging_%s", name);
+	const char *quoted = quote_qualified_identifier("jdysync", relname);
+	Oid			staging = get_relname_relid(relname, get_namespace_oid("jdysync", false));
+	HeapTuple	tuple = OidIsValid(staging) ? SearchSysCache1(RELOID, ObjectIdGetDatum(staging)) : NULL;
+	char		kind;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	*owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	kind = ((Form_pg_class) GETSTRUCT(tuple))->relkind;
+	ReleaseSysCache(tuple);
+	if (!has_privs_of_role(GetUserId(), *owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("staging table of stream \"%s\" belongs to somebody else", name),
+				 errdetail("Table %s was kept when an earlier stream of that name was dropped.", quoted)));
+	if ((kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE) ||
+		get_attnum(staging, "row_digest") == InvalidAttrNumber ||
+		get_attnum(staging, "detailed_at") == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table %s is not a staging table", quoted)));
+	return staging;
+}
+
+/* Made by the extension's right, since its owner may create nothing in that schema, and then given to him. */
 static Oid
 create_staging(const char *name, Oid owner)
 {
 	char	   *relname = psprintf("staging_%s", name);
-	Oid			schema = get_namespace_oid("jdysync", false);
-	Oid			staging = get_relname_relid(relname, schema);
 	const char *quoted = quote_qualified_identifier("jdysync", relname);
 
-	if (OidIsValid(staging))
-	{
-		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(staging));
-		bool		mine = has_privs_of_role(owner, ((Form_pg_class) GETSTRUCT(tuple))->relowner);
-
-		ReleaseSysCache(tuple);
-		if (!mine)
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("staging table of stream \"%s\" belongs to somebody else", name),
-					 errdetail("Table %s was kept when an earlier stream of that name was dropped.", quoted)));
-		if (get_attnum(staging, "row_digest") == InvalidAttrNumber ||
-			get_attnum(staging, "detailed_at") == InvalidAttrNumber)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("table %s is not a staging table", quoted)));
-		return staging;
-	}
-
+	check_tablespace(owner);
 	jdy_execute_utility(psprintf("CREATE TABLE %s ("
 								 " id text COLLATE \"C\" PRIMARY KEY,"
 								 " number text,"
@@ -694,7 +769,35 @@ create_staging(const char *name, Oid owner)
 	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.deleted_at IS 'proven to be gone at the source; the row stays'", quoted));
 	jdy_execute_utility(psprintf("ALTER TABLE %s OWNER TO %s", quoted,
 								 quote_identifier(GetUserNameFromId(owner, false))));
-	return get_relname_relid(relname, schema);
+	return get_relname_relid(relname, get_namespace_oid("jdysync", false));
+}
+
+/* The extension's right must not open a tablespace that default_tablespace names and the owner may not use. */
+static void
+check_tablespace(Oid owner)
+{
+	Oid			tablespace = GetDefaultTablespace(RELPERSISTENCE_PERMANENT, false);
+	AclResult	aclresult;
+
+	if (!OidIsValid(tablespace) || tablespace == MyDatabaseTableSpace)
+		return;
+	aclresult = object_aclcheck(TableSpaceRelationId, tablespace, owner, ACL_CREATE);
+	if (aclresult != ACLCHECK_OK)
+		aclcheck_error(aclresult, OBJECT_TABLESPACE, get_tablespace_name(tablespace));
+}
+
+/* By its oid: its owner may have renamed or moved it, and what has its name then is another's. */
+static void
+drop_staging(const StreamRef *ref)
+{
+	ObjectAddress object = {RelationRelationId, ref->staging, 0};
+
+	LockRelationOid(ref->staging, AccessExclusiveLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(ref->staging)))
+		return;
+	if (!object_ownercheck(RelationRelationId, ref->staging, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(ref->staging));
+	performDeletion(&object, DROP_RESTRICT, 0);
 }
 
 static Entry *
@@ -748,6 +851,7 @@ read_ref(uint64 row)
 	ref->server = jdy_spi_text(row, 4);
 	ref->enabled = DatumGetBool(jdy_spi_datum(row, 5, &isnull));
 	ref->loaded = DatumGetBool(jdy_spi_datum(row, 6, &isnull));
+	ref->staging = DatumGetObjectId(jdy_spi_datum(row, 7, &isnull));
 	return ref;
 }
 

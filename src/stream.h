@@ -24,6 +24,7 @@ typedef struct StreamRef
 	char	   *server;
 	bool		enabled;
 	bool		loaded;			/* the first load is over */
+	Oid			staging;		/* may be gone: then owner is InvalidOid */
 } StreamRef;
 
 /*
@@ -81,8 +82,8 @@ typedef struct Stream
 } Stream;
 
 /*
- * Loads stream `stream_id` into the current memory context.  As the stream's
- * owner (values of _function are evaluated), in a transaction with SPI.
+ * Loads stream `stream_id` into the current memory context, in a transaction
+ * with SPI.  Values of _function are evaluated with the owner's rights, whoever calls.
  */
 extern Stream *jdy_stream_load(int stream_id);
 

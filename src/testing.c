@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "http.h"
+#include "jdysync.h"
 #include "kingdee.h"
 #include "lib/stringinfo.h"
 #include "metadata.h"
@@ -28,6 +29,9 @@
 #include "page.h"
 #include "pgtime.h"
 #include "portability/instr_time.h"
+#include "progress.h"
+#include "runlog.h"
+#include "runner.h"
 #include "spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -674,4 +678,119 @@ jdy_test_budget(PG_FUNCTION_ARGS)
 	SPI_finish();
 	MemoryContextSwitchTo(context);
 	PG_RETURN_DATUM(makeArrayResult(said, context));
+}
+
+/*
+ * Runs.
+ */
+
+PG_FUNCTION_INFO_V1(jdy_test_progress_line);
+PG_FUNCTION_INFO_V1(jdy_test_run_log);
+PG_FUNCTION_INFO_V1(jdy_test_stream_lock);
+
+/* (name text, loading boolean, listed, total, details, due, calls bigint, seconds, calls_per_minute int) returns text */
+Datum
+jdy_test_progress_line(PG_FUNCTION_ARGS)
+{
+	RunCounters counters = {
+		.listed = PG_GETARG_INT64(2), .details = PG_GETARG_INT64(4), .calls = PG_GETARG_INT64(6)
+	};
+	RunProgress progress = {
+		.phase = PG_GETARG_BOOL(1) ? PHASE_LOADING : PHASE_LISTING,
+		.list_total = PG_GETARG_INT64(3), .details_due = PG_GETARG_INT64(5),
+		.updated_at = PG_GETARG_INT32(7) * USECS_PER_SEC
+	};
+
+	PG_RETURN_TEXT_P(cstring_to_text(jdy_progress_line(text_to_cstring(PG_GETARG_TEXT_PP(0)), &counters,
+													   &progress, PG_GETARG_INT32(8))));
+}
+
+/* (stream_id int, calls int, error bytea, log_calls int) returns bigint: a failed run of so many calls, every third bad, and a reject twice */
+Datum
+jdy_test_run_log(PG_FUNCTION_ARGS)
+{
+	int			stream_id = PG_GETARG_INT32(0);
+	char	   *words = text_to_cstring((text *) PG_GETARG_BYTEA_PP(2));
+	RunCounters counters = {.calls = PG_GETARG_INT32(1)};
+	RunError	error;
+	RunLog	   *log;
+	int64		run_id;
+	int			log_calls = jdy_log_calls;
+
+	jdy_log_calls = PG_GETARG_INT32(3);
+	SPI_connect();
+	run_id = jdy_run_begin(0, stream_id, "logged", MODE_AUTO, 0, 0);
+	log = jdy_runlog_open(run_id, stream_id, CurrentMemoryContext);
+	for (int i = 0; i < counters.calls; i++)
+	{
+		Attempt		attempt = {
+			.at = GetCurrentTimestamp(), .method = "GET", .url = "http://host/path?page=1", .attempt = 1,
+			.http_status = i % 3 == 1 ? 0 : 200, .elapsed_ms = i, .bytes = 10,
+			.error = i % 3 == 1 ? words : NULL
+		};
+
+		jdy_runlog_attempt(log, &attempt);
+	}
+	jdy_runlog_reject(log, NULL, "\0\377", 2, "not text", 0, 0);
+	jdy_runlog_reject(log, words, "\0\377", 2, "not text", 0, 0);
+	jdy_runlog_reject(log, words, "\0\377\0", 3, "not text", 0, 0);
+	jdy_run_error(&error, ERRCODE_CONNECTION_FAILURE, words, NULL, words);
+	jdy_run_end(run_id, "failed", &counters, &error);
+	SPI_finish();
+	jdy_log_calls = log_calls;
+	PG_RETURN_INT64(run_id);
+}
+
+/* (stream_id int, lock boolean) returns boolean */
+Datum
+jdy_test_stream_lock(PG_FUNCTION_ARGS)
+{
+	if (PG_GETARG_BOOL(1))
+		PG_RETURN_BOOL(jdy_stream_lock(PG_GETARG_INT32(0), false));
+	jdy_stream_unlock(PG_GETARG_INT32(0));
+	PG_RETURN_BOOL(true);
+}
+
+/*
+ * (server name, path text, n integer, concurrency integer) returns float8: calls a second.  Each call
+ * has another id, as details have.
+ */
+PG_FUNCTION_INFO_V1(jdy_test_calls);
+
+Datum
+jdy_test_calls(PG_FUNCTION_ARGS)
+{
+	Endpoint   *endpoint = jdy_endpoint_load(NameStr(*PG_GETARG_NAME(0)), GetUserId());
+	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int			n = PG_GETARG_INT32(2);
+	Client	   *client = jdy_client_open(endpoint, PG_GETARG_INT32(3), false, CurrentMemoryContext, NULL, NULL);
+	instr_time	start;
+	instr_time	elapsed;
+	int			submitted = 0;
+	int			done = 0;
+
+	jdy_client_release(client, jdy_client_run(client, jdy_call_create(client, CALL_OTHER, LANE_TAIL, "GET", path)));
+	INSTR_TIME_SET_CURRENT(start);
+	while (done < n)
+	{
+		Call	   *call;
+
+		for (; submitted < n && jdy_client_pending(client) < 4 * PG_GETARG_INT32(3); submitted++)
+		{
+			call = jdy_call_create(client, CALL_OTHER, LANE_TAIL, "GET", path);
+			jdy_call_param(call, "id", psprintf("%d", submitted));
+			jdy_client_submit(client, call);
+		}
+		call = jdy_client_next(client, -1);
+		if (call == NULL)
+			continue;
+		if (call->outcome != OUTCOME_OK)
+			jdy_call_raise(call);
+		jdy_client_release(client, call);
+		done++;
+	}
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, start);
+	jdy_client_close(client);
+	PG_RETURN_FLOAT8(n / INSTR_TIME_GET_DOUBLE(elapsed));
 }

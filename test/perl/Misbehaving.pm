@@ -53,6 +53,7 @@ my %BEHAVIOUR = (
 	{
 		print { $_[0] } head(429, 0, 'Date: Wed, 21 Oct 2015 07:28:00 GMT', 'Retry-After: Wed, 21 Oct 2015 07:28:09 GMT');
 	},
+	'/refused/' => sub { print { $_[0] } head(401, 0) },
 	# Gives up before the body of the request has come.
 	'/no-body-wanted' => sub { setsockopt($_[0], SOL_SOCKET, SO_LINGER, pack('ii', 1, 0)); 0 },
 );

@@ -30,7 +30,7 @@ SELECT budget('open recovers 20 50 80', 'refuse 0', 'sleep 150', 'sleep 200', '3
 /* Without a limit there is nothing to halve, but the pause is kept. */
 SELECT budget('open pause 0 200 80', 'refuse 100', 'take tail', 'sleep 110', '100 take tail');
 
-/* Two tokens a minute, besides the budget itself. */
+/* Two tokens a minute, or a window where that is shorter, besides the budget itself. */
 SELECT budget('open tokens 10 200 80', '4 take token', 'take tail', 'sleep 210', 'take token', 'take tail');
 SELECT budget('open tokens_count 2 200 80', 'take token', '3 take tail');
 SELECT budget('open tokens_wait 1 200 80', 'take tail', 'take token');

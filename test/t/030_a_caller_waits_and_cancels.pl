@@ -81,14 +81,17 @@ is( value_of($node, 'SELECT status, mode, finished_at IS NOT NULL FROM jdy_runs 
 	wait_for_status($node, $run_id, 'cancelled', 'and its run is cancelled');
 }
 
-# The client dies.
+# The client dies, and there is nothing to tell it.
 {
+	$node->safe_psql('postgres', "ALTER SERVER kingdee OPTIONS (SET timeout '300 s')");
 	my $caller = background_sql($node, "SELECT * FROM jdy_sync('customer')");
 	my $run_id = wait_until_running($node, 'customer');
+	poll_until(sub { says($caller, qr/NOTICE:.*calls/) }, 'it was told all there is');
 	IPC::Run::signal($caller->{harness}, 'KILL');
 	wait_for_status($node, $run_id, 'cancelled', 'the run of a client that is gone is cancelled');
 	poll_sql($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = '$caller->{name}'");
 	finish_session($caller);
+	$node->safe_psql('postgres', "ALTER SERVER kingdee OPTIONS (SET timeout '2 s')");
 }
 
 # jdy_cancel.
