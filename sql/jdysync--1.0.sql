@@ -328,11 +328,9 @@ REVOKE ALL ON FUNCTION
 	jdy_start(text, text),
 	jdy_cancel(bigint),
 	jdy_fetch(name, text, jsonb, text, jsonb),
-	jdy_decrypt(name, text)
+	jdy_decrypt(name, text),
+	jdysync.progress()	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
 FROM PUBLIC;
-
-/* Whoever reads the view calls the function, so it shows nobody more than the view does. */
-GRANT EXECUTE ON FUNCTION jdysync.progress() TO PUBLIC;
 
 ---------------------------------------------------------------------------
 -- Functions that _function expressions may use besides pg_catalog's
