@@ -421,7 +421,7 @@ COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; 
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name, s.listed_until,
-	CASE WHEN s.loaded_at IS NULL OR s.coverage = '{}' THEN NULL
+	CASE WHEN s.loaded_at IS NULL OR s.coverage = '{}' OR s.listed_until IS NULL THEN NULL
 		WHEN q.oldest = '-infinity' THEN NULL
 		ELSE LEAST(s.listed_until, q.oldest) END AS complete_until,
 	s.coverage AS windows,
