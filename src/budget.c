@@ -307,7 +307,9 @@ jdy_budget_persist(Budget *budget, bool final)
 
 /*
  * The key before the account is known: whoever signs in with the same
- * credentials at the same place is the same account.
+ * credentials at the same place is the same account.  Names alone can be known to
+ * strangers, who must not spend another's budget: so secrets count, but for
+ * passwords, which may be weak enough to be guessed from a digest that is stored.
  */
 static void
 provisional_key(const Endpoint *endpoint, Budget *budget)
@@ -316,6 +318,7 @@ provisional_key(const Endpoint *endpoint, Budget *budget)
 		"credentials", jdy_auth_name(endpoint->auth), budget->authority,
 		endpoint->client_id, endpoint->outer_instance_id, endpoint->account_id, endpoint->app_key,
 		endpoint->token, endpoint->user, endpoint->path, endpoint->query,
+		endpoint->client_secret, endpoint->app_secret,
 	};
 
 	digest(parts, lengthof(parts), budget->key);

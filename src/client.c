@@ -143,6 +143,11 @@ jdy_client_next(Client *client, long timeout_ms)
 		HttpReply  *reply;
 		int64		until;
 
+		if (!jdy_enabled)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("jdysync was switched off"),
+					 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
 		if (dlist_is_empty(&client->finished))
 			pump(client);
 		if (!dlist_is_empty(&client->finished))
@@ -412,13 +417,17 @@ take_ready(Client *client)
 void
 jdy_client_join_account(Client *client)
 {
+	const Session *session;
 	const char *account_id;
 	MemoryContext old;
 
 	if (client->joined || client->session == NULL)
 		return;
-	account_id = jdy_session_get(client->session)->account_id;
-	if (account_id[0] == '\0')
+
+	/* A mapping may say any account; only the service's word lets it use up, or slow down, that one's budget. */
+	session = jdy_session_get(client->session);
+	account_id = session->account_id;
+	if (account_id[0] == '\0' || session->authorised_at == PG_INT64_MIN)
 		return;
 	old = begin_tx(client);
 	jdy_budget_join(client->budget, account_id);

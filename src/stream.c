@@ -82,7 +82,7 @@ static JdyStatement find_entry = {
 
 static JdyStatement find_ref = {
 	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging"
-	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON k.oid = s.staging"
+	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING ""
 	" WHERE s.name = $1 OR s.stream_id = $2",
 	.nargs = 2,
 	.argtypes = {TEXTOID, INT4OID}
@@ -90,7 +90,7 @@ static JdyStatement find_ref = {
 
 static JdyStatement all_refs = {
 	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging"
-	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON k.oid = s.staging ORDER BY s.name",
+	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " ORDER BY s.name",
 	.nargs = 0
 };
 
@@ -98,7 +98,7 @@ static JdyStatement load_stream = {
 	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
 	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
 	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract"
-	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON k.oid = s.staging WHERE s.stream_id = $1",
+	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
 };

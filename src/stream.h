@@ -15,6 +15,15 @@
 #include "page.h"
 #include "value.h"
 
+/*
+ * Condition that joins pg_class k with stream s.  A dropped table leaves its oid
+ * behind, which a restored dump may find to be another relation's: then
+ * its owner would become the owner of a stream that is none of his.
+ */
+#define JDY_IS_STAGING \
+	"k.oid = s.staging AND EXISTS (SELECT FROM pg_catalog.pg_attribute a" \
+	" WHERE a.attrelid = k.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)"
+
 /* Enough to find a stream and to decide who may run it. */
 typedef struct StreamRef
 {
