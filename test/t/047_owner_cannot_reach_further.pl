@@ -21,7 +21,7 @@ CREATE ROLE etl NOLOGIN;
 GRANT USAGE ON SCHEMA jdysync, jdysync_shim TO etl;
 GRANT USAGE ON FOREIGN SERVER kingdee TO etl;
 GRANT EXECUTE ON FUNCTION jdy_check, jdy_add_stream, jdy_alter_stream, jdy_drop_stream, jdy_sync, jdy_resync, jdy_start, jdy_cancel,
-  jdy_fetch, jdy_decrypt TO etl;
+  jdy_fetch, jdy_decrypt, jdysync.progress TO etl;
 GRANT SELECT ON jdy_runs, jdy_calls, jdy_coverage, jdy_progress, jdy_rejects, jdy_incidents, jdy_catalog TO etl;
 CREATE ROLE mallory LOGIN IN ROLE etl;
 CREATE ROLE victim LOGIN IN ROLE etl;
