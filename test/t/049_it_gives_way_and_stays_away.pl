@@ -64,8 +64,6 @@ is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE
 # ---------------------------------------------------------------------------
 value_of($node, "SELECT jdy_cancel($run_id)");
 finish_session($going);
-value_of($node, "SELECT jdy_start('customer')");
-$node->wait_for_catchup($standby);
 $going = background_sql($node, q{SELECT * FROM jdy_sync('customer', mode => 'full')});
 wait_until_running($node, 'customer');
 ($status, undef, $error) = $node->psql('postgres', 'DROP EXTENSION jdysync');
@@ -81,11 +79,17 @@ $sim->post('/_sim/config', { latency_ms => 0 });
 # ---------------------------------------------------------------------------
 # Promotion: what was queued is run.
 # ---------------------------------------------------------------------------
+pull_server($node, 'kingdee');
+add_stream($node, 'supplier');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET jdysync.enabled = off');
+$node->reload;
+poll_sql($node, "SELECT current_setting('jdysync.enabled') = 'off'");
+$run_id = value_of($node, "SELECT jdy_start('supplier')");
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', "SELECT status FROM jdy_runs WHERE run_id = $run_id"), 'queued', 'what is queued stays so on a standby');
 $node->stop('immediate');
 $standby->promote;
-is($standby->safe_psql('postgres', 'SELECT count(*) FROM pg_extension WHERE extname = $$jdysync$$'), '1', 'a promoted standby') ;
-ok(poll_until(sub { $standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jdysync launcher'}) eq '1' }, 'the launcher'),
-	'has its launcher');
+wait_for_status($standby, $run_id, 'ok', 'and is run by itself after the promotion');
 
 unlike(slurp_file($node->logfile) . slurp_file($standby->logfile), qr/terminated by signal/, 'no process crashed');
 done_testing();
