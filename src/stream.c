@@ -861,12 +861,13 @@ closest_stream(const char *name)
 {
 	const char *best = NULL;
 	int			best_distance = 4;
+	int			length = pg_mbcliplen(name, strlen(name), 255);
 	ListCell   *cell;
 
 	foreach(cell, jdy_stream_refs_enabled())
 	{
 		StreamRef  *ref = lfirst(cell);
-		int			distance = varstr_levenshtein_less_equal(name, Min(strlen(name), 255), ref->name,
+		int			distance = varstr_levenshtein_less_equal(name, length, ref->name,
 															 strlen(ref->name), 1, 1, 1, best_distance, true);
 
 		if (distance < best_distance)

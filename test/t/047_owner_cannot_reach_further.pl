@@ -253,6 +253,8 @@ $node->safe_psql('postgres', q{CREATE TABLE public.another (n int); DROP TABLE j
 	UPDATE jdysync.stream SET staging = 'public.another' WHERE name = 'stale'});
 refused('postgres', "SELECT * FROM jdy_sync('stale')", qr/is gone/, 'a stream has no table that is no staging table');
 
+refused('mallory', "SELECT * FROM jdy_sync('a' || repeat('客', 200))", qr/stream "a.*" does not exist/, 'a name that is too long is no name');
+
 # The kill switch stops what is under way.
 $sim->post('/_sim/config', { latency_ms => 1000 });
 $going = background_sql($node, "SET ROLE mallory", "SELECT * FROM jdy_sync('seen', mode => 'full')");
