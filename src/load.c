@@ -70,7 +70,7 @@ typedef struct Load
 	int			ring_head;
 	int			lost;			/* pages without an anchor */
 	int			doubts;			/* ends that the count contradicted */
-	int			refused;		/* pages in a row that the service refused */
+	int			backs;			/* of them, in a row */
 	bool		at_end;
 	List	   *asked;			/* of PageAsk, in order */
 	List	   *accepted;		/* of PageAsk, to be landed */
@@ -87,7 +87,7 @@ static void accept_page(Load *load, PageAsk *ask);
 static void step_back(Load *load, PageAsk *ask);
 static void drop_asked(Load *load);
 static int	last_anchor(Load *load, ListPage *page);
-static bool in_ring(const Load *load, Anchor anchor);
+static int	place_in_ring(const Load *load, Anchor anchor);
 static Anchor anchor_of(const Row *row);
 static void land(Load *load);
 static void release(Load *load, Call *call);
@@ -226,16 +226,16 @@ accept_page(Load *load, PageAsk *ask)
 	bool		as_expected;
 	Row		  **rows;
 	int			nrows;
+	int			last_place = -1;
 
 	/* Some services refuse pages past the end: rows left the list, so look before it. */
 	if (!from_start && ask->call->outcome == OUTCOME_FAILED && ask->call->verdict == VERDICT_STOP &&
-		ask->call->errcode > 0 && ++load->refused <= MAX_DOUBTS)
+		ask->call->errcode > 0)
 	{
 		step_back(load, ask);
 		return;
 	}
 	page = jdy_list_answer(ask->call);
-	load->refused = 0;
 	anchor = last_anchor(load, page);
 	if (page->count >= 0)
 		load->count = page->count;
@@ -251,6 +251,11 @@ accept_page(Load *load, PageAsk *ask)
 				 errdetail("Page 1 of \"%s\" is empty, its count is %lld.", load->pull->stream->api, (long long) page->count),
 				 errhint("Try again; if it stays so, ask the service's support.")));
 
+	/* From the start again: what comes is older than what was read last. */
+	if (anchor < 0)
+		load->nring = load->ring_head = 0;
+	load->backs = 0;
+
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
 	(void) jdy_sort_rows(rows, nrows, true);
@@ -260,11 +265,20 @@ accept_page(Load *load, PageAsk *ask)
 	{
 		Row		   *row = &page->rows[i];
 		Anchor		read = anchor_of(row);
+		int			place;
 
 		if (row->problem != NULL && row->id == NULL)
 			continue;
 		/* Rows after the last one that was read are new. */
-		if (row->problem == NULL && (i > anchor || !in_ring(load, read)))
+		place = i > anchor ? -1 : place_in_ring(load, read);
+		if (place >= 0)
+		{
+			/* Rows that stayed must stand as they stood, or what was not read may have moved before them. */
+			if (place < last_place)
+				load->pull->unordered = true;
+			last_place = place;
+		}
+		else if (row->problem == NULL)
 		{
 			load->rows = lappend(load->rows, row);
 			load->bytes += row->length;
@@ -304,13 +318,17 @@ accept_page(Load *load, PageAsk *ask)
 static void
 step_back(Load *load, PageAsk *ask)
 {
+	int64		step;
+
 	if (++load->lost > MAX_LOST_ANCHORS)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("the list changes faster than it can be read"),
 				 errdetail("%d pages of \"%s\" held no row of the page before.", load->lost, load->pull->stream->api),
 				 errhint("What was read is kept; sync again at a quieter time.")));
-	load->last = Max((int64) (ask->page - 1) * ask->size - ask->size / 2 - 1, -1);
+	/* Further each time: a great part of the list may be gone. */
+	step = (int64) (ask->size / 2 + 1) << Min(load->backs++, 30);
+	load->last = Max((int64) (ask->page - 1) * ask->size - step, -1);
 	drop_asked(load);
 }
 
@@ -340,18 +358,19 @@ static int
 last_anchor(Load *load, ListPage *page)
 {
 	for (int i = page->nrows - 1; i >= 0; i--)
-		if (page->rows[i].id != NULL && in_ring(load, anchor_of(&page->rows[i])))
+		if (page->rows[i].id != NULL && place_in_ring(load, anchor_of(&page->rows[i])) >= 0)
 			return i;
 	return -1;
 }
 
-static bool
-in_ring(const Load *load, Anchor anchor)
+/* The later a row was read, the higher its place; -1 = it is not among those remembered. */
+static int
+place_in_ring(const Load *load, Anchor anchor)
 {
 	for (int i = 0; i < load->nring; i++)
 		if (load->ring[i].id == anchor.id && load->ring[i].key == anchor.key)
-			return true;
-	return false;
+			return (i - load->ring_head + RING_ROWS) % RING_ROWS;
+	return -1;
 }
 
 static Anchor

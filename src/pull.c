@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 #include "window.h"
 
+#define FIRST_WINDOW ((UNIX_EPOCH_JDATE + 1 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)	/* 1970-01-02: no stamp is older */
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define RELIST_US INT64CONST(60000000)	/* the tail is listed again this often while details are fetched */
 
@@ -42,8 +43,9 @@ static bool filter_works(Pull *pull);
 static void note_filter(Pull *pull, bool honoured);
 static void first_load(Pull *pull);
 static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
-static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
+static void load_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void load_everything(Pull *pull);
+static void mend_order(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
@@ -433,7 +435,7 @@ first_load(Pull *pull)
 		from = pull->stream->watermark;
 	if (from < began)
 		learn_cap(pull, from, began);
-	load_range(pull, from, Max(from, began));
+	load_range(pull, from, Max(from, began), true);
 	end_load(pull, false);
 }
 
@@ -461,11 +463,11 @@ learn_cap(Pull *pull, TimestampTz from, TimestampTz to)
 }
 
 static void
-load_range(Pull *pull, TimestampTz from, TimestampTz to)
+load_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove)
 {
 	Window	   *window = make_window(pull, SEEN_IN_LOAD, from, to);
 
-	window->prove = true;
+	window->prove = prove;
 	window->lane = LANE_BACKFILL;
 	window->sighting.fresh_since = to + pull->stream->settle_us;
 	jdy_progress_phase(PHASE_LOADING);
@@ -485,13 +487,34 @@ load_everything(Pull *pull)
 		begin_load(pull, jdy_tick_floor(now - stream->settle_us));
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
 	jdy_progress_phase(PHASE_LOADING);
-	if (stream->start_from != 0 && stream->plan->start_param != NULL && stream->loaded)
-		load_range(pull, jdy_tick_floor(stream->start_from), stream->load_began);
+	if (stream->start_from != 0 && pull->windowed && stream->loaded)
+		load_range(pull, jdy_tick_floor(stream->start_from), stream->load_began, true);
 	else
 	{
 		jdy_load_list(pull, &sighting, resume);
+		mend_order(pull);
 		end_load(pull, true);
 	}
+}
+
+/* Pages prove nothing of a list without a stable order.  Windows do: each is one answer. */
+static void
+mend_order(Pull *pull)
+{
+	jdy_pull_begin(pull);
+	if (!pull->unordered)
+		jdy_incident_close(pull->stream->name, "no stable order");
+	else if (pull->windowed)
+		jdy_incident_open(pull->stream->name, "info", "no stable order",
+						  "Two answers showed the same rows of the list in different order.",
+						  "Nothing to do: the load was read once more by windows of modify time. Records without a modify time may be missing.");
+	else
+		jdy_incident_open(pull->stream->name, "warning", "no stable order",
+						  "Two answers showed the same rows of the list in different order, and it cannot be read by modify time.",
+						  "Records may be missing. Ask for a list with a stable order (order_by in the metadata).");
+	jdy_pull_commit(pull);
+	if (pull->unordered && pull->windowed)
+		load_range(pull, FIRST_WINDOW, pull->stream->load_began, false);
 }
 
 /* Committed before the first page is asked: what changes from here on is found by windows. */

@@ -36,6 +36,7 @@ typedef struct Pull
 	int			cap;			/* rows that one answer may hold: what we ask for, less where the service gives less */
 	int			proven;			/* an answer with so many rows was seen: one with fewer was not cut */
 	bool		windowed;		/* the list can be asked by modify time */
+	bool		unordered;		/* two answers showed the same rows in different order */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
