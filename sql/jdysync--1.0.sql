@@ -328,11 +328,9 @@ REVOKE ALL ON FUNCTION
 	jdy_start(text, text),
 	jdy_cancel(bigint),
 	jdy_fetch(name, text, jsonb, text, jsonb),
-	jdy_decrypt(name, text)
+	jdy_decrypt(name, text),
+	jdysync.progress()	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
 FROM PUBLIC;
-
-/* Whoever reads the view calls the function, so it shows nobody more than the view does. */
-GRANT EXECUTE ON FUNCTION jdysync.progress() TO PUBLIC;
 
 ---------------------------------------------------------------------------
 -- Functions that _function expressions may use besides pg_catalog's
@@ -423,7 +421,7 @@ COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; 
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name, s.listed_until,
-	CASE WHEN s.loaded_at IS NULL OR s.coverage = '{}' THEN NULL
+	CASE WHEN s.loaded_at IS NULL OR s.coverage = '{}' OR s.listed_until IS NULL THEN NULL
 		WHEN q.oldest = '-infinity' THEN NULL
 		ELSE LEAST(s.listed_until, q.oldest) END AS complete_until,
 	s.coverage AS windows,
