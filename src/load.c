@@ -69,6 +69,8 @@ typedef struct Load
 	Anchor		ring[RING_ROWS];
 	int			nring;
 	int			ring_head;
+	Anchor		order[RING_ROWS];	/* the first page as it came before the load began */
+	int			norder;
 	int			lost;			/* pages without an anchor */
 	int			doubts;			/* ends that the count contradicted */
 	int			refused;		/* pages past the end */
@@ -81,6 +83,8 @@ typedef struct Load
 	int			stale;			/* stale pages still on the way */
 } Load;
 
+static void look_ahead(Load *load);
+static void compare_order(Load *load, ListPage *page);
 static void choose_page(int64 last, int cap, int *page, int *size);
 static void consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size);
 static void ask_ahead(Load *load);
@@ -112,6 +116,8 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	load->count = -1;
 	if (resume)
 		restore(load, pull->stream->load_state);
+	else
+		look_ahead(load);
 
 	while (!load->at_end)
 	{
@@ -143,6 +149,39 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 		pull->cap = load->cap;
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
+}
+
+/* The first page, for its order alone: it is read again, and must show the same rows in the same order. */
+static void
+look_ahead(Load *load)
+{
+	Call	   *call = jdy_list_ask(load->pull, LANE_BACKFILL, 0, 0, 1, load->cap);
+	ListPage   *page = jdy_list_answer(call);
+
+	for (int i = 0; i < page->nrows && i < lengthof(load->order); i++)
+		load->order[load->norder++] = anchor_of(&page->rows[i]);
+	jdy_client_release(load->pull->client, call);
+}
+
+static void
+compare_order(Load *load, ListPage *page)
+{
+	int			last = -1;
+
+	for (int i = 0; i < page->nrows; i++)
+	{
+		Anchor		row = anchor_of(&page->rows[i]);
+
+		for (int place = 0; place < load->norder; place++)
+			if (load->order[place].id == row.id && load->order[place].key == row.key)
+			{
+				if (place < last)
+					load->pull->unordered = true;
+				last = place;
+				break;
+			}
+	}
+	load->norder = 0;
 }
 
 /*
@@ -274,6 +313,8 @@ accept_page(Load *load, PageAsk *ask)
 	if (anchor < 0)
 		load->nring = load->ring_head = 0;
 	load->backs = 0;
+	if (from_start)
+		compare_order(load, page);
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
