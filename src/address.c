@@ -53,6 +53,7 @@ static const Range4 ranges4[] = {
 
 static const Range6 ranges6[] = {
 	{{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128, ADDRESS_NEVER},	/* metadata of AWS */
+	{{0xfd, 0x20, 0x00, 0xce, [14] = 0x02, [15] = 0x54}, 128, ADDRESS_NEVER},	/* metadata of Google Cloud */
 	{{0xfe, 0x80}, 10, ADDRESS_NEVER},	/* link-local */
 	{{0xff}, 8, ADDRESS_NEVER}, /* multicast */
 	{{0}, 128, ADDRESS_NEVER},	/* unspecified: connects to loopback */
@@ -60,6 +61,7 @@ static const Range6 ranges6[] = {
 	{{0xfc}, 7, ADDRESS_PRIVATE},	/* unique local */
 	{{0xfe, 0xc0}, 10, ADDRESS_PRIVATE},	/* site-local, of old */
 	{{0x20, 0x01, 0x00, 0x00}, 32, ADDRESS_PRIVATE},	/* Teredo: hides an IPv4 address */
+	{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48, ADDRESS_PRIVATE},	/* local NAT64: so does it */
 };
 
 /* IPv6 addresses that stand for an IPv4 one, which begins after this many bytes. */

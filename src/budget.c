@@ -25,16 +25,10 @@
 
 #include <openssl/evp.h>
 
-#include "access/xact.h"
+#include "account.h"
 #include "budget.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_type.h"
-#include "miscadmin.h"
+#include "lib/stringinfo.h"
 #include "shmem.h"
-#include "spi.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -84,7 +78,6 @@ static bool joins_newest(const Account *account, Lane lane);
 static void count_call(Budget *budget, Lane lane, int64 now);
 static void add_entry(Account *account, Lane lane, int64 at);
 static bool load_row(const Budget *budget, Account *account);
-static bool lock_row(const Budget *budget);
 static int64 last_call(const Account *account, int64 now);
 
 Budget *
@@ -289,27 +282,12 @@ jdy_budget_must_persist(const Budget *budget)
 void
 jdy_budget_persist(Budget *budget, bool final)
 {
-	static JdyStatement write_row = {
-		"INSERT INTO jdysync.account (key, last_call_at, last_token_at) VALUES ($1, $2, $3) "
-		"ON CONFLICT (key) DO UPDATE SET last_call_at = excluded.last_call_at, "
-		"last_token_at = COALESCE(excluded.last_token_at, account.last_token_at)",
-		3, {BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
-	};
 	int64		now = jdy_monotonic_us();
 	TimestampTz wall = GetCurrentTimestamp();
 	int64		until;
 	int64		token_at;
-	bytea	   *key;
-	Datum		values[3];
-	char		nulls[3] = {' ', ' ', ' '};
 
 	if (budget->provisional || jdy_shared == NULL)
-		return;
-
-	/* Should others wait for our row, or we for theirs, calls would stop: then go on without. */
-	budget->save_after = now + PERSIST_RETRY_US;
-	budget->token_unsaved = false;
-	if (XactReadOnly || RecoveryInProgress() || IsolationUsesXactSnapshot() || !lock_row(budget))
 		return;
 
 	lock(budget);
@@ -321,21 +299,17 @@ jdy_budget_persist(Budget *budget, bool final)
 	if (until == NEVER)
 		return;
 
-	key = palloc(VARHDRSZ + JDY_DIGEST_LENGTH);
-	SET_VARSIZE(key, VARHDRSZ + JDY_DIGEST_LENGTH);
-	memcpy(VARDATA(key), budget->key, JDY_DIGEST_LENGTH);
-	values[0] = PointerGetDatum(key);
-	values[1] = TimestampTzGetDatum(wall + (until - now));
-	values[2] = TimestampTzGetDatum(wall - (now - token_at));
-	nulls[2] = token_at == NEVER ? 'n' : ' ';
-	jdy_execute(&write_row, values, nulls);
-	if (!final)
+	budget->save_after = now + PERSIST_RETRY_US;
+	budget->token_unsaved = false;
+	if (jdy_account_save(budget->key, wall + (until - now), token_at == NEVER ? 0 : wall - (now - token_at)) && !final)
 		budget->saved_until = until;
 }
 
 /*
  * The key before the account is known: whoever signs in with the same
- * credentials at the same place is the same account.
+ * credentials at the same place is the same account.  Names alone can be known to
+ * strangers, who must not spend another's budget: so secrets count, but for
+ * passwords, which may be weak enough to be guessed from a digest that is stored.
  */
 static void
 provisional_key(const Endpoint *endpoint, Budget *budget)
@@ -344,6 +318,7 @@ provisional_key(const Endpoint *endpoint, Budget *budget)
 		"credentials", jdy_auth_name(endpoint->auth), budget->authority,
 		endpoint->client_id, endpoint->outer_instance_id, endpoint->account_id, endpoint->app_key,
 		endpoint->token, endpoint->user, endpoint->path, endpoint->query,
+		endpoint->client_secret, endpoint->app_secret,
 	};
 
 	digest(parts, lengthof(parts), budget->key);
@@ -656,52 +631,22 @@ add_entry(Account *account, Lane lane, int64 at)
 static bool
 load_row(const Budget *budget, Account *account)
 {
-	static JdyStatement read_row = {
-		"SELECT last_call_at, last_token_at FROM jdysync.account WHERE key = $1",
-		1, {BYTEAOID}
-	};
 	int64		now = jdy_monotonic_us();
 	TimestampTz wall = GetCurrentTimestamp();
-	bytea	   *key = palloc(VARHDRSZ + JDY_DIGEST_LENGTH);
-	Datum		values[1];
-	Datum		value;
-	bool		isnull;
+	TimestampTz last_call_at;
+	TimestampTz last_token_at;
 	int64		rest;
 
-	SET_VARSIZE(key, VARHDRSZ + JDY_DIGEST_LENGTH);
-	memcpy(VARDATA(key), budget->key, JDY_DIGEST_LENGTH);
-	values[0] = PointerGetDatum(key);
-	jdy_execute(&read_row, values, NULL);
-	if (SPI_processed == 0)
+	if (!jdy_account_load(budget->key, &last_call_at, &last_token_at))
 		return false;
 
-	account->in_use = true;
-	value = jdy_spi_datum(0, 1, &isnull);
-	rest = DatumGetTimestampTz(value) + budget->window_us - wall;
 	/* More than two windows ahead it was another clock's time. */
-	rest = Min(rest, 2 * budget->window_us);
+	rest = Min(last_call_at + budget->window_us - wall, 2 * budget->window_us);
+	account->in_use = true;
 	account->paused_until = rest > 0 ? now + rest : 0;
-
-	value = jdy_spi_datum(0, 2, &isnull);
 	account->token_calls[0] = account->token_calls[1] =
-		isnull ? NEVER : now - Max(0, wall - DatumGetTimestampTz(value));
+		last_token_at == 0 ? NEVER : now - Max(0, wall - last_token_at);
 	return true;
-}
-
-/*
- * Whoever writes the row holds this lock to the end of his transaction, which
- * may be a user's and long; nobody waits for it.
- */
-static bool
-lock_row(const Budget *budget)
-{
-	LOCKTAG		tag;
-	Oid			schema = get_namespace_oid("jdysync", true);
-	uint32		number;
-
-	memcpy(&number, budget->key, sizeof(number));
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, get_relname_relid("account", schema), number, 0);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* Time of the account's last call, NEVER when it made none. */

@@ -2,9 +2,10 @@
  * call.h
  *		What the client's own parts know of a call, and nobody else.
  *
- *	client.c	queues, budget, retries
+ *	client.c	calls in their queues: submitted, started, handed back
+ *	settle.c	a reply came: what it means, and what follows
+ *	signin.c	signing in: when, by whom, and what the replies say
  *	request.c	a call as a request: url, headers, signature
- *	signin.c	the two calls of signing in, and what their replies say
  *	problem.c	a failed call in words
  *-------------------------------------------------------------------------
  */
@@ -59,6 +60,80 @@ typedef struct PrivateCall
 	TimestampTz token_expires;	/* server time, 0 = not said */
 } PrivateCall;
 
+#define LANES 2
+
+struct Client
+{
+	MemoryContext context;
+	const Endpoint *endpoint;
+	int			concurrency;
+	bool		in_worker;
+	AttemptLogger logger;
+	void	   *logger_arg;
+	int64		backoff_base_us;
+
+	HttpPool   *pool;
+	Budget	   *budget;
+	bool		joined;			/* the budget is the account's */
+	SessionRef *session;		/* NULL: this kind of endpoint needs no signing in */
+
+	dlist_head	ready[LANES];
+	pairingheap *delayed;
+	dlist_head	finished;
+	dlist_head	spare;
+	int			nspare;
+	int			pending;
+	int			under_way;
+	uint64		submitted;
+	uint64	   *tickets;		/* of the calls under way, in no order */
+	int			ntickets;
+
+	PrivateCall *sign_in;		/* authorisation or token call; NULL = none */
+	bool		sign_in_waits;	/* it is not under way */
+	bool		authorised;		/* since the last token */
+	int64		renew_not_before;	/* a renewal ahead of time is not tried before */
+
+	ClientWait	waits_for;
+	int64		waits_until;	/* PG_INT64_MAX: for no time */
+
+	int64		calls;
+	int64		retries;
+	TimestampTz last_date;		/* 0 = none seen */
+	int64		last_date_us;	/* when it came */
+	MemoryContextCallback at_end;
+};
+
+/* client.c: a call, from those kept for reuse if there is one; and back. */
+extern PrivateCall *jdy_client_new_call(Client *client);
+extern void jdy_client_recycle(Client *client, PrivateCall *call);
+
+/* client.c: sends a call that the budget has granted. */
+extern void jdy_client_start(Client *client, PrivateCall *call);
+
+/* client.c: nothing need be looked at before `until` (monotonic); the earliest of what is waited for counts. */
+extern void jdy_client_note_wait(Client *client, ClientWait what, int64 until);
+
+/* client.c: as soon as the account is known, the budget is the account's. */
+extern void jdy_client_join_account(Client *client);
+
+/* settle.c: a transfer is over; its call is finished, waits for its next attempt, or failed. */
+extern void jdy_client_settle(Client *client, HttpReply *reply);
+
+/* settle.c: without a session no waiting call can be made: they fail as `cause` did. */
+extern void jdy_client_fail_waiting(Client *client, const PrivateCall *cause);
+
+/*
+ * signin.c: true when there is a session to sign with.  Else a sign-in call has
+ * been made ready, or another process is at it, or all waiting calls have failed.
+ */
+extern bool jdy_sign_in_ready(Client *client);
+
+/* signin.c: starts the sign-in call, if it is not under way and the budget lets it. */
+extern void jdy_sign_in_start(Client *client);
+
+/* signin.c: the sign-in call is over. */
+extern void jdy_sign_in_end(Client *client, PrivateCall *call, CallOutcome outcome);
+
 /*
  * request.c: fills *request for the next attempt, in the current memory context.
  * session NULL: the endpoint has none.  server_time goes into the signature.
@@ -68,15 +143,6 @@ extern void jdy_request_build(PrivateCall *call, const Session *session, Timesta
 
 /* The call's url with every value masked that is neither a time nor paging; palloc'ed. */
 extern char *jdy_request_masked_url(const PrivateCall *call);
-
-/* signin.c: makes `call` the authorisation or token call. */
-extern void jdy_sign_in_prepare(PrivateCall *call, SignInStep step, const Session *session);
-
-/*
- * The authorisation to use among those that the reply offers; NULL with
- * call->reason, service_text and hint set when there is none or more than one.
- */
-extern const Authorisation *jdy_sign_in_choose(PrivateCall *call);
 
 /* client.c: the session as it is now; NULL when the endpoint has none. */
 extern const Session *jdy_client_session(Client *client);

@@ -323,7 +323,7 @@ land(Fetch *fetch)
 
 		/* Listed by a window it is older than: another replica answered. */
 		if (job->due->due_from != DT_NOBEGIN && detail->modified_at != 0 &&
-			detail->modified_at < job->due->due_from - JDY_TICK_US)
+			detail->modified_at < job->due->due_from)
 		{
 			postpone(fetch, job, "its detail is older than the window that listed it (is the server's time_zone right?)", false);
 			continue;

@@ -312,8 +312,12 @@ send_schedulers(void)
 
 		if (database == NULL || !is_allowed(NameStr(database->name)))
 		{
+			DatabaseSlot *slot;
+
 			LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-			find_slot(oid, true)->database = InvalidOid;
+			slot = find_slot(oid, false);
+			if (slot != NULL)
+				slot->database = InvalidOid;
 			LWLockRelease(jdy_shared->databases_lock);
 		}
 		else if (find_visit(InvalidOid) == NULL)

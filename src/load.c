@@ -37,6 +37,7 @@
 #define LAND_AT_ROWS 512		/* rows gathered before they are landed while replies keep coming */
 #define LAND_AT_BYTES (4 * 1024 * 1024) /* or so much of their text */
 #define MAX_LOST_ANCHORS 200	/* pages without an anchor before the run gives up */
+#define MAX_REFUSED 8			/* pages past the end before the run gives up */
 #define MAX_DOUBTS 3			/* ends that the service's count contradicts, before they are believed */
 
 /* A row that was read: by hashes, 16 bytes. */
@@ -70,6 +71,7 @@ typedef struct Load
 	int			ring_head;
 	int			lost;			/* pages without an anchor */
 	int			doubts;			/* ends that the count contradicted */
+	int			refused;		/* pages past the end */
 	int			backs;			/* of them, in a row */
 	bool		at_end;
 	List	   *asked;			/* of PageAsk, in order */
@@ -80,11 +82,13 @@ typedef struct Load
 } Load;
 
 static void choose_page(int64 last, int cap, int *page, int *size);
+static void consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size);
 static void ask_ahead(Load *load);
 static void ask_page(Load *load, int page, int size);
 static void take(Load *load, Call *call);
 static void accept_page(Load *load, PageAsk *ask);
-static void step_back(Load *load, PageAsk *ask);
+static bool is_past_end(PageAsk *ask);
+static void step_back(Load *load, PageAsk *ask, int64 rows);
 static void drop_asked(Load *load);
 static int	last_anchor(Load *load, ListPage *page);
 static int	place_in_ring(const Load *load, Anchor anchor);
@@ -137,32 +141,47 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	/* A list that fits on one page does not tell what a page can hold. */
 	if (load->last >= load->cap)
 		pull->cap = load->cap;
-	pull->proven = Max(pull->proven, Min(load->proven, load->cap));
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 }
 
-/* The page that begins at or before row `last` and brings the most rows after it. */
+/*
+ * The page that begins at or before row `last` and brings the most rows after it.
+ * Where pages of all sizes end at `last` (row 2520 for sizes up to 10), a larger
+ * one is asked, of which the service gives as many rows as it gives.
+ */
 static void
 choose_page(int64 last, int cap, int *page, int *size)
 {
-	int64		best = -1;
+	int64		best = 0;
 
 	*page = 1;
 	*size = cap;
 	if (last < 0)
 		return;
 	for (int z = cap; z >= 1; z--)
-	{
-		int64		p = last / z + 1;
-		int64		news = p * z - 1 - last;
+		consider_page(last, cap, z, &best, page, size);
+	for (int z = cap + 1; z <= 2 * cap && best == 0; z++)
+		consider_page(last, cap, z, &best, page, size);
+	if (best == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the service gives too few rows at a time"),
+				 errdetail("With %d rows a page, no page after row %lld overlaps what was read.", cap, (long long) last + 1),
+				 errhint("Set a larger page size in the metadata.")));
+}
 
-		if (news > best && p <= INT_MAX)
-		{
-			best = news;
-			*page = (int) p;
-			*size = z;
-		}
+static void
+consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size)
+{
+	int64		p = last / z + 1;
+	int64		news = (p - 1) * z + Min(z, cap) - 1 - last;
+
+	if (news > *best && p <= INT_MAX)
+	{
+		*best = news;
+		*page = (int) p;
+		*size = z;
 	}
 }
 
@@ -184,7 +203,7 @@ ask_ahead(Load *load)
 			break;				/* the rest is asked already */
 		choose_page(load->ahead, load->cap, &page, &size);
 		ask_page(load, page, size);
-		load->ahead = (int64) page * size - 1;
+		load->ahead = (int64) (page - 1) * size + Min(size, load->cap) - 1;
 	}
 }
 
@@ -223,16 +242,16 @@ accept_page(Load *load, PageAsk *ask)
 	int64		offset = (int64) (ask->page - 1) * ask->size;
 	bool		from_start = ask->page == 1;
 	int			anchor;
+	int			room;			/* rows that it can hold, as far as is known */
 	bool		as_expected;
 	Row		  **rows;
 	int			nrows;
 	int			last_place = -1;
 
-	/* Some services refuse pages past the end: rows left the list, so look before it. */
-	if (!from_start && ask->call->outcome == OUTCOME_FAILED && ask->call->verdict == VERDICT_STOP &&
-		ask->call->errcode > 0)
+	/* Rows left the list, and no anchor is near: look for its end in ever longer steps. */
+	if (is_past_end(ask) && ++load->refused <= MAX_REFUSED)
 	{
-		step_back(load, ask);
+		step_back(load, ask, (int64) ask->size << load->refused);
 		return;
 	}
 	page = jdy_list_answer(ask->call);
@@ -241,7 +260,7 @@ accept_page(Load *load, PageAsk *ask)
 		load->count = page->count;
 	if (anchor < 0 && !from_start)
 	{
-		step_back(load, ask);
+		step_back(load, ask, ask->size / 2);
 		return;
 	}
 	if (page->nrows == 0 && page->count > 0)
@@ -291,16 +310,17 @@ accept_page(Load *load, PageAsk *ask)
 		}
 	}
 
-	as_expected = page->nrows == ask->size;
+	room = Min(ask->size, load->cap);
+	as_expected = page->nrows >= room;
 	load->last = offset + page->nrows - 1;
 	load->asked = list_delete_first(load->asked);
 	load->accepted = lappend(load->accepted, ask);
 
 	if (as_expected)
-		load->proven = Max(load->proven, ask->size);
+		load->proven = Max(load->proven, room);
 	else if (page->count >= 0 && offset + page->nrows == page->count)
 		load->at_end = true;
-	else if (ask->size <= load->proven || page->nrows <= 1)
+	else if (room <= load->proven || page->nrows <= 1)
 		/* The end, but counts and rows may come from replicas a moment apart: look again. */
 		load->at_end = page->count < offset + page->nrows || ++load->doubts > MAX_DOUBTS;
 	else
@@ -314,9 +334,22 @@ accept_page(Load *load, PageAsk *ask)
 	jdy_progress_totals(load->count, -1);
 }
 
+/* Some services refuse pages past the end, others show their last one, which says its number. */
+static bool
+is_past_end(PageAsk *ask)
+{
+	const Call *call = ask->call;
+
+	if (ask->page == 1)
+		return false;
+	if (call->outcome == OUTCOME_FAILED)
+		return call->verdict == VERDICT_STOP && call->errcode > 0;
+	return jdy_list_answer(ask->call)->nrows == 0 && jdy_list_answer(ask->call)->page < ask->page;
+}
+
 /* Rows left the part that was read, so this page begins after the last anchor. */
 static void
-step_back(Load *load, PageAsk *ask)
+step_back(Load *load, PageAsk *ask, int64 rows)
 {
 	int64		step;
 
@@ -327,7 +360,7 @@ step_back(Load *load, PageAsk *ask)
 				 errdetail("%d pages of \"%s\" held no row of the page before.", load->lost, load->pull->stream->api),
 				 errhint("What was read is kept; sync again at a quieter time.")));
 	/* Further each time: a great part of the list may be gone. */
-	step = (int64) (ask->size / 2 + 1) << Min(load->backs++, 30);
+	step = Max(rows, (int64) (ask->size / 2 + 1) << Min(load->backs++, 30));
 	load->last = Max((int64) (ask->page - 1) * ask->size - step, -1);
 	drop_asked(load);
 }

@@ -21,25 +21,24 @@
 
 #include "catalog/pg_type.h"
 #include "jdysync.h"
-#include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
 #include "spi.h"
-#include "storage/latch.h"
-#include "utils/wait_event.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "window.h"
 
+#define CLOCK_ERROR_US (5 * JDY_TICK_US)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
 #define FIRST_WINDOW ((UNIX_EPOCH_JDATE + 1 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)	/* 1970-01-02: no stamp is older */
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
+#define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
 #define RELIST_US INT64CONST(60000000)	/* the tail is listed again this often while details are fetched */
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
 static bool filter_works(Pull *pull);
+static bool probe_filter(Pull *pull);
 static void note_filter(Pull *pull, bool honoured);
 static void first_load(Pull *pull);
 static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
@@ -55,7 +54,6 @@ static void read_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void read_rejected(Pull *pull, TimestampTz began, bool loaded_all);
 static void note_tail(Pull *pull, TimestampTz until);
 static void finish_run(Pull *pull);
-static void parse_list(Call *call, ReplyFacts *facts);
 static TimestampTz server_now(Pull *pull);
 static Window *make_window(Pull *pull, SightingKind kind, TimestampTz from, TimestampTz to);
 
@@ -107,220 +105,12 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	}
 	if (pull->windowed)
 		list_changes(pull);
-	if (pull->mode == MODE_RANGE)
+	if (pull->mode == MODE_RANGE && pull->windowed)
 		read_range(pull, from_time, to_time);
 	read_rejected(pull, began, loaded_all);
 	if (stream->details)
 		jdy_details_fetch(pull, pull->windowed ? relist : NULL);
 	finish_run(pull);
-}
-
-Call *
-jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner)
-{
-	const Stream *stream = pull->stream;
-	const RequestPlan *plan = stream->plan;
-	Call	   *call = jdy_call_create(pull->client, CALL_LIST, lane, stream->method, stream->api);
-	ListAsk    *ask = palloc0(sizeof(ListAsk));
-	char		number[16];
-	ListCell   *cell;
-
-	ask->pull = pull;
-	ask->from = from;
-	ask->to = to;
-	ask->page = page;
-	ask->size = size;
-	ask->owner = owner;
-	call->owner = ask;
-	call->parse = parse_list;
-
-	foreach(cell, plan->fixed)
-	{
-		CallParam  *param = lfirst(cell);
-
-		jdy_call_param(call, param->name, param->value);
-	}
-	if (from != 0 && plan->start_param != NULL)
-		jdy_call_param(call, plan->start_param,
-					   jdy_window_value(plan->start_format, from, stream->endpoint->time_zone));
-	if (to != 0 && plan->end_param != NULL)
-		jdy_call_param(call, plan->end_param,
-					   jdy_window_value(plan->end_format, to, stream->endpoint->time_zone));
-	snprintf(number, sizeof(number), "%d", page);
-	jdy_call_param(call, plan->page_param, number);
-	snprintf(number, sizeof(number), "%d", size);
-	jdy_call_param(call, plan->size_param, number);
-	jdy_client_submit(pull->client, call);
-	return call;
-}
-
-Call *
-jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size)
-{
-	Call	   *call;
-
-	Assert(jdy_client_pending(pull->client) == 0);
-	jdy_list_submit(pull, lane, from, to, page, size, NULL);
-	do
-	{
-		call = jdy_client_next(pull->client, 200);
-		jdy_pull_progress(pull);
-	} while (call == NULL);
-	(void) jdy_list_answer(call);
-	return call;
-}
-
-ListPage *
-jdy_list_answer(Call *call)
-{
-	if (call->outcome != OUTCOME_OK)
-		jdy_call_raise(call);
-	return ((ListAsk *) call->owner)->answer;
-}
-
-void
-jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
-{
-	Known		known[JDY_LAND_ROWS];
-	List	   *marked = NIL;
-	ListCell   *cell;
-
-	nrows = jdy_sort_rows(rows, nrows, false);
-	for (int first = 0; first < nrows; first += JDY_LAND_ROWS)
-	{
-		int			n = Min(nrows - first, JDY_LAND_ROWS);
-
-		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
-		if (pull->stream->details)
-			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, &marked);
-	}
-
-	/* A record listed again while its detail is on the wire must not count as done when that lands. */
-	foreach(cell, marked)
-	{
-		ListCell   *flying;
-
-		foreach(flying, pull->in_flight)
-			if (strcmp(lfirst(flying), lfirst(cell)) == 0)
-			{
-				MemoryContext caller = MemoryContextSwitchTo(pull->context);
-
-				pull->listed_again = lappend(pull->listed_again, pstrdup(lfirst(cell)));
-				MemoryContextSwitchTo(caller);
-			}
-	}
-}
-
-void
-jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting)
-{
-	TimestampTz to = 0;
-
-	/* A tail is listed again anyway. */
-	if (sighting->kind == SEEN_IN_LOAD && sighting->to == 0)
-		to = pull->stream->load_began;
-	else if (sighting->kind != SEEN_IN_OLD_TAIL && sighting->kind != SEEN_IN_NEW_TAIL)
-		to = sighting->to;
-
-	for (int i = 0; i < page->nrows; i++)
-		if (page->rows[i].problem != NULL)
-		{
-			jdy_runlog_reject(pull->log, page->rows[i].id, page->rows[i].text, page->rows[i].length,
-							  page->rows[i].problem, sighting->from, to);
-			pull->counters->rejected++;
-		}
-}
-
-int
-jdy_page_rows(ListPage *page, Row ***rows)
-{
-	int			n = 0;
-
-	*rows = palloc(sizeof(Row *) * (page->nrows + 1));
-	for (int i = 0; i < page->nrows; i++)
-		if (page->rows[i].problem == NULL)
-			(*rows)[n++] = &page->rows[i];
-	return n;
-}
-
-void
-jdy_pull_begin(Pull *pull)
-{
-	jdy_tx_begin("landing what was read");
-	MemoryContextSwitchTo(pull->landing);
-}
-
-void
-jdy_pull_commit(Pull *pull)
-{
-	jdy_runlog_flush(pull->log);
-	jdy_tx_commit();
-	MemoryContextSwitchTo(pull->context);
-	MemoryContextReset(pull->landing);
-}
-
-/* A later commit that waits for the disk takes all earlier ones with it, and a run ends with one. */
-void
-jdy_pull_commit_unsynced(Pull *pull)
-{
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	jdy_pull_commit(pull);
-}
-
-void
-jdy_pull_progress(Pull *pull)
-{
-	int64		until_us;
-
-	/* The kill switch stops what is under way, too. */
-	if (!jdy_enabled)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("jdysync is switched off"),
-				 errdetail("What was landed stays; the next run goes on from there."),
-				 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
-	if (jdy_runlog_is_full(pull->log))
-	{
-		MemoryContext caller = CurrentMemoryContext;
-
-		jdy_pull_begin(pull);
-		jdy_pull_commit(pull);
-		MemoryContextSwitchTo(caller);
-	}
-	pull->counters->calls = jdy_client_calls(pull->client);
-	pull->counters->retries = jdy_client_retries(pull->client);
-	jdy_progress_counters(pull->counters);
-	switch (jdy_client_waits_for(pull->client, &until_us))
-	{
-		case CLIENT_WAITS_FOR_REPLY:
-			jdy_progress_waiting(WAITING_HTTP);
-			break;
-		case CLIENT_WAITS_FOR_BUDGET:
-			jdy_progress_waiting(WAITING_BUDGET);
-			break;
-		case CLIENT_WAITS_FOR_BACKOFF:
-			jdy_progress_waiting(WAITING_BACKOFF);
-			break;
-		case CLIENT_WAITS_FOR_TOKEN:
-			jdy_progress_waiting(WAITING_TOKEN);
-			break;
-	}
-}
-
-void
-jdy_pull_wait(Pull *pull, int64 us)
-{
-	int64		until = jdy_monotonic_us() + us;
-	int64		left;
-
-	jdy_progress_waiting(WAITING_BACKOFF);
-	while ((left = until - jdy_monotonic_us()) > 0)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left / 1000 + 1,
-						 JDY_WAIT_EVENT("JdysyncBackoff"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
 }
 
 static Pull *
@@ -335,7 +125,6 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	Datum		values[1] = {Int32GetDatum(stream_id)};
 	bool		isnull;
 	Datum		value;
-	char	   *proven;
 	char	   *cap;
 
 	pull->run_id = run_id;
@@ -354,8 +143,6 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	MemoryContextSwitchTo(context);
 
 	pull->cap = pull->stream->plan->page_size;
-	proven = jdy_jsonb_text(pull->stream->contract, "rows_in_one_answer");
-	pull->proven = proven ? atoi(proven) : 0;
 	cap = jdy_jsonb_text(pull->stream->contract, "cap");
 	if (cap != NULL)
 		pull->cap = Max(Min(pull->cap, atoi(cap)), 1);
@@ -376,18 +163,22 @@ filter_works(Pull *pull)
 	Jsonb	   *contract = pull->stream->contract;
 	char	   *answer = jdy_jsonb_text(contract, "filter");
 	char	   *at = jdy_jsonb_text(contract, "filter_probed_epoch");
-	TimestampTz now = server_now(pull);
-	TimestampTz tomorrow = jdy_tick_floor(now) + USECS_PER_DAY;
-	bool		honoured;
-	Call	   *call;
+	TimestampTz now = GetCurrentTimestamp();
 
 	if (answer != NULL && at != NULL &&
 		(int64) timestamptz_to_time_t(now) - strtoll(at, NULL, 10) < FILTER_PROBE_DAYS * SECS_PER_DAY)
 		return strcmp(answer, "honoured") == 0;
-
 	jdy_progress_phase(PHASE_STARTING);
-	call = jdy_list_ask(pull, LANE_TAIL, tomorrow, tomorrow + USECS_PER_DAY, 1, 1);
-	honoured = jdy_list_answer(call)->nrows == 0;
+	return probe_filter(pull);
+}
+
+static bool
+probe_filter(Pull *pull)
+{
+	TimestampTz tomorrow = jdy_tick_floor(server_now(pull)) + USECS_PER_DAY;
+	Call	   *call = jdy_list_ask(pull, LANE_TAIL, tomorrow, tomorrow + USECS_PER_DAY, 1, 1);
+	bool		honoured = jdy_list_answer(call)->nrows == 0;
+
 	jdy_client_release(pull->client, call);
 	note_filter(pull, honoured);
 	return honoured;
@@ -407,7 +198,7 @@ note_filter(Pull *pull, bool honoured)
 	jdy_pull_begin(pull);
 	values[0] = Int32GetDatum(pull->stream->stream_id);
 	values[1] = CStringGetTextDatum(honoured ? "honoured" : "ignored");
-	values[2] = TimestampTzGetDatum(server_now(pull));
+	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
 	jdy_execute(&note, values, NULL);
 	if (honoured)
 		jdy_incident_close(pull->stream->name, "time filter ignored");
@@ -451,10 +242,8 @@ learn_cap(Pull *pull, TimestampTz from, TimestampTz to)
 		ListPage   *page = jdy_list_answer(call);
 		bool		cut = page->nrows > 1 && page->nrows < pull->cap && page->count > page->nrows;
 
-		if (page->nrows == pull->cap)
-			pull->proven = pull->cap;
 		if (i == 1 && cut && page->nrows == seen)
-			pull->cap = pull->proven = seen;
+			pull->cap = seen;
 		seen = page->nrows;
 		jdy_client_release(pull->client, call);
 		if (!cut)
@@ -541,12 +330,12 @@ end_load(Pull *pull, bool prove)
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
 		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
-		" contract = s.contract || jsonb_build_object('rows_in_one_answer', $3, 'cap', $4) WHERE s.stream_id = $1",
-		.nargs = 4,
-		.argtypes = {INT4OID, BOOLOID, INT4OID, INT4OID}
+		" contract = s.contract || jsonb_build_object('cap', $3) WHERE s.stream_id = $1",
+		.nargs = 3,
+		.argtypes = {INT4OID, BOOLOID, INT4OID}
 	};
 	Stream	   *stream = pull->stream;
-	Datum		values[4];
+	Datum		values[3];
 
 	jdy_pull_begin(pull);
 	if (prove && pull->windowed)
@@ -557,8 +346,7 @@ end_load(Pull *pull, bool prove)
 	}
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = BoolGetDatum(pull->windowed);
-	values[2] = Int32GetDatum(pull->proven);
-	values[3] = Int32GetDatum(pull->cap);
+	values[2] = Int32GetDatum(pull->cap);
 	jdy_execute(&end, values, NULL);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
@@ -576,18 +364,31 @@ list_changes(Pull *pull)
 	bool		clock_known;
 	TimestampTz now = jdy_client_server_time(pull->client, &clock_known);
 	TimestampTz begin = jdy_tick_floor(pull->cursor - stream->overlap_us);
-	TimestampTz end = jdy_tick_floor(now) + (clock_known ? 2 * JDY_TICK_US : USECS_PER_HOUR);
+	TimestampTz end = jdy_tick_floor(now) + (clock_known ? CLOCK_ERROR_US : ANY_CLOCK_US);
 	TimestampTz asked_at;
 	TimestampTz settled;
 	Call	   *call;
+	ListPage   *page;
 	bool		quiet;
+	bool		full;
 
 	jdy_progress_phase(PHASE_LISTING);
 	begin = Max(begin, stream->start_from);
-	call = jdy_list_ask(pull, LANE_TAIL, begin - JDY_TICK_US, end, 1, pull->cap);
-	quiet = jdy_list_answer(call)->nrows == 0 && jdy_list_answer(call)->count <= 0;
+	call = jdy_list_ask(pull, LANE_TAIL, begin - JDY_TICK_US, end, 1, stream->plan->page_size);
+	page = jdy_list_answer(call);
+	quiet = page->nrows == 0 && page->count <= 0;
+	full = page->nrows >= pull->cap;
+	pull->cap = Max(pull->cap, page->nrows);
 	asked_at = call->asked_at != 0 ? call->asked_at : now;
 	jdy_client_release(pull->client, call);
+
+	/* So much at once is rare, and to split windows of a filter without effect would never end. */
+	if (full && !probe_filter(pull))
+	{
+		pull->windowed = false;
+		load_everything(pull);
+		return;
+	}
 
 	settled = jdy_tick_floor(Min(asked_at, end) - stream->settle_us);
 	if (quiet)
@@ -597,7 +398,7 @@ list_changes(Pull *pull)
 		jdy_pull_begin(pull);
 		if (settled > pull->cursor)
 			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, jdy_tick_floor(asked_at));
+		note_tail(pull, jdy_tick_floor(Min(asked_at, end)));
 		jdy_pull_commit(pull);
 	}
 	else
@@ -612,7 +413,7 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	TimestampTz cursor = pull->cursor;
 	TimestampTz tail = Max(cursor, settled);
 	TimestampTz old_until = Min(Max(jdy_tick_floor(stream->tail_until), tail), jdy_tick_floor(now));
-	TimestampTz end = jdy_tick_floor(now) + 3 * JDY_TICK_US;
+	TimestampTz end = jdy_tick_floor(now) + CLOCK_ERROR_US;
 	Window	   *overlap = make_window(pull, SEEN_IN_OVERLAP, begin, cursor);
 	Window	   *proven = make_window(pull, SEEN_SETTLED, cursor, settled);
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
@@ -633,7 +434,7 @@ relist(Pull *pull, bool look)
 {
 	if (!look)
 		list_changes(pull);
-	return jdy_monotonic_us() - pull->listed_at_us >= RELIST_US;
+	return pull->windowed && jdy_monotonic_us() - pull->listed_at_us >= RELIST_US;
 }
 
 /*
@@ -740,34 +541,19 @@ finish_run(Pull *pull)
 	jdy_pull_commit(pull);
 }
 
-static void
-parse_list(Call *call, ReplyFacts *facts)
-{
-	ListAsk    *ask = call->owner;
-	ListPage   *page = jdy_page_parse(call->reply->body, call->reply->body_length, &ask->pull->stream->shape);
-
-	ask->answer = page;
-	facts->errcode = page->errcode;
-	call->service_text = page->problem ? page->problem : page->description;
-
-	/* Past the end some services show the last page again: the page that was asked is empty. */
-	if (page->problem == NULL && page->page >= 1 && page->page < ask->page && page->count >= 0 &&
-		page->page * ask->size >= page->count)
-		page->nrows = 0;
-
-	/* A page that was not asked for is trouble on the way, never an empty page. */
-	facts->well_formed = page->problem == NULL && page->nrows <= ask->size &&
-		(page->page < 0 || page->page == ask->page || (page->page < ask->page && page->nrows == 0));
-	if (page->problem == NULL && !facts->well_formed)
-		call->service_text = page->nrows > ask->size ? "more rows than the page was asked to hold" : "another page than asked came back";
-}
-
+/* Asks for something when the service has not told its time in this run yet: our clock may be wrong. */
 static TimestampTz
 server_now(Pull *pull)
 {
 	bool		known;
+	TimestampTz now = jdy_client_server_time(pull->client, &known);
 
-	return jdy_client_server_time(pull->client, &known);
+	if (!known)
+	{
+		jdy_client_release(pull->client, jdy_list_ask(pull, LANE_TAIL, 0, 0, 1, 1));
+		now = jdy_client_server_time(pull->client, &known);
+	}
+	return now;
 }
 
 static Window *

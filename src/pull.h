@@ -19,9 +19,6 @@
 #include "staging.h"
 #include "stream.h"
 
-/* Until a finer stamp was seen, modify times count in whole seconds. */
-#define JDY_TICK_US INT64CONST(1000000)
-
 typedef struct Pull
 {
 	Stream	   *stream;
@@ -34,7 +31,6 @@ typedef struct Pull
 	MemoryContext context;		/* of the run */
 	MemoryContext landing;		/* reset after each landing; its first block is kept */
 	int			cap;			/* rows that one answer may hold: what we ask for, less where the service gives less */
-	int			proven;			/* an answer with so many rows was seen: one with fewer was not cut */
 	bool		windowed;		/* the list can be asked by modify time */
 	bool		unordered;		/* two answers showed the same rows in different order */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */

@@ -160,7 +160,7 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 
 		if (due)
 		{
-			TimestampTz from = sighting->kind == SEEN_IN_LOAD ? DT_NOBEGIN : sighting->from;
+			TimestampTz from = sighting->kind == SEEN_IN_LOAD ? DT_NOBEGIN : sighting->from - JDY_TICK_US;
 
 			/* What is due for the load stays so; else the latest window says how fresh it must be. */
 			if (!note.due || note.set_aside)

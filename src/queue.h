@@ -12,6 +12,9 @@
 #include "staging.h"
 #include "stream.h"
 
+/* Until a finer stamp was seen, modify times count in whole seconds. */
+#define JDY_TICK_US INT64CONST(1000000)
+
 /* In which part of a run a record was listed. */
 typedef enum SightingKind
 {
@@ -26,7 +29,7 @@ typedef enum SightingKind
 typedef struct Sighting
 {
 	SightingKind kind;
-	TimestampTz from;			/* start of the window (0 in a load) */
+	TimestampTz from;			/* start of the window (0 in a load), which was asked one tick wider */
 	TimestampTz to;				/* its end, half-open */
 	TimestampTz fresh_since;	/* load, settled: a detail asked at or after this server time will do */
 	TimestampTz overlap_from;	/* overlap: a proven window that ended after this and listed the row makes it known */

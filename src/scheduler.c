@@ -27,14 +27,16 @@
 #include "runner.h"
 #include "runslot.h"
 #include "spi.h"
+#include "stream.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define MAX_QUEUED "1000"		/* looked at in one visit */
+#define MAX_STREAMS "1000"		/* whose queued runs are looked at in one visit */
 #define BUSY_MS 60000			/* the stream has an open run, whose end marks us due anyway */
+#define AGAIN_MS 1000			/* there is more of what was just ended */
 #define FULL_MS 5000			/* no worker to be had: others' may end unseen */
 
 typedef struct QueuedRun
@@ -46,6 +48,7 @@ typedef struct QueuedRun
 	TimestampTz to_time;
 	Oid			owner;
 	bool		can_log_in;
+	bool		more;			/* of the same stream are queued behind it */
 } QueuedRun;
 
 static void leave(int code, Datum database);
@@ -90,6 +93,7 @@ start_queued_runs(void)
 	List	   *runs = NIL;
 	ListCell   *lc;
 	bool		busy = false;
+	bool		again = false;
 
 	jdy_tx_begin("read queued runs");
 	if (OidIsValid(jdy_extension_oid()))
@@ -105,27 +109,36 @@ start_queued_runs(void)
 		QueuedRun  *run = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
+		busy = busy || run->more;
 		if (!run->can_log_in)
+		{
+			again = again || run->more;
 			continue;
+		}
 		if (jdy_slot_stream_open(run->stream_id))
 			busy = true;
 		else if (!jdy_runner_start_queued(run->run_id, run->stream_id, run->owner, run->mode,
 										  run->from_time, run->to_time))
 			return in_ms(FULL_MS);
 	}
-	return busy ? in_ms(BUSY_MS) : DT_NOEND;
+	if (again)
+		return in_ms(AGAIN_MS);
+	return busy || list_length(runs) == atoi(MAX_STREAMS) ? in_ms(BUSY_MS) : DT_NOEND;
 }
 
+/* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */
 static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, c.relowner, a.rolcanlogin "
-		"FROM jdysync.run r "
+		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, k.relowner, a.rolcanlogin, r.more "
+		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
+		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
+		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
 		"JOIN jdysync.stream s USING (stream_id) "
-		"JOIN pg_catalog.pg_class c ON c.oid = s.staging "
-		"JOIN pg_catalog.pg_authid a ON a.oid = c.relowner "
-		"WHERE r.status = 'queued' ORDER BY r.run_id LIMIT " MAX_QUEUED, 0
+		"JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " "
+		"JOIN pg_catalog.pg_authid a ON a.oid = k.relowner "
+		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 0
 	};
 	List	   *runs = NIL;
 
@@ -143,6 +156,7 @@ read_queued_runs(MemoryContext context)
 		run->to_time = DatumGetTimestampTz(jdy_spi_datum(i, 5, &isnull));
 		run->owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
+		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
@@ -174,9 +188,10 @@ end_runs_without_stream(void)
 {
 	static JdyStatement statement = {
 		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), "
-		"error = 'the stream was dropped before its run began' "
+		"error = 'the stream was dropped before its run began, or its staging table was' "
 		"WHERE r.status = 'queued' AND r.kind = 'pull' "
-		"AND NOT EXISTS (SELECT FROM jdysync.stream s WHERE s.stream_id = r.stream_id)", 0
+		"AND NOT EXISTS (SELECT FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING
+		" WHERE s.stream_id = r.stream_id)", 0
 	};
 
 	jdy_execute(&statement, NULL, NULL);

@@ -1,13 +1,18 @@
 /*-------------------------------------------------------------------------
  * signin.c
- *		The two calls of signing in, and what their replies say.
+ *		Signing in: when, by whom, and what the replies say.
+ *
+ * Before a call can be signed there must be a session.  The one process that
+ * has the session's lease makes the two calls, through the same pool, budget and
+ * verdicts as any other; the rest wait until the session changes.
  *
  * push_app_authorize answers which accounts the customer has authorised, each
  * with its app key, app secret and router domain; kingdee_auth_token turns these
  * into a token.  The first has an envelope of its own ({"code":200,"msg":…}),
  * though its documents show the usual one: the page parser takes both.
  *
- * Replies are read before anything is stored; client.c stores.
+ * A renewal ahead of time is made only when it costs no waiting, and nothing is
+ * lost when it fails.  Called by client.c and settle.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -24,6 +29,9 @@
 #define AUTHORISE_PATH "/jdyconnector/app_management/push_app_authorize"
 #define TOKEN_PATH "/jdyconnector/app_management/kingdee_auth_token"
 #define MAX_LISTED 10			/* accounts named in an error */
+#define LOOK_AGAIN_US 10000000	/* at least this often, while anybody signs in */
+#define TOKEN_WINDOW_US INT64CONST(60000000)	/* of the token endpoint */
+#define TOKEN_LIFE_US (INT64CONST(24) * 3600 * 1000000)	/* when the service does not say */
 
 typedef struct OfferedAuthorisation
 {
@@ -31,6 +39,13 @@ typedef struct OfferedAuthorisation
 	bool		valid;
 } OfferedAuthorisation;
 
+static bool cannot_authorise(Client *client);
+static void begin_sign_in(Client *client, SignInStep step);
+static bool keep_authorisation(Client *client, PrivateCall *call);
+static bool keep_token(Client *client, PrivateCall *call);
+static TimestampTz service_time(Client *client);
+static void prepare(PrivateCall *call, SignInStep step, const Session *session);
+static const Authorisation *choose(PrivateCall *call);
 static void parse_authorisations(Call *public, ReplyFacts *facts);
 static void parse_token(Call *public, ReplyFacts *facts);
 static ListPage *parse_envelope(Call *public, PageShape *shape, ReplyFacts *facts);
@@ -41,8 +56,182 @@ static void explain(PrivateCall *call, const char *reason, const char *hint, boo
 
 #define MEMBER(name) {name, sizeof(name) - 1}
 
+/*
+ * True when there is a session to sign with.  Else a sign-in call has been made
+ * ready, or another process is at it, or all waiting calls have failed.
+ */
+bool
+jdy_sign_in_ready(Client *client)
+{
+	SessionNeed need = jdy_session_need(client->session, service_time(client));
+	int64		wait;
+
+	if (need == SESSION_READY)
+	{
+		jdy_client_join_account(client);
+		return true;
+	}
+	if (need == SESSION_RENEW && jdy_monotonic_us() < client->renew_not_before)
+		return true;
+
+	if (!jdy_session_lease(client->session))
+	{
+		if (need == SESSION_RENEW)
+			return true;
+
+		/* The change that we wait for may have come before we began to wait. */
+		jdy_session_prepare_to_wait();
+		jdy_client_note_wait(client, CLIENT_WAITS_FOR_TOKEN, jdy_monotonic_us() + LOOK_AGAIN_US);
+		if (!jdy_session_lease(client->session))
+			return false;
+	}
+
+	/* Ours to do, unless another did it just before. */
+	need = jdy_session_need(client->session, service_time(client));
+	switch (need)
+	{
+		case SESSION_READY:
+			jdy_session_unlease(client->session);
+			jdy_client_join_account(client);
+			return true;
+		case SESSION_RENEW:
+			jdy_client_join_account(client);
+			wait = jdy_budget_take_token(client->budget);
+			if (wait > 0)
+			{
+				client->renew_not_before = jdy_monotonic_us() + wait;
+				jdy_session_unlease(client->session);
+				return true;
+			}
+			begin_sign_in(client, SIGN_IN_TOKEN);
+			client->sign_in->permitted = client->sign_in->ahead_of_time = true;
+			break;
+		case SESSION_TOKEN:
+			jdy_client_join_account(client);
+			begin_sign_in(client, SIGN_IN_TOKEN);
+			break;
+		case SESSION_AUTHORISATION:
+			if (!cannot_authorise(client))
+				begin_sign_in(client, SIGN_IN_AUTHORISE);
+			break;
+	}
+	return false;
+}
+
 void
-jdy_sign_in_prepare(PrivateCall *call, SignInStep step, const Session *session)
+jdy_sign_in_start(Client *client)
+{
+	PrivateCall *call = client->sign_in;
+	int64		now = jdy_monotonic_us();
+	int64		wait;
+
+	/* Says also that we are still at it. */
+	(void) jdy_session_lease(client->session);
+	jdy_client_note_wait(client, CLIENT_WAITS_FOR_TOKEN, now + LOOK_AGAIN_US);
+	if (!client->sign_in_waits)
+		return;
+
+	wait = call->call.not_before_us - now;
+	if (wait <= 0 && !call->permitted)
+		wait = call->step == SIGN_IN_TOKEN ? jdy_budget_take_token(client->budget) :
+			jdy_budget_take(client->budget, LANE_TAIL);
+	if (wait > 0)
+	{
+		jdy_client_note_wait(client, CLIENT_WAITS_FOR_TOKEN, now + wait);
+		return;
+	}
+	call->permitted = false;
+	client->sign_in_waits = false;
+	jdy_client_start(client, call);
+}
+
+/* After an authorisation the lease stays ours: the token call follows. */
+void
+jdy_sign_in_end(Client *client, PrivateCall *call, CallOutcome outcome)
+{
+	bool		kept = false;
+
+	client->sign_in = NULL;
+	if (outcome == OUTCOME_OK)
+		kept = call->step == SIGN_IN_AUTHORISE ? keep_authorisation(client, call) : keep_token(client, call);
+	if (!kept)
+	{
+		if (call->ahead_of_time)
+			client->renew_not_before = jdy_monotonic_us() + TOKEN_WINDOW_US;
+		else
+			jdy_client_fail_waiting(client, call);
+	}
+	client->authorised = kept && call->step == SIGN_IN_AUTHORISE;
+	if (!client->authorised)
+		jdy_session_unlease(client->session);
+	jdy_client_recycle(client, call);
+}
+
+/* A mapping that holds an authorisation which is out of date, and no means to get another. */
+static bool
+cannot_authorise(Client *client)
+{
+	PrivateCall cause;
+
+	if (client->endpoint->outer_instance_id != NULL)
+		return false;
+	memset(&cause, 0, sizeof(cause));
+	cause.step = SIGN_IN_AUTHORISE;
+	cause.call.verdict = VERDICT_STOP;
+	cause.call.reason = "the authorisation is out of date";
+	cause.hint = "app_secret and domain of a user mapping die within a day; set outer_instance_id instead.";
+	jdy_client_fail_waiting(client, &cause);
+	jdy_session_unlease(client->session);
+	return true;
+}
+
+static void
+begin_sign_in(Client *client, SignInStep step)
+{
+	client->sign_in = jdy_client_new_call(client);
+	client->sign_in_waits = true;
+	prepare(client->sign_in, step, jdy_session_get(client->session));
+}
+
+static bool
+keep_authorisation(Client *client, PrivateCall *call)
+{
+	const Authorisation *authorisation = choose(call);
+
+	if (authorisation == NULL)
+		return false;
+	if (!jdy_session_authorised(client->session, authorisation))
+	{
+		call->call.reason = "the authorisation is longer than any known";
+		return false;
+	}
+	jdy_client_join_account(client);
+	return true;
+}
+
+static bool
+keep_token(Client *client, PrivateCall *call)
+{
+	TimestampTz now = service_time(client);
+	TimestampTz expires = call->token_expires > now ? call->token_expires : now + TOKEN_LIFE_US;
+
+	if (!jdy_session_token(client->session, call->token, now, expires))
+	{
+		call->call.reason = "the token is longer than any known";
+		return false;
+	}
+	return true;
+}
+
+/* By our clock and what is known of the service's. */
+static TimestampTz
+service_time(Client *client)
+{
+	return GetCurrentTimestamp() + jdy_session_get(client->session)->clock_offset_us;
+}
+
+static void
+prepare(PrivateCall *call, SignInStep step, const Session *session)
 {
 	MemoryContext old = MemoryContextSwitchTo(call->home);
 
@@ -68,8 +257,8 @@ jdy_sign_in_prepare(PrivateCall *call, SignInStep step, const Session *session)
 	MemoryContextSwitchTo(old);
 }
 
-const Authorisation *
-jdy_sign_in_choose(PrivateCall *call)
+static const Authorisation *
+choose(PrivateCall *call)
 {
 	const char *wanted = call->endpoint->account_id;
 	const Authorisation *chosen = NULL;

@@ -15,6 +15,15 @@
 #include "page.h"
 #include "value.h"
 
+/*
+ * Condition that joins pg_class k with stream s.  A dropped table leaves its oid
+ * behind, which a restored dump may find to be another relation's: then
+ * its owner would become the owner of a stream that is none of his.
+ */
+#define JDY_IS_STAGING \
+	"k.oid = s.staging AND EXISTS (SELECT FROM pg_catalog.pg_attribute a" \
+	" WHERE a.attrelid = k.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)"
+
 /* Enough to find a stream and to decide who may run it. */
 typedef struct StreamRef
 {
@@ -86,6 +95,13 @@ typedef struct Stream
  * with SPI.  Values of _function are evaluated with the owner's rights, whoever calls.
  */
 extern Stream *jdy_stream_load(int stream_id);
+
+/*
+ * Fills what `stream` asks (api, plan, shape, details, secrets) from metadata or,
+ * without it, the catalogue entry called entry_name; stream->owner and endpoint are set.
+ */
+extern void jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata,
+							   bool detail_given, bool detail);
 
 /* The modify time that a record states, in the server's time zone; 0 = none or not a time. */
 extern TimestampTz jdy_stream_modified_at(const Stream *stream, Jsonb *record);

@@ -35,6 +35,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -56,11 +57,23 @@ typedef struct Waiter
 	bool		told_long;
 } Waiter;
 
+/* What is read of our tables before the wait, and what was found. */
+typedef struct Lookup
+{
+	const char *name;
+	int			stream_id;
+	MemoryContext memory;		/* of streams */
+	List	   *streams;		/* of StreamRef */
+	int			calls_per_minute;
+} Lookup;
+
 static void require_can_wait(void);
 static RunMode requested_mode(const char *mode);
 static void run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, TimestampTz to_time,
 					   bool raise, ReturnSetInfo *rsinfo);
 static List *streams_of(const char *name);
+static void find_streams(Lookup *lookup);
+static void without_locks(void (*look) (Lookup *), Lookup *lookup);
 static void raise_result(const StreamRef *stream, const RunResult *result);
 static void put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *result);
 static void wait_for_run(Waiter *waiter, RunResult *result);
@@ -71,6 +84,7 @@ static void check_client(void);
 static void leave_at_error(int code, Datum ticket);
 static void no_worker(RunError *error);
 static int	calls_per_minute_of(int stream_id);
+static void find_calls_per_minute(Lookup *lookup);
 
 PG_FUNCTION_INFO_V1(jdy_sync);
 PG_FUNCTION_INFO_V1(jdy_resync);
@@ -259,14 +273,19 @@ run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, Timesta
 static List *
 streams_of(const char *name)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	List	   *streams = NIL;
-	List	   *found;
+	Lookup		lookup = {.name = name, .memory = CurrentMemoryContext};
+
+	without_locks(find_streams, &lookup);
+	return lookup.streams;
+}
+
+static void
+find_streams(Lookup *lookup)
+{
+	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref(lookup->name)) : jdy_stream_refs_enabled();
 	ListCell   *lc;
 
-	SPI_connect();
-	found = name != NULL ? list_make1(jdy_stream_ref(name)) : jdy_stream_refs_enabled();
-	MemoryContextSwitchTo(caller);
+	MemoryContextSwitchTo(lookup->memory);
 	foreach(lc, found)
 	{
 		StreamRef  *stream = palloc(sizeof(StreamRef));
@@ -274,10 +293,45 @@ streams_of(const char *name)
 		*stream = *(StreamRef *) lfirst(lc);
 		stream->name = pstrdup(stream->name);
 		stream->server = pstrdup(stream->server);
-		streams = lappend(streams, stream);
+		lookup->streams = lappend(lookup->streams, stream);
 	}
-	SPI_finish();
-	return streams;
+}
+
+/*
+ * Reads our tables in a subtransaction that is then rolled back, for the sake of
+ * its locks.  Kept until the end of the run, they would close a ring that no
+ * deadlock detector sees: DROP EXTENSION waits for us, the runner queues up behind
+ * it, and we wait for the runner.
+ */
+static void
+without_locks(void (*look) (Lookup *), Lookup *lookup)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		SPI_connect();
+		look(lookup);
+		SPI_finish();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
 }
 
 static void
@@ -438,15 +492,21 @@ no_worker(RunError *error)
 static int
 calls_per_minute_of(int stream_id)
 {
+	Lookup		lookup = {.stream_id = stream_id};
+
+	without_locks(find_calls_per_minute, &lookup);
+	return lookup.calls_per_minute;
+}
+
+static void
+find_calls_per_minute(Lookup *lookup)
+{
 	int			limit = -1;
 	bool		kingdee = true;
-	StreamRef  *stream;
-	ForeignServer *server;
+	StreamRef  *stream = jdy_stream_ref_by_id(lookup->stream_id);
+	ForeignServer *server = stream != NULL ? GetForeignServerByName(stream->server, true) : NULL;
 	ListCell   *lc;
 
-	SPI_connect();
-	stream = jdy_stream_ref_by_id(stream_id);
-	server = stream != NULL ? GetForeignServerByName(stream->server, true) : NULL;
 	foreach(lc, server != NULL ? server->options : NIL)
 	{
 		DefElem    *option = lfirst(lc);
@@ -456,6 +516,5 @@ calls_per_minute_of(int stream_id)
 		else if (strcmp(option->defname, "auth") == 0)
 			kingdee = strcmp(defGetString(option), "kingdee") == 0;
 	}
-	SPI_finish();
-	return limit >= 0 ? limit : (kingdee ? 500 : 0);
+	lookup->calls_per_minute = limit >= 0 ? limit : (kingdee ? 500 : 0);
 }

@@ -33,6 +33,7 @@
 #define MALFORMED	0x08		/* the body is not what was asked for */
 #define CUSTOMER	0x10		/* errcode says that the customer's data is to blame */
 #define SINGLE		0x20		/* a detail, or a push of one record */
+#define WELL_FORMED	0x40		/* the service itself says so, not some web server's page */
 
 typedef struct Rule
 {
@@ -89,7 +90,7 @@ static const Rule rules[] = {
 	REPLY(ANY, 502, 502, ANY_CODE, ROUTER, VERDICT_NEW_AUTHORISATION, "no such tenant behind the router"),
 	REPLY(ANY, ANY_STATUS, ANY_CODE, ROUTER | NO_ROUTE, VERDICT_NEW_AUTHORISATION, "no such tenant behind the router"),
 	REPLY(ANY, 519, 519, 5001, 5001, ROUTER, VERDICT_NEW_AUTHORISATION, "no such tenant behind the router"),
-	REPLY(ANY, ANY_STATUS, ANY_CODE, NO_ROUTE, VERDICT_STOP, "no such tenant behind the router"),
+	REPLY(ANY, ANY_STATUS, ANY_CODE, NO_ROUTE, VERDICT_STOP, "the gateway has no route for the call"),
 
 	/* The gateway and the servers behind it. */
 	REPLY(ANY, 519, 519, 5000, 5000, 0, VERDICT_RETRY, "the gateway failed"),
@@ -103,7 +104,7 @@ static const Rule rules[] = {
 	/* One record. */
 	REPLY(DETAIL, ANY_STATUS, 1030002003, 1030002003, 0, VERDICT_GONE, "the record does not exist"),
 	REPLY(DETAIL, ANY_STATUS, ANY_CODE, NO_RECORD, VERDICT_GONE, "the record does not exist"),
-	REPLY(DETAIL, 404, 404, ANY_CODE, 0, VERDICT_GONE, "the record does not exist"),
+	REPLY(DETAIL, 404, 404, ANY_CODE, WELL_FORMED, VERDICT_GONE, "the record does not exist"),
 	REPLY(DETAIL | PUSH, ANY_STATUS, SOME_CODE, SINGLE | CUSTOMER, VERDICT_SET_ASIDE, "the customer's data must be mended"),
 
 	/* Refusals. */
@@ -173,8 +174,7 @@ conditions_of(CallKind kind, const ReplyFacts *facts)
 		holds |= NO_ROUTE;
 	if (facts->no_record)
 		holds |= NO_RECORD;
-	if (!facts->well_formed)
-		holds |= MALFORMED;
+	holds |= facts->well_formed ? WELL_FORMED : MALFORMED;
 	if (customer_can_mend(facts->errcode))
 		holds |= CUSTOMER;
 	if (kind == CALL_DETAIL || !facts->batch)

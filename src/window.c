@@ -29,15 +29,17 @@
 #include "window.h"
 
 #define MAX_PARTS 64			/* of one split */
-#define MAX_MISMATCHES 3		/* answers whose rows differ from their count before the window is split */
+#define MAX_MISMATCHES 3		/* answers whose rows differ from their count before it is found out why */
 #define MAX_TICK_ROUNDS 5		/* readings of an overfull tick before it is left unproven */
+#define MAX_TICK_PAGES 10000	/* of an overfull tick: a count that says more is wrong */
 
 /* What is being asked of a window. */
 typedef enum Stage
 {
 	STAGE_FIRST,				/* page 1 */
-	STAGE_LAST_ROW,				/* no count: the page that begins at the last row must hold just that */
-	STAGE_AGAIN					/* no count: page 1 again must show the same ids */
+	STAGE_LAST_ROW,				/* no count, or a wrong one: the page that begins at the last row must hold just that */
+	STAGE_AGAIN,				/* no count: page 1 again must show the same ids */
+	STAGE_WHOLE					/* a wrong count: page 1 again, to be landed but not proven */
 } Stage;
 
 /* A window as a whole: how far its parts have entered the ledger. */
@@ -63,7 +65,7 @@ typedef struct Reading
 	Stage		stage;
 	int			calls;
 	int			mismatches;
-	int			first_rows;		/* no count: rows of the first answer, */
+	int			first_rows;		/* rows of the first answer, */
 	uint64		first_ids;		/* and their ids, added up */
 } Reading;
 
@@ -238,12 +240,13 @@ take_answer(Pull *pull, Call *call)
 		/* More rows than the last one: the first answer was cut, so its size is what one answer holds. */
 		if (page->nrows > 1)
 		{
-			pull->cap = Max(reading->first_rows, 1);
-			split(pull, reading, -1);
+			pull->cap = reading->first_rows;
+			reading->stage = STAGE_FIRST;
+			split(pull, reading, page->count);
 		}
 		else
 		{
-			reading->stage = STAGE_AGAIN;
+			reading->stage = reading->mismatches > MAX_MISMATCHES ? STAGE_WHOLE : STAGE_AGAIN;
 			ask(pull, reading);
 		}
 		jdy_client_release(pull->client, call);
@@ -260,6 +263,8 @@ take_answer(Pull *pull, Call *call)
 		else
 			finding = FOUND_MISMATCH;
 	}
+	if (reading->stage == STAGE_WHOLE && finding == FOUND_MAYBE)
+		finding = FOUND_MISMATCH;
 
 	switch (finding)
 	{
@@ -282,19 +287,25 @@ take_answer(Pull *pull, Call *call)
 			break;
 		case FOUND_MISMATCH:
 			/* Count and rows may come from replicas a moment apart. */
-			if (++reading->mismatches <= MAX_MISMATCHES)
+			if (reading->stage != STAGE_WHOLE && ++reading->mismatches <= MAX_MISMATCHES)
 			{
 				reading->stage = STAGE_FIRST;
 				ask(pull, reading);
 			}
-			else if (page->nrows < pull->proven)
+			else if (reading->stage != STAGE_WHOLE && page->nrows > 2)
 			{
-				/* Not cut, so splitting would not help: the count is wrong.  Land it, but prove nothing. */
-				distrust_count(pull, reading, page->nrows, page->count);
-				finish(pull, reading, page, distinct, NULL);
+				/* The service may give less than was asked for: is there anything after the last row? */
+				reading->stage = STAGE_LAST_ROW;
+				reading->first_rows = page->nrows;
+				ask(pull, reading);
 			}
 			else
-				split(pull, reading, page->count);
+			{
+				/* Not cut, so splitting would not help: the count is wrong.  Land it, but prove nothing. */
+				if (reading->span != NULL)
+					distrust_count(pull, reading, page->nrows, page->count);
+				finish(pull, reading, page, distinct, NULL);
+			}
 			break;
 	}
 	jdy_client_release(pull->client, call);
@@ -350,7 +361,10 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 
 	n = jdy_page_rows(page, &rows);
 	if (n == 0 && page->nrows == 0 && !window->prove)
+	{
+		pfree(rows);
 		return;
+	}
 	jdy_pull_begin(pull);
 	jdy_pull_land(pull, rows, n, &window->sighting);
 	jdy_pull_reject(pull, page, &window->sighting);
@@ -361,6 +375,7 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 		enter(pull, reading, &proof);
 	}
 	jdy_pull_commit(pull);
+	pfree(rows);
 }
 
 /* Enters a part that was landed, and those that waited for it, into the ledger; in a transaction. */
@@ -428,7 +443,7 @@ read_tick(Pull *pull, Reading *reading)
 		first_count = page->count;
 		counted = first_count >= 0;
 		if (counted)
-			pages = (int) ((first_count + pull->cap - 1) / pull->cap);
+			pages = (int) Min(first_count / pull->cap + 1, MAX_TICK_PAGES);
 		jdy_client_release(pull->client, call);
 
 		hashes = MemoryContextAllocHuge(pull->context, sizeof(uint64) * ((Size) pages + 1) * pull->cap);
@@ -454,8 +469,9 @@ read_tick(Pull *pull, Reading *reading)
 			jdy_pull_land(pull, rows, n, &window.sighting);
 			jdy_pull_reject(pull, page, &window.sighting);
 			jdy_pull_commit(pull);
+			pfree(rows);
 			jdy_client_release(pull->client, call);
-			if (!counted && (!full || page_number > 10000))
+			if (!counted && (!full || page_number > MAX_TICK_PAGES))
 				break;
 		}
 		if (counted)

@@ -47,6 +47,7 @@ SELECT what, v.* FROM (VALUES
 	(31, '400', 400, 0, '{malformed}'),
 	(32, '403', 403, 0, '{}'),
 	(33, '404', 404, 0, '{malformed,router}'),
+	(33.5, '404, said by the service', 404, 0, '{router}'),
 	(34, '408', 408, 0, '{malformed}'),
 	(35, 'redirect', 302, 0, '{malformed}'),
 	(36, 'negative errcode', 200, -1, '{}'),

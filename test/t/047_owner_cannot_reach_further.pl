@@ -21,7 +21,7 @@ CREATE ROLE etl NOLOGIN;
 GRANT USAGE ON SCHEMA jdysync, jdysync_shim TO etl;
 GRANT USAGE ON FOREIGN SERVER kingdee TO etl;
 GRANT EXECUTE ON FUNCTION jdy_check, jdy_add_stream, jdy_alter_stream, jdy_drop_stream, jdy_sync, jdy_resync, jdy_start, jdy_cancel,
-  jdy_fetch, jdy_decrypt TO etl;
+  jdy_fetch, jdy_decrypt, jdysync.progress TO etl;
 GRANT SELECT ON jdy_runs, jdy_calls, jdy_coverage, jdy_progress, jdy_rejects, jdy_incidents, jdy_catalog TO etl;
 CREATE ROLE mallory LOGIN IN ROLE etl;
 CREATE ROLE victim LOGIN IN ROLE etl;
@@ -220,6 +220,49 @@ refused('victim', "SELECT * FROM jdysync.$_", qr/permission denied/, "jdysync.$_
   for qw(stream listing run call reject incident account "window");
 fine('mallory', "SELECT jdy_cancel($run_id)", 'its owner cancels it');
 finish_session($going);
+$sim->post('/_sim/config', { latency_ms => 0 });
+
+# ---------------------------------------------------------------------------
+# One's calls and runs do not stand in another's way.
+# ---------------------------------------------------------------------------
+$node->safe_psql('postgres', qq{
+CREATE SERVER slow FOREIGN DATA WRAPPER jdysync OPTIONS (url '$sim->{url}', calls_per_minute '1');
+GRANT USAGE ON FOREIGN SERVER slow TO mallory;
+CREATE USER MAPPING FOR mallory SERVER slow OPTIONS (client_id '$JdyTest::CREDENTIALS{client_id}', client_secret 'x',
+	app_key 'AbCdEf12', app_secret 'y', domain 'https://tf.jdy.com', account_id '1000000000000000002');
+ALTER SERVER kingdee OPTIONS (SET calls_per_minute '100000', SET rate_window '60 s')});
+fine('victim', "SELECT * FROM jdy_sync('pinned', mode => 'full')", 'the victim has a budget');
+as_role('mallory', "SELECT * FROM jdy_check('slow')");
+as_role('mallory', "SELECT jdy_fetch('slow', '/jdy/v2/bd/customer')");
+{
+	my $started = time;
+
+	fine('victim', "SELECT * FROM jdy_sync('pinned', mode => 'full')", 'which nobody lowers who only names the account');
+	cmp_ok(time - $started, '<', 20, 'and it goes on at once');
+}
+$node->safe_psql('postgres', q{ALTER SYSTEM SET jdysync.enabled = off; SELECT pg_reload_conf()});
+fine('mallory', "SELECT count(jdy_start('seen')) FROM generate_series(1, 1100)", 'a thousand runs are queued');
+my $queued = fine('victim', "SELECT jdy_start('pinned')", 'and one of another')->{out};
+$node->safe_psql('postgres', q{ALTER SYSTEM RESET jdysync.enabled; SELECT pg_reload_conf()});
+wait_for_status($node, $queued, 'ok', 'which does not wait for them');
+$node->safe_psql('postgres', q{UPDATE jdysync.run SET status = 'cancelled' WHERE status = 'queued'});
+
+# What a dropped table leaves behind in its stream is no claim to the relation that gets its oid.
+fine('mallory', "SELECT jdy_add_stream('stale', 'kingdee', entry => 'supplier', detail => false)", 'a stream');
+$node->safe_psql('postgres', q{CREATE TABLE public.another (n int); DROP TABLE jdysync.staging_stale;
+	UPDATE jdysync.stream SET staging = 'public.another' WHERE name = 'stale'});
+refused('postgres', "SELECT * FROM jdy_sync('stale')", qr/is gone/, 'a stream has no table that is no staging table');
+
+refused('mallory', "SELECT * FROM jdy_sync('a' || repeat('客', 200))", qr/stream "a.*" does not exist/, 'a name that is too long is no name');
+
+# The kill switch stops what is under way.
+$sim->post('/_sim/config', { latency_ms => 1000 });
+$going = background_sql($node, "SET ROLE mallory", "SELECT * FROM jdy_sync('seen', mode => 'full')");
+wait_until_running($node, 'seen');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET jdysync.enabled = off; SELECT pg_reload_conf()});
+ok(!finish_session($going), 'a run ends when jdysync is switched off');
+like($going->{err}, qr/switched off/, 'and says why');
+$node->safe_psql('postgres', q{ALTER SYSTEM RESET jdysync.enabled; SELECT pg_reload_conf()});
 $sim->post('/_sim/config', { latency_ms => 0 });
 
 # ---------------------------------------------------------------------------

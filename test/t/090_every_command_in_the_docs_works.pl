@@ -102,7 +102,8 @@ sub names_exist
 		SELECT proname FROM pg_proc WHERE proname LIKE 'jdy\_%'
 		UNION SELECT relname FROM pg_class WHERE relname LIKE 'jdy\_%'
 		UNION SELECT name FROM pg_settings WHERE name LIKE 'jdysync.%'
-		UNION SELECT 'jdysync.' || relname FROM pg_class WHERE relnamespace = 'jdysync'::regnamespace});
+		UNION SELECT 'jdysync.' || relname FROM pg_class WHERE relnamespace = 'jdysync'::regnamespace
+		UNION SELECT 'jdysync.' || proname FROM pg_proc WHERE pronamespace = 'jdysync'::regnamespace});
 	my %named = map { $_ => 1 } $text =~ /(?<![\/\w])(jdy_[a-z_]*[a-z]|jdysync\.[a-z_]*[a-z])\b(?![\/.\-*<])/g;
 
 	is(join(' ', grep { !$known{$_} } sort keys %named), '', "$file: all names in it exist");
