@@ -15,7 +15,7 @@ my $DETAIL = '/jdy/v2/bd/customer_detail';
 my $rounds = $ENV{JDY_TEST_ROUNDS} // 6;
 my $seed = $ENV{JDY_TEST_SEED} // 42;
 my $sim = start_sim(customers => 400, set => {%NO_LIMITS});
-my $node = pull_node('main', server => { max_attempts => 2, timeout => '1 s' },
+my $node = pull_node('main', server => { max_attempts => 2, timeout => '5 s' },
 	conf => "restart_after_crash = on\njdysync.max_workers = 4\n");
 
 srand($seed);
@@ -87,6 +87,40 @@ for my $round (1 .. $rounds)
 	};
 }
 cmp_ok($killed, '>=', $rounds, 'runs were killed');
+
+# The oldest of several windows that are read at once is answered last, and never.
+sub older_missing
+{
+	my ($what, $name, $landed) = @_;
+
+	note($what);
+	query($node, "SELECT jdy_start('$name')");
+	ok(poll_until(sub { query($node, "SELECT count(*) FROM jdysync.staging_$name") > $landed }, 'windows'), 'later windows landed');
+	ok(kill_runner(), 'then the runner is killed');
+	isnt(differences($node, $name, entity => 'customer', where => "NOT EXISTS (SELECT FROM jdysync.staging_$name g WHERE g.id = t.id)"), '', 'what is older is missing');
+	calm($sim);
+	sync_ok($node, $name, 'the next run');
+	is_true($node, $name, 'reads it', entity => 'customer', extra => 1);
+	is(query($node, "SELECT gaps = '{}' AND complete_until IS NOT NULL FROM jdy_coverage WHERE name = '$name'"), 't', 'proven without a gap');
+	return;
+}
+
+subtest 'a crash while an older window is missing' => sub {
+	my ($oldest) = sort { $a <=> $b } truth($sim) =~ /"modify_ms":(\d+)/g;
+
+	add_stream($node, 'gap', entry => "'customer'", settle => "'500 ms'", overlap => "'0'", start_from => "to_timestamp($oldest / 1000)");
+	$sim->post('/_sim/fault', { kind => 'stall', path => $LIST, after => 3, times => 1 });
+	older_missing('in a first load by windows', 'gap', 200);
+
+	# Stamps of the next seconds, a part of a window each.
+	my $now = $sim->get('/_sim/now')->{now_ms};
+	my $before = query($node, 'SELECT count(*) FROM jdysync.staging_gap');
+	$sim->post('/_sim/change', { op => 'insert', count => 400, at_ms => $now + 1000, stamp_spread_ms => 5000 });
+	wait_out($sim, 8);
+	$sim->post('/_sim/fault', { kind => 'stall', path => $LIST, after => 3, times => 3 });
+	older_missing('in a later run', 'gap', $before + 100);
+	drop_stream($node, 'gap');
+};
 
 # ---------------------------------------------------------------------------
 # Immediate shutdown in the middle of a first load; it is resumed, not begun again.
