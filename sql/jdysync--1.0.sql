@@ -461,6 +461,197 @@ COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows 
 REVOKE ALL ON ALL TABLES IN SCHEMA jdysync FROM PUBLIC;
 
 ---------------------------------------------------------------------------
+-- What each column means: \d+ is the manual
+---------------------------------------------------------------------------
+
+COMMENT ON COLUMN @extschema@.jdy_runs.run_id IS 'number of the run';
+COMMENT ON COLUMN @extschema@.jdy_runs.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_runs.kind IS 'pull | push';
+COMMENT ON COLUMN @extschema@.jdy_runs.status IS 'queued | running | ok | failed | cancelled | interrupted (its process died)';
+COMMENT ON COLUMN @extschema@.jdy_runs.started_at IS 'NULL while queued';
+COMMENT ON COLUMN @extschema@.jdy_runs.finished_at IS 'NULL while it runs';
+COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | range';
+COMMENT ON COLUMN @extschema@.jdy_runs.listed IS 'list rows read and landed; one that several windows hold counts in each';
+COMMENT ON COLUMN @extschema@.jdy_runs.details IS 'details fetched and landed';
+COMMENT ON COLUMN @extschema@.jdy_runs.inserted IS 'records new to staging';
+COMMENT ON COLUMN @extschema@.jdy_runs.updated IS 'known records whose content changed';
+COMMENT ON COLUMN @extschema@.jdy_runs.unchanged IS 'records read again and found equal: nothing was written';
+COMMENT ON COLUMN @extschema@.jdy_runs.deleted IS 'records marked deleted';
+COMMENT ON COLUMN @extschema@.jdy_runs.rejected IS 'rows set aside because PostgreSQL cannot hold them: jdy_rejects';
+COMMENT ON COLUMN @extschema@.jdy_runs.calls IS 'HTTP attempts, tokens and repeats included';
+COMMENT ON COLUMN @extschema@.jdy_runs.retries IS 'attempts beyond each call''s first';
+COMMENT ON COLUMN @extschema@.jdy_runs.elapsed IS 'from start to end; NULL while it runs';
+COMMENT ON COLUMN @extschema@.jdy_runs.sqlstate IS 'of the error that ended it';
+COMMENT ON COLUMN @extschema@.jdy_runs.error IS 'what ended it; NULL = nothing did';
+COMMENT ON COLUMN @extschema@.jdy_runs.detail IS 'the error''s particulars, the service''s own words among them; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_runs.hint IS 'what to do';
+
+COMMENT ON COLUMN @extschema@.jdy_calls.run_id IS 'run that made the call';
+COMMENT ON COLUMN @extschema@.jdy_calls.at IS 'when it was sent';
+COMMENT ON COLUMN @extschema@.jdy_calls.method IS 'HTTP method';
+COMMENT ON COLUMN @extschema@.jdy_calls.url IS 'values masked but for times and paging';
+COMMENT ON COLUMN @extschema@.jdy_calls.attempt IS '1 = first';
+COMMENT ON COLUMN @extschema@.jdy_calls.http_status IS 'NULL = no reply';
+COMMENT ON COLUMN @extschema@.jdy_calls.errcode IS 'the service''s own code; NULL or 0 = success';
+COMMENT ON COLUMN @extschema@.jdy_calls.ms IS 'milliseconds from sending to the end of the reply';
+COMMENT ON COLUMN @extschema@.jdy_calls.bytes IS 'bytes received, headers included';
+COMMENT ON COLUMN @extschema@.jdy_calls.error IS 'NULL = the reply was used';
+
+COMMENT ON COLUMN @extschema@.jdy_rejects.reject_id IS 'number of the reject';
+COMMENT ON COLUMN @extschema@.jdy_rejects.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_rejects.id IS 'the record''s id, where it has one';
+COMMENT ON COLUMN @extschema@.jdy_rejects.reason IS 'why PostgreSQL cannot hold it';
+COMMENT ON COLUMN @extschema@.jdy_rejects.at IS 'when it came first';
+COMMENT ON COLUMN @extschema@.jdy_rejects.run_id IS 'run that met it first';
+COMMENT ON COLUMN @extschema@.jdy_rejects.raw IS 'its bytes as they came';
+
+COMMENT ON COLUMN @extschema@.jdy_incidents.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents.opened_at IS 'since when it is so';
+COMMENT ON COLUMN @extschema@.jdy_incidents.closed_at IS 'NULL = it is still so';
+COMMENT ON COLUMN @extschema@.jdy_incidents.severity IS 'info | warning | critical';
+COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
+COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
+COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
+
+COMMENT ON COLUMN @extschema@.jdy_coverage.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_coverage.listed_until IS 'every change stamped before this was listed';
+COMMENT ON COLUMN @extschema@.jdy_coverage.complete_until IS 'every change stamped before this is in staging, detail included, but for `exceptions`; NULL = not yet, or the list has no time filter';
+COMMENT ON COLUMN @extschema@.jdy_coverage.windows IS 'proven spans of modify time, half-open';
+COMMENT ON COLUMN @extschema@.jdy_coverage.gaps IS 'spans between them that are not proven';
+COMMENT ON COLUMN @extschema@.jdy_coverage.details_due IS 'details still to be fetched';
+COMMENT ON COLUMN @extschema@.jdy_coverage.set_aside IS 'records whose detail cannot be had for now';
+COMMENT ON COLUMN @extschema@.jdy_coverage.exceptions IS 'the first 100 of these ids; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_coverage.loaded_at IS 'end of the first load; NULL = not over';
+
+COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
+COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'what it is doing';
+COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'what it is waiting for';
+COMMENT ON COLUMN @extschema@.jdy_progress.listed IS 'list rows landed so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.list_total IS 'rows that the service says there are; NULL = it does not';
+COMMENT ON COLUMN @extschema@.jdy_progress.details IS 'details landed so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.details_due IS 'details still to be fetched; NULL = not known yet';
+COMMENT ON COLUMN @extschema@.jdy_progress.inserted IS 'so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.updated IS 'so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.unchanged IS 'so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.rejected IS 'so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.retries IS 'attempts beyond each call''s first so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.started_at IS 'start of the run';
+COMMENT ON COLUMN @extschema@.jdy_progress.updated_at IS 'when this line was last brought up to date';
+
+COMMENT ON COLUMN @extschema@.jdy_catalog.entry IS 'name to give jdy_add_stream';
+COMMENT ON COLUMN @extschema@.jdy_catalog.title IS 'the list''s Chinese name';
+COMMENT ON COLUMN @extschema@.jdy_catalog.api IS 'path of the list';
+COMMENT ON COLUMN @extschema@.jdy_catalog.id_fields IS 'fields that make a row unique';
+COMMENT ON COLUMN @extschema@.jdy_catalog.number_field IS 'field shown as number';
+COMMENT ON COLUMN @extschema@.jdy_catalog.detail_api IS 'path of the detail; NULL = the service has none';
+COMMENT ON COLUMN @extschema@.jdy_catalog.start_param IS 'parameter for a window''s start; NULL = the list has no time filter';
+COMMENT ON COLUMN @extschema@.jdy_catalog.end_param IS 'parameter for a window''s end';
+COMMENT ON COLUMN @extschema@.jdy_catalog.window_format IS 'ms and s = epoch; datetime and date = text in the server''s time_zone';
+COMMENT ON COLUMN @extschema@.jdy_catalog.list_secrets IS 'encrypted fields of list rows';
+COMMENT ON COLUMN @extschema@.jdy_catalog.detail_secrets IS 'encrypted fields of details';
+
+COMMENT ON COLUMN jdysync.stream.stream_id IS 'number of the stream; its runner locks it';
+COMMENT ON COLUMN jdysync.stream.name IS 'name of the stream';
+COMMENT ON COLUMN jdysync.stream.server IS 'foreign server it calls';
+COMMENT ON COLUMN jdysync.stream.metadata IS 'as the user gave it';
+COMMENT ON COLUMN jdysync.stream.schedule IS 'interval or cron; checked and stored, not run by this version';
+COMMENT ON COLUMN jdysync.stream.start_from IS 'nothing modified before this is claimed; NULL = everything';
+COMMENT ON COLUMN jdysync.stream.detail IS 'as given; NULL = as the catalogue says for the api';
+COMMENT ON COLUMN jdysync.stream.decrypt IS 'sensitive fields are decrypted';
+COMMENT ON COLUMN jdysync.stream.enabled IS 'runs with jdy_sync() without a name';
+COMMENT ON COLUMN jdysync.stream.loaded_at IS 'end of the first load';
+
+COMMENT ON COLUMN jdysync.listing.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.listing.id IS 'record';
+COMMENT ON COLUMN jdysync.listing.attempts IS 'that failed since the detail became due';
+COMMENT ON COLUMN jdysync.listing.next_try IS 'not to be tried before';
+
+COMMENT ON COLUMN jdysync."window".stream_id IS 'stream';
+COMMENT ON COLUMN jdysync."window".epoch IS 'epoch of the stream it counts for';
+COMMENT ON COLUMN jdysync."window".calls IS 'calls it took';
+COMMENT ON COLUMN jdysync."window".run_id IS 'run that proved it';
+COMMENT ON COLUMN jdysync."window".proven_at IS 'when it was committed';
+
+COMMENT ON COLUMN jdysync.run.run_id IS 'number of the run';
+COMMENT ON COLUMN jdysync.run.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.run.name IS 'its name then';
+COMMENT ON COLUMN jdysync.run.kind IS 'pull | push';
+COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | range';
+COMMENT ON COLUMN jdysync.run.status IS 'queued | running | ok | failed | cancelled | interrupted';
+COMMENT ON COLUMN jdysync.run.from_time IS 'mode range: start';
+COMMENT ON COLUMN jdysync.run.to_time IS 'mode range: end';
+COMMENT ON COLUMN jdysync.run.queued_at IS 'when it was asked for';
+COMMENT ON COLUMN jdysync.run.started_at IS 'NULL while queued';
+COMMENT ON COLUMN jdysync.run.finished_at IS 'NULL while it runs';
+COMMENT ON COLUMN jdysync.run.listed IS 'list rows landed';
+COMMENT ON COLUMN jdysync.run.details IS 'details landed';
+COMMENT ON COLUMN jdysync.run.inserted IS 'records new to staging';
+COMMENT ON COLUMN jdysync.run.updated IS 'known records that changed';
+COMMENT ON COLUMN jdysync.run.unchanged IS 'records found equal';
+COMMENT ON COLUMN jdysync.run.deleted IS 'records marked deleted';
+COMMENT ON COLUMN jdysync.run.rejected IS 'rows set aside';
+COMMENT ON COLUMN jdysync.run.calls IS 'HTTP attempts';
+COMMENT ON COLUMN jdysync.run.retries IS 'attempts beyond each call''s first';
+COMMENT ON COLUMN jdysync.run.sqlstate IS 'of the error that ended it';
+COMMENT ON COLUMN jdysync.run.error IS 'what ended it';
+COMMENT ON COLUMN jdysync.run.detail IS 'particulars';
+COMMENT ON COLUMN jdysync.run.hint IS 'what to do';
+
+COMMENT ON COLUMN jdysync.call.run_id IS 'run';
+COMMENT ON COLUMN jdysync.call.at IS 'when it was sent';
+COMMENT ON COLUMN jdysync.call.method IS 'HTTP method';
+COMMENT ON COLUMN jdysync.call.url IS 'masked';
+COMMENT ON COLUMN jdysync.call.attempt IS '1 = first';
+COMMENT ON COLUMN jdysync.call.http_status IS 'NULL = no reply';
+COMMENT ON COLUMN jdysync.call.errcode IS 'the service''s own code';
+COMMENT ON COLUMN jdysync.call.ms IS 'milliseconds';
+COMMENT ON COLUMN jdysync.call.bytes IS 'received, headers included';
+COMMENT ON COLUMN jdysync.call.error IS 'NULL = the reply was used';
+
+COMMENT ON COLUMN jdysync.reject.reject_id IS 'number of the reject';
+COMMENT ON COLUMN jdysync.reject.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.reject.run_id IS 'run that met it first';
+COMMENT ON COLUMN jdysync.reject.at IS 'when';
+COMMENT ON COLUMN jdysync.reject.id IS 'the record''s id, where it has one';
+COMMENT ON COLUMN jdysync.reject.reason IS 'why PostgreSQL cannot hold it';
+COMMENT ON COLUMN jdysync.reject.digest IS 'SHA-256 of raw: each distinct row is kept once';
+COMMENT ON COLUMN jdysync.reject.raw IS 'its bytes as they came';
+COMMENT ON COLUMN jdysync.reject.tries IS 'times its window was read again for it';
+
+COMMENT ON COLUMN jdysync.incident.id IS 'number of the incident';
+COMMENT ON COLUMN jdysync.incident.name IS 'stream';
+COMMENT ON COLUMN jdysync.incident.opened_at IS 'since when';
+COMMENT ON COLUMN jdysync.incident.closed_at IS 'NULL = it is still so';
+COMMENT ON COLUMN jdysync.incident.severity IS 'info | warning | critical';
+COMMENT ON COLUMN jdysync.incident.what IS 'the kind of trouble';
+COMMENT ON COLUMN jdysync.incident.detail IS 'particulars';
+COMMENT ON COLUMN jdysync.incident.advice IS 'what to do';
+
+COMMENT ON COLUMN jdysync.account.key IS 'SHA-256 of what identifies the account';
+COMMENT ON COLUMN jdysync.account.last_call_at IS 'calls were made until here at the latest';
+COMMENT ON COLUMN jdysync.account.last_token_at IS 'the last token call';
+
+COMMENT ON COLUMN jdysync.catalog.entry IS 'name to give jdy_add_stream';
+COMMENT ON COLUMN jdysync.catalog.title IS 'the list''s Chinese name';
+COMMENT ON COLUMN jdysync.catalog.api IS 'path of the list';
+COMMENT ON COLUMN jdysync.catalog.method IS 'HTTP method of the list';
+COMMENT ON COLUMN jdysync.catalog.id_fields IS 'fields that make a row unique';
+COMMENT ON COLUMN jdysync.catalog.number_field IS 'field shown as number';
+COMMENT ON COLUMN jdysync.catalog.detail_api IS 'path of the detail; NULL = none';
+COMMENT ON COLUMN jdysync.catalog.detail_param IS 'parameter of the detail that takes the id';
+COMMENT ON COLUMN jdysync.catalog.start_param IS 'parameter for a window''s start; NULL = no time filter';
+COMMENT ON COLUMN jdysync.catalog.end_param IS 'parameter for a window''s end';
+COMMENT ON COLUMN jdysync.catalog.window_format IS 'ms and s = epoch; datetime and date = text in the server''s time_zone';
+
+COMMENT ON SEQUENCE jdysync.stream_stream_id_seq IS 'numbers of streams';
+COMMENT ON SEQUENCE jdysync.run_run_id_seq IS 'numbers of runs';
+COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
+COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
+
+---------------------------------------------------------------------------
 -- What a dump must hold
 ---------------------------------------------------------------------------
 

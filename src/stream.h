@@ -96,6 +96,13 @@ typedef struct Stream
  */
 extern Stream *jdy_stream_load(int stream_id);
 
+/*
+ * Fills what `stream` asks (api, plan, shape, details, secrets) from metadata or,
+ * without it, the catalogue entry called entry_name; stream->owner and endpoint are set.
+ */
+extern void jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata,
+							   bool detail_given, bool detail);
+
 /* The modify time that a record states, in the server's time zone; 0 = none or not a time. */
 extern TimestampTz jdy_stream_modified_at(const Stream *stream, Jsonb *record);
 

@@ -1,0 +1,254 @@
+/*-------------------------------------------------------------------------
+ * listing.c
+ *		What the parts of a run share: list requests, landing, progress.
+ *
+ * load.c and window.c ask the same list in different ways, and what they get
+ * lands in the same way: rows into staging, marks into the queue, bad rows
+ * among the rejects, in one short transaction.
+ *
+ * Called by pull.c, load.c, window.c and detail.c.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "jdysync.h"
+#include "miscadmin.h"
+#include "progress.h"
+#include "pull.h"
+#include "spi.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+static void parse_list(Call *call, ReplyFacts *facts);
+
+Call *
+jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner)
+{
+	const Stream *stream = pull->stream;
+	const RequestPlan *plan = stream->plan;
+	Call	   *call = jdy_call_create(pull->client, CALL_LIST, lane, stream->method, stream->api);
+	ListAsk    *ask = palloc0(sizeof(ListAsk));
+	char		number[16];
+	ListCell   *cell;
+
+	ask->pull = pull;
+	ask->from = from;
+	ask->to = to;
+	ask->page = page;
+	ask->size = size;
+	ask->owner = owner;
+	call->owner = ask;
+	call->parse = parse_list;
+
+	foreach(cell, plan->fixed)
+	{
+		CallParam  *param = lfirst(cell);
+
+		jdy_call_param(call, param->name, param->value);
+	}
+	if (from != 0 && plan->start_param != NULL)
+		jdy_call_param(call, plan->start_param,
+					   jdy_window_value(plan->start_format, from, stream->endpoint->time_zone));
+	if (to != 0 && plan->end_param != NULL)
+		jdy_call_param(call, plan->end_param,
+					   jdy_window_value(plan->end_format, to, stream->endpoint->time_zone));
+	snprintf(number, sizeof(number), "%d", page);
+	jdy_call_param(call, plan->page_param, number);
+	snprintf(number, sizeof(number), "%d", size);
+	jdy_call_param(call, plan->size_param, number);
+	jdy_client_submit(pull->client, call);
+	return call;
+}
+
+Call *
+jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size)
+{
+	Call	   *call;
+
+	Assert(jdy_client_pending(pull->client) == 0);
+	jdy_list_submit(pull, lane, from, to, page, size, NULL);
+	do
+	{
+		call = jdy_client_next(pull->client, 200);
+		jdy_pull_progress(pull);
+	} while (call == NULL);
+	(void) jdy_list_answer(call);
+	return call;
+}
+
+ListPage *
+jdy_list_answer(Call *call)
+{
+	if (call->outcome != OUTCOME_OK)
+		jdy_call_raise(call);
+	return ((ListAsk *) call->owner)->answer;
+}
+
+static void
+parse_list(Call *call, ReplyFacts *facts)
+{
+	ListAsk    *ask = call->owner;
+	ListPage   *page = jdy_page_parse(call->reply->body, call->reply->body_length, &ask->pull->stream->shape);
+
+	ask->answer = page;
+	facts->errcode = page->errcode;
+	call->service_text = page->problem ? page->problem : page->description;
+
+	/* Past the end some services show the last page again: the page that was asked is empty. */
+	if (page->problem == NULL && page->page >= 1 && page->page < ask->page &&
+		(page->count >= 0 ? page->page * ask->size >= page->count : ask->from == 0 && ask->to == 0))
+		page->nrows = 0;
+
+	/* A page that was not asked for is trouble on the way, never an empty page. */
+	facts->well_formed = page->problem == NULL && page->nrows <= ask->size &&
+		(page->page < 0 || page->page == ask->page || (page->page < ask->page && page->nrows == 0));
+	if (page->problem == NULL && !facts->well_formed)
+		call->service_text = page->nrows > ask->size ? "more rows than the page was asked to hold" : "another page than asked came back";
+}
+
+void
+jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
+{
+	Known		known[JDY_LAND_ROWS];
+	List	   *marked = NIL;
+	ListCell   *cell;
+
+	nrows = jdy_sort_rows(rows, nrows, false);
+	for (int first = 0; first < nrows; first += JDY_LAND_ROWS)
+	{
+		int			n = Min(nrows - first, JDY_LAND_ROWS);
+
+		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
+		if (pull->stream->details)
+			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, &marked);
+	}
+
+	/* A record listed again while its detail is on the wire must not count as done when that lands. */
+	foreach(cell, marked)
+	{
+		ListCell   *flying;
+
+		foreach(flying, pull->in_flight)
+			if (strcmp(lfirst(flying), lfirst(cell)) == 0)
+			{
+				MemoryContext caller = MemoryContextSwitchTo(pull->context);
+
+				pull->listed_again = lappend(pull->listed_again, pstrdup(lfirst(cell)));
+				MemoryContextSwitchTo(caller);
+			}
+	}
+}
+
+void
+jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting)
+{
+	TimestampTz to = 0;
+
+	/* A tail is listed again anyway. */
+	if (sighting->kind == SEEN_IN_LOAD && sighting->to == 0)
+		to = pull->stream->load_began;
+	else if (sighting->kind != SEEN_IN_OLD_TAIL && sighting->kind != SEEN_IN_NEW_TAIL)
+		to = sighting->to;
+
+	for (int i = 0; i < page->nrows; i++)
+		if (page->rows[i].problem != NULL)
+		{
+			jdy_runlog_reject(pull->log, page->rows[i].id, page->rows[i].text, page->rows[i].length,
+							  page->rows[i].problem, sighting->from, to);
+			pull->counters->rejected++;
+		}
+}
+
+int
+jdy_page_rows(ListPage *page, Row ***rows)
+{
+	int			n = 0;
+
+	*rows = palloc(sizeof(Row *) * (page->nrows + 1));
+	for (int i = 0; i < page->nrows; i++)
+		if (page->rows[i].problem == NULL)
+			(*rows)[n++] = &page->rows[i];
+	return n;
+}
+
+void
+jdy_pull_begin(Pull *pull)
+{
+	jdy_tx_begin("landing what was read");
+	MemoryContextSwitchTo(pull->landing);
+}
+
+void
+jdy_pull_commit(Pull *pull)
+{
+	jdy_runlog_flush(pull->log);
+	jdy_tx_commit();
+	MemoryContextSwitchTo(pull->context);
+	MemoryContextReset(pull->landing);
+}
+
+/* A later commit that waits for the disk takes all earlier ones with it, and a run ends with one. */
+void
+jdy_pull_commit_unsynced(Pull *pull)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	jdy_pull_commit(pull);
+}
+
+void
+jdy_pull_progress(Pull *pull)
+{
+	int64		until_us;
+
+	/* The kill switch stops what is under way, too. */
+	if (!jdy_enabled)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("jdysync is switched off"),
+				 errdetail("What was landed stays; the next run goes on from there."),
+				 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
+	if (jdy_runlog_is_full(pull->log))
+	{
+		MemoryContext caller = CurrentMemoryContext;
+
+		jdy_pull_begin(pull);
+		jdy_pull_commit(pull);
+		MemoryContextSwitchTo(caller);
+	}
+	pull->counters->calls = jdy_client_calls(pull->client);
+	pull->counters->retries = jdy_client_retries(pull->client);
+	jdy_progress_counters(pull->counters);
+	switch (jdy_client_waits_for(pull->client, &until_us))
+	{
+		case CLIENT_WAITS_FOR_REPLY:
+			jdy_progress_waiting(WAITING_HTTP);
+			break;
+		case CLIENT_WAITS_FOR_BUDGET:
+			jdy_progress_waiting(WAITING_BUDGET);
+			break;
+		case CLIENT_WAITS_FOR_BACKOFF:
+			jdy_progress_waiting(WAITING_BACKOFF);
+			break;
+		case CLIENT_WAITS_FOR_TOKEN:
+			jdy_progress_waiting(WAITING_TOKEN);
+			break;
+	}
+}
+
+void
+jdy_pull_wait(Pull *pull, int64 us)
+{
+	int64		until = jdy_monotonic_us() + us;
+	int64		left;
+
+	jdy_progress_waiting(WAITING_BACKOFF);
+	while ((left = until - jdy_monotonic_us()) > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left / 1000 + 1,
+						 JDY_WAIT_EVENT("JdysyncBackoff"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}

@@ -1,0 +1,230 @@
+/*-------------------------------------------------------------------------
+ * resolve.c
+ *		What a stream asks of its service.
+ *
+ * It comes from three places, the later filling what the earlier left open: the
+ * metadata that the user gave, the catalogue entry for its api, and the usual
+ * names (page, page_size).  They meet here, when a stream is added and at the
+ * start of each run.
+ *
+ * Called by stream.c.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "client.h"
+#include "miscadmin.h"
+#include "spi.h"
+#include "stream.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define MAX_PAGE_SIZE 100		/* 星辰 cuts larger pages without saying so */
+
+/* What the catalogue says of a list. */
+typedef struct Entry
+{
+	char	   *entry;
+	char	   *api;
+	char	   *method;
+	List	   *id_fields;
+	char	   *number_field;
+	char	   *detail_api;
+	char	   *detail_param;
+	char	   *start_param;
+	char	   *end_param;
+	WindowFormat format;
+	Jsonb	   *fixed;
+	char	   *modified_field;
+	List	   *list_secrets;
+	List	   *detail_secrets;
+} Entry;
+
+static JdyStatement find_entry = {
+	.sql = "SELECT c.entry, c.api, c.method, c.id_fields, c.number_field, c.detail_api, c.detail_param,"
+	" c.start_param, c.end_param, c.window_format, c.fixed, c.modified_field, c.list_secrets, c.detail_secrets"
+	" FROM jdysync.catalog c WHERE c.entry = $1 OR c.api = $2",
+	.nargs = 2,
+	.argtypes = {TEXTOID, TEXTOID}
+};
+
+static RequestPlan *plan_as_owner(const Stream *stream, const Metadata *meta);
+static void add_entry_params(Stream *stream, const Entry *entry);
+static Entry *read_entry(const char *entry, const char *api);
+static List *text_array_list(Datum array);
+
+/* Metadata, catalogue and usual names, in that order. */
+void
+jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool detail_given, bool detail)
+{
+	Metadata   *meta = metadata ? jdy_metadata_parse(metadata, EFFECT_QUERY) : NULL;
+	Entry	   *entry = read_entry(meta ? NULL : entry_name, meta ? meta->api : NULL);
+	bool		kingdee = stream->endpoint->auth == AUTH_KINGDEE;
+
+	if (meta == NULL && entry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the catalogue has no entry \"%s\"", entry_name),
+				 errhint("SELECT entry, title FROM jdy_catalog lists them; anything else needs metadata.")));
+
+	stream->api = meta ? meta->api : entry->api;
+	stream->method = meta ? meta->method : entry->method;
+	stream->shape.id_fields = meta ? meta->id_fields : entry->id_fields;
+	stream->shape.number_field = meta ? meta->number_field : entry->number_field;
+	if (meta != NULL)
+	{
+		stream->shape.rows_path = meta->rows_path;
+		stream->shape.count_path = meta->count_path;
+		stream->plan = plan_as_owner(stream, meta);
+	}
+	else
+		stream->plan = palloc0(sizeof(RequestPlan));
+
+	stream->narrowed = stream->plan->fixed != NIL;
+	if (entry != NULL)
+		add_entry_params(stream, entry);
+	if (stream->plan->page_param == NULL)
+		stream->plan->page_param = "page";
+	if (stream->plan->size_param == NULL)
+		stream->plan->size_param = "page_size";
+	if (entry != NULL || stream->plan->page_size <= 0 || stream->plan->page_size > MAX_PAGE_SIZE)
+		stream->plan->page_size = MAX_PAGE_SIZE;
+
+	stream->details = detail_given ? detail : kingdee && entry != NULL && entry->detail_api != NULL;
+	if (stream->details && (entry == NULL || entry->detail_api == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the catalogue knows no details for \"%s\"", stream->api),
+				 errhint("Add the stream with detail => false.")));
+	if (entry != NULL)
+	{
+		stream->detail_api = entry->detail_api;
+		stream->detail_param = entry->detail_param;
+		stream->modified_field = entry->modified_field;
+		if (kingdee)
+		{
+			stream->list_secrets = entry->list_secrets;
+			stream->detail_secrets = entry->detail_secrets;
+		}
+	}
+}
+
+/*
+ * _function expressions are code of whoever wrote the metadata.  A superuser
+ * who changes a stream's schedule must not run it with his own rights, nor leave
+ * it a way back to them.
+ */
+static RequestPlan *
+plan_as_owner(const Stream *stream, const Metadata *meta)
+{
+	ValueTimes	times;
+	RequestPlan *plan;
+	Oid			user_id;
+	int			sec_context;
+
+	times.current_time = GetCurrentTimestamp();
+	times.last_sync_time = times.current_time;
+	times.time_zone = stream->endpoint->time_zone;
+
+	/* An error puts them back at the end of the (sub)transaction. */
+	GetUserIdAndSecContext(&user_id, &sec_context);
+	SetUserIdAndSecContext(stream->owner,
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	plan = jdy_request_plan(meta, &times);
+	SetUserIdAndSecContext(user_id, sec_context);
+	return plan;
+}
+
+/* What the catalogue adds to metadata: the window, and parameters that widen the list. */
+static void
+add_entry_params(Stream *stream, const Entry *entry)
+{
+	RequestPlan *plan = stream->plan;
+	bool		window_given = plan->start_param != NULL || plan->end_param != NULL;
+	JsonbIterator *it = JsonbIteratorInit(&entry->fixed->root);
+	JsonbValue	key;
+	JsonbIteratorToken token;
+	ListCell   *cell;
+
+	foreach(cell, plan->fixed)
+	{
+		CallParam  *param = lfirst(cell);
+
+		if ((entry->start_param && strcmp(param->name, entry->start_param) == 0) ||
+			(entry->end_param && strcmp(param->name, entry->end_param) == 0))
+			window_given = true;
+	}
+	if (!window_given)
+	{
+		plan->start_param = entry->start_param;
+		plan->end_param = entry->end_param;
+		plan->start_format = plan->end_format = entry->format;
+	}
+	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+	{
+		CallParam  *param;
+		bool		given = false;
+
+		if (token != WJB_KEY)
+			continue;
+		param = palloc(sizeof(CallParam));
+		param->name = pnstrdup(key.val.string.val, key.val.string.len);
+		param->value = jdy_jsonb_text(entry->fixed, param->name);
+		foreach(cell, plan->fixed)
+			given = given || strcmp(((CallParam *) lfirst(cell))->name, param->name) == 0;
+		if (!given)
+			plan->fixed = lappend(plan->fixed, param);
+	}
+}
+
+static Entry *
+read_entry(const char *name, const char *api)
+{
+	Datum		values[2];
+	char		nulls[3] = "  ";
+	Entry	   *entry;
+	char	   *format;
+	bool		isnull;
+
+	values[0] = name ? CStringGetTextDatum(name) : (Datum) 0;
+	values[1] = api ? CStringGetTextDatum(api) : (Datum) 0;
+	nulls[0] = name ? ' ' : 'n';
+	nulls[1] = api ? ' ' : 'n';
+	jdy_execute(&find_entry, values, nulls);
+	if (SPI_processed == 0)
+		return NULL;
+
+	entry = palloc0(sizeof(Entry));
+	entry->entry = jdy_spi_text(0, 1);
+	entry->api = jdy_spi_text(0, 2);
+	entry->method = jdy_spi_text(0, 3);
+	entry->id_fields = text_array_list(jdy_spi_datum(0, 4, &isnull));
+	entry->number_field = jdy_spi_text(0, 5);
+	entry->detail_api = jdy_spi_text(0, 6);
+	entry->detail_param = jdy_spi_text(0, 7);
+	entry->start_param = jdy_spi_text(0, 8);
+	entry->end_param = jdy_spi_text(0, 9);
+	format = jdy_spi_text(0, 10);
+	entry->format = format == NULL ? WINDOW_NONE : strcmp(format, "ms") == 0 ? WINDOW_MS :
+		strcmp(format, "s") == 0 ? WINDOW_SECONDS : strcmp(format, "datetime") == 0 ? WINDOW_DATETIME : WINDOW_DATE;
+	entry->fixed = DatumGetJsonbPCopy(jdy_spi_datum(0, 11, &isnull));
+	entry->modified_field = jdy_spi_text(0, 12);
+	entry->list_secrets = text_array_list(jdy_spi_datum(0, 13, &isnull));
+	entry->detail_secrets = text_array_list(jdy_spi_datum(0, 14, &isnull));
+	return entry;
+}
+
+static List *
+text_array_list(Datum array)
+{
+	Datum	   *elements;
+	int			n;
+	List	   *list = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+		list = lappend(list, TextDatumGetCString(elements[i]));
+	return list;
+}
