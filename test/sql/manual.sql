@@ -4,6 +4,7 @@ SELECT pg_describe_object(d.classid, d.objid, 0) AS speechless
 FROM pg_depend d
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'jdysync')
+	AND d.classid <> 'pg_type'::regclass	/* row types are members since PostgreSQL 18 */
 	AND obj_description(d.objid, (SELECT relname FROM pg_class WHERE oid = d.classid)) IS NULL
 ORDER BY 1;
 

@@ -57,7 +57,7 @@ sub times_out
 }
 $sim->post('/_sim/expire_tokens');
 times_out('kingdee', 'a third token');
-$node->restart('fast');
+$node->restart;
 times_out('kingdee', 'after a restart it');
 is($sim->get('/_sim/stats')->{token_calls}, 2, 'no third token was asked for');
 
