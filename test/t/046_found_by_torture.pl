@@ -85,6 +85,27 @@ sub no_promise_beyond_now
 	end_case();
 }
 
+# A clock that was ahead and goes back: what is stamped before the ledger's end is still read.
+{
+	begin_case(set => { clock_offset_ms => 3_600_000 });
+	sync('a service an hour ahead');
+	$sim->post('/_sim/config', { clock_offset_ms => 0 });
+	my $ids = change(op => 'update', count => 5);
+	sync('its clock is set right');
+	true_now('what changes then is found');
+	for my $again (1, 2)
+	{
+		change(op => 'update', ids => $ids);
+		sync('a run after the same records changed again');
+		true_now('finds that too');
+		later(10);
+	}
+	later(7200);
+	sync('a run when the hour is over');
+	true_now('nothing is missing');
+	end_case();
+}
+
 # ---------------------------------------------------------------------------
 # An empty page with another number says nothing of the one that was asked.
 # ---------------------------------------------------------------------------
