@@ -72,6 +72,7 @@ typedef struct Load
 	int			lost;			/* pages without an anchor */
 	int			doubts;			/* ends that the count contradicted */
 	int			refused;		/* pages past the end */
+	int			backs;			/* of them, in a row */
 	bool		at_end;
 	List	   *asked;			/* of PageAsk, in order */
 	List	   *accepted;		/* of PageAsk, to be landed */
@@ -90,7 +91,7 @@ static bool is_past_end(PageAsk *ask);
 static void step_back(Load *load, PageAsk *ask, int64 rows);
 static void drop_asked(Load *load);
 static int	last_anchor(Load *load, ListPage *page);
-static bool in_ring(const Load *load, Anchor anchor);
+static int	place_in_ring(const Load *load, Anchor anchor);
 static Anchor anchor_of(const Row *row);
 static void land(Load *load);
 static void release(Load *load, Call *call);
@@ -245,6 +246,7 @@ accept_page(Load *load, PageAsk *ask)
 	bool		as_expected;
 	Row		  **rows;
 	int			nrows;
+	int			last_place = -1;
 
 	/* Rows left the list, and no anchor is near: look for its end in ever longer steps. */
 	if (is_past_end(ask) && ++load->refused <= MAX_REFUSED)
@@ -268,6 +270,11 @@ accept_page(Load *load, PageAsk *ask)
 				 errdetail("Page 1 of \"%s\" is empty, its count is %lld.", load->pull->stream->api, (long long) page->count),
 				 errhint("Try again; if it stays so, ask the service's support.")));
 
+	/* From the start again: what comes is older than what was read last. */
+	if (anchor < 0)
+		load->nring = load->ring_head = 0;
+	load->backs = 0;
+
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
 	(void) jdy_sort_rows(rows, nrows, true);
@@ -277,11 +284,20 @@ accept_page(Load *load, PageAsk *ask)
 	{
 		Row		   *row = &page->rows[i];
 		Anchor		read = anchor_of(row);
+		int			place;
 
 		if (row->problem != NULL && row->id == NULL)
 			continue;
 		/* Rows after the last one that was read are new. */
-		if (row->problem == NULL && (i > anchor || !in_ring(load, read)))
+		place = i > anchor ? -1 : place_in_ring(load, read);
+		if (place >= 0)
+		{
+			/* Rows that stayed must stand as they stood, or what was not read may have moved before them. */
+			if (place < last_place)
+				load->pull->unordered = true;
+			last_place = place;
+		}
+		else if (row->problem == NULL)
 		{
 			load->rows = lappend(load->rows, row);
 			load->bytes += row->length;
@@ -335,13 +351,17 @@ is_past_end(PageAsk *ask)
 static void
 step_back(Load *load, PageAsk *ask, int64 rows)
 {
+	int64		step;
+
 	if (++load->lost > MAX_LOST_ANCHORS)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("the list changes faster than it can be read"),
 				 errdetail("%d pages of \"%s\" held no row of the page before.", load->lost, load->pull->stream->api),
 				 errhint("What was read is kept; sync again at a quieter time.")));
-	load->last = Max((int64) (ask->page - 1) * ask->size - rows - 1, -1);
+	/* Further each time: a great part of the list may be gone. */
+	step = Max(rows, (int64) (ask->size / 2 + 1) << Min(load->backs++, 30));
+	load->last = Max((int64) (ask->page - 1) * ask->size - step, -1);
 	drop_asked(load);
 }
 
@@ -371,18 +391,19 @@ static int
 last_anchor(Load *load, ListPage *page)
 {
 	for (int i = page->nrows - 1; i >= 0; i--)
-		if (page->rows[i].id != NULL && in_ring(load, anchor_of(&page->rows[i])))
+		if (page->rows[i].id != NULL && place_in_ring(load, anchor_of(&page->rows[i])) >= 0)
 			return i;
 	return -1;
 }
 
-static bool
-in_ring(const Load *load, Anchor anchor)
+/* The later a row was read, the higher its place; -1 = it is not among those remembered. */
+static int
+place_in_ring(const Load *load, Anchor anchor)
 {
 	for (int i = 0; i < load->nring; i++)
 		if (load->ring[i].id == anchor.id && load->ring[i].key == anchor.key)
-			return true;
-	return false;
+			return (i - load->ring_head + RING_ROWS) % RING_ROWS;
+	return -1;
 }
 
 static Anchor

@@ -30,6 +30,7 @@
 #include "window.h"
 
 #define CLOCK_ERROR_US (5 * JDY_TICK_US)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
+#define FIRST_WINDOW ((UNIX_EPOCH_JDATE + 1 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)	/* 1970-01-02: no stamp is older */
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
 #define RELIST_US INT64CONST(60000000)	/* the tail is listed again this often while details are fetched */
@@ -41,8 +42,9 @@ static bool probe_filter(Pull *pull);
 static void note_filter(Pull *pull, bool honoured);
 static void first_load(Pull *pull);
 static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
-static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
+static void load_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void load_everything(Pull *pull);
+static void mend_order(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
@@ -224,7 +226,7 @@ first_load(Pull *pull)
 		from = pull->stream->watermark;
 	if (from < began)
 		learn_cap(pull, from, began);
-	load_range(pull, from, Max(from, began));
+	load_range(pull, from, Max(from, began), true);
 	end_load(pull, false);
 }
 
@@ -250,11 +252,11 @@ learn_cap(Pull *pull, TimestampTz from, TimestampTz to)
 }
 
 static void
-load_range(Pull *pull, TimestampTz from, TimestampTz to)
+load_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove)
 {
 	Window	   *window = make_window(pull, SEEN_IN_LOAD, from, to);
 
-	window->prove = true;
+	window->prove = prove;
 	window->lane = LANE_BACKFILL;
 	window->sighting.fresh_since = to + pull->stream->settle_us;
 	jdy_progress_phase(PHASE_LOADING);
@@ -275,12 +277,33 @@ load_everything(Pull *pull)
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
 	jdy_progress_phase(PHASE_LOADING);
 	if (stream->start_from != 0 && pull->windowed && stream->loaded)
-		load_range(pull, jdy_tick_floor(stream->start_from), stream->load_began);
+		load_range(pull, jdy_tick_floor(stream->start_from), stream->load_began, true);
 	else
 	{
 		jdy_load_list(pull, &sighting, resume);
+		mend_order(pull);
 		end_load(pull, true);
 	}
+}
+
+/* Pages prove nothing of a list without a stable order.  Windows do: each is one answer. */
+static void
+mend_order(Pull *pull)
+{
+	jdy_pull_begin(pull);
+	if (!pull->unordered)
+		jdy_incident_close(pull->stream->name, "no stable order");
+	else if (pull->windowed)
+		jdy_incident_open(pull->stream->name, "info", "no stable order",
+						  "Two answers showed the same rows of the list in different order.",
+						  "Nothing to do: the load was read once more by windows of modify time. Records without a modify time may be missing.");
+	else
+		jdy_incident_open(pull->stream->name, "warning", "no stable order",
+						  "Two answers showed the same rows of the list in different order, and it cannot be read by modify time.",
+						  "Records may be missing. Ask for a list with a stable order (order_by in the metadata).");
+	jdy_pull_commit(pull);
+	if (pull->unordered && pull->windowed)
+		load_range(pull, FIRST_WINDOW, pull->stream->load_began, false);
 }
 
 /* Committed before the first page is asked: what changes from here on is found by windows. */

@@ -32,6 +32,7 @@ typedef struct Pull
 	MemoryContext landing;		/* reset after each landing; its first block is kept */
 	int			cap;			/* rows that one answer may hold: what we ask for, less where the service gives less */
 	bool		windowed;		/* the list can be asked by modify time */
+	bool		unordered;		/* two answers showed the same rows in different order */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */

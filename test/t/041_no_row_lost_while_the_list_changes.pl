@@ -59,6 +59,8 @@ sub survives
 		is_true($node, $name, 'nothing is lost', %truth);
 		is(query($node, "SELECT count(*) FROM jdysync.staging_$name s WHERE s.detailed_at IS NULL AND s.id NOT IN (SELECT l.id FROM jdysync.listing l JOIN jdysync.stream USING (stream_id) WHERE name = '$name' AND problem IS NOT NULL)"),
 			'0', 'no detail is owed') unless $truth{form};
+		is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = '$name' AND what = 'no stable order'"), ($options{set}->{unstable_order} // '') eq 'on' ? '1' : '0',
+			'what moves is not taken for a list without order');
 		drop_stream($node, $name);
 	};
 	return;
@@ -68,8 +70,9 @@ sub survives
 # Inserts, updates and deletes between any two requests.
 # ---------------------------------------------------------------------------
 survives("everything changes, seed $_", seed => $_) for 1 .. $seeds;
-survives('mostly deletes: later rows move up', churn => { delete => 0.5 }, customers => 500);
-survives('mostly inserts: rows move down', churn => { insert => 0.3 }, server => { concurrency => 1 });
+survives('only deletes: later rows move up', churn => { delete => 0.8 }, set => { cap => 7 }, customers => 500);
+survives('only deletes, one call at a time', churn => { delete => 0.8 }, set => { cap => 7 }, server => { concurrency => 1 });
+survives('only inserts: rows move down', churn => { insert => 0.3 }, set => { cap => 7 });
 survives('an empty list that fills', customers => 0, churn => { insert => 0.3 });
 
 # ---------------------------------------------------------------------------
@@ -115,6 +118,55 @@ for my $lag (
 	survives($lag->[0], set => $lag->[1], quiet => 1.2, stream => { settle => "'2 s'" });
 }
 
+subtest 'a change that shows after a later run' => sub {
+	my $name = scene(stream => { settle => "'5 s'", overlap => "'0'" });
+	sync_ok($node, $name, 'first load');
+	$sim->post('/_sim/config', { late_visibility_ms => 3600 });
+	change(op => $_, count => 3) for 'insert', 'update';
+	wait_out($sim, 2.6);
+	sync_ok($node, $name, 'a run that cannot see it');
+	isnt(differences($node, $name, entity => 'customer'), '', 'and does not');
+	wait_out($sim, 1.2);
+	sync_ok($node, $name, 'a run that can');
+	is_true($node, $name, 'finds it, because the first one proved only what had settled', entity => 'customer');
+	drop_stream($node, $name);
+};
+
+subtest 'details older than the list' => sub {
+	my $name = scene(stream => { settle => "'2 s'" });
+	sync_ok($node, $name, 'first load');
+	$sim->post('/_sim/config', { details_lag_ms => 900 });
+	change(op => $_, count => 3) for 'insert', 'update';
+	sync_ok($node, $name, 'a run');
+	is_true($node, $name, 'asks again until they have caught up', entity => 'customer');
+	drop_stream($node, $name);
+};
+
+# While page 2 is on its way the second half of the list goes.
+for my $habit ([ 'empty', {} ], [ 'last', {} ], [ 'last', { past_end_echo => 'last' } ], [ 'error', {} ])
+{
+	my ($past_end, $more) = @$habit;
+
+	subtest join(' ', 'a list that is cut behind the reader, past the end:', $past_end, values %$more) => sub {
+		my $name = scene(customers => 600, server => { concurrency => 1 }, set => { past_end => $past_end, %$more, latency_ms => 150 });
+		my @ids = truth($sim) =~ /^\{"id":"(\d+)"/mg;
+		my @numbers = truth($sim) =~ /^\{"id":"\d+","number":"([^"]*)"/mg;
+		my %number_of;
+		@number_of{@ids} = @numbers;
+		@ids = sort { $number_of{$a} cmp $number_of{$b} } @ids;
+
+		my $run_id = query($node, "SELECT jdy_start('$name')");
+		poll_until(sub { ($sim->get('/_sim/stats')->{paths}->{'/jdy/v2/bd/customer'} // 0) >= 4 }, 'page 3');
+		change(op => 'delete', ids => [ @ids[ 60 .. $#ids ] ]);
+		calm($sim, latency_ms => 0);
+		poll_until(sub { query($node, "SELECT status NOT IN ('queued', 'running') FROM jdy_runs WHERE run_id = $run_id") eq 't' }, 'the run');
+		is(query($node, "SELECT status, error FROM jdy_runs WHERE run_id = $run_id"), 'ok|', 'the load ends well');
+		sync_ok($node, $name, 'another run');
+		is_true($node, $name, 'nothing is lost', entity => 'customer', extra => 1);
+		drop_stream($node, $name);
+	};
+}
+
 # ---------------------------------------------------------------------------
 # Bulk changes.
 # ---------------------------------------------------------------------------
@@ -143,7 +195,7 @@ subtest 'many changes in one window, which is split' => sub {
 	change(op => 'update', count => 700, at_ms => $now, stamp_spread_ms => 4_000);
 	change(op => 'insert', count => 450, at_ms => $now, stamp_spread_ms => 4_000);
 	sync_ok($node, $name, 'the next run');
-	wait_out($sim, 5.5);
+	wait_out($sim, 6.6);
 	sync_ok($node, $name, 'the run when all of them have settled');
 	is_true($node, $name, 'all of it is there', entity => 'customer');
 	is(query($node, "SELECT gaps = '{}' AND details_due = 0 AND complete_until >= to_timestamp($now / 1000.0 + 4) FROM jdy_coverage WHERE name = '$name'"), 't',
