@@ -117,7 +117,7 @@ static Pull *
 open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context)
 {
 	static JdyStatement cursor = {
-		.sql = "SELECT upper(s.coverage) FROM jdysync.stream s WHERE s.stream_id = $1",
+		.sql = "SELECT greatest(upper(s.coverage), (s.contract->>'given_up_until')::timestamptz) FROM jdysync.stream s WHERE s.stream_id = $1",
 		.nargs = 1,
 		.argtypes = {INT4OID}
 	};

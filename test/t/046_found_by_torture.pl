@@ -262,4 +262,30 @@ for my $past_end ([ past_end => 'error' ], [ past_end => 'last', past_end_echo =
 	end_case();
 }
 
+# A count that is wrong for good: what is read again does not grow for ever.
+{
+	begin_case(customers => 200, stream => { detail => 'false' });
+	sync('a load');
+	$sim->post('/_sim/config', { count_lie => 50 });
+	my @calls;
+	for my $round (1 .. 5)
+	{
+		change(op => 'insert', count => 150, stamp_spread_ms => 3_600_000);
+		later(7200);
+		push @calls, sync("round $round with wrong counts")->{calls};
+	}
+	cmp_ok($calls[4], '<', $calls[1] + 40, 'a later run costs no more than an earlier one') or diag("@calls");
+	is_true($node, $name, 'all is there', entity => 'customer', form => 'list');
+	is(query($node, "SELECT complete_until IS NULL OR complete_until < to_timestamp(" . service_now() . " / 1000) - interval '9 h' FROM jdy_coverage WHERE name = '$name'"),
+		't', 'nothing is promised of it');
+	$sim->post('/_sim/config', { count_lie => 0 });
+	later(60);
+	sync('the count comes right');
+	my $range = query($node, "SELECT format('%L, %L', to_timestamp(" . service_now() . " / 1000) - interval '12 h', to_timestamp(" . service_now() . " / 1000))");
+	sync('jdy_resync', "jdy_resync('$name', $range)");
+	is(query($node, "SELECT gaps = '{}' AND complete_until > to_timestamp(" . service_now() . " / 1000) - interval '2 min' FROM jdy_coverage WHERE name = '$name'"),
+		't', 'proves it');
+	end_case();
+}
+
 done_testing();
