@@ -117,7 +117,7 @@ static Pull *
 open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context)
 {
 	static JdyStatement cursor = {
-		.sql = "SELECT upper(s.coverage) FROM jdysync.stream s WHERE s.stream_id = $1",
+		.sql = "SELECT greatest(upper(s.coverage), (s.contract->>'given_up_until')::timestamptz) FROM jdysync.stream s WHERE s.stream_id = $1",
 		.nargs = 1,
 		.argtypes = {INT4OID}
 	};
@@ -391,6 +391,12 @@ list_changes(Pull *pull)
 	}
 
 	settled = jdy_tick_floor(Min(asked_at, end) - stream->settle_us);
+	if (begin > settled)
+	{
+		/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
+		begin = Max(jdy_tick_floor(settled - stream->overlap_us), stream->start_from);
+		quiet = false;
+	}
 	if (quiet)
 	{
 		Proof		proof = {"one answer", 1, 0, 0};
@@ -410,8 +416,8 @@ static void
 list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 {
 	Stream	   *stream = pull->stream;
-	TimestampTz cursor = pull->cursor;
-	TimestampTz tail = Max(cursor, settled);
+	TimestampTz cursor = Min(pull->cursor, settled);
+	TimestampTz tail = settled;
 	TimestampTz old_until = Min(Max(jdy_tick_floor(stream->tail_until), tail), jdy_tick_floor(now));
 	TimestampTz end = jdy_tick_floor(now) + CLOCK_ERROR_US;
 	Window	   *overlap = make_window(pull, SEEN_IN_OVERLAP, begin, cursor);

@@ -36,7 +36,7 @@ typedef struct Pull
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
-	TimestampTz cursor;			/* end of the last proven span: the next window begins here minus overlap */
+	TimestampTz cursor;			/* end of the last span that was proven or given up: the next window begins here minus overlap */
 	int64		listed_at_us;	/* monotonic: when the tail was last listed */
 } Pull;
 

@@ -31,6 +31,7 @@
 #define MAX_PARTS 64			/* of one split */
 #define MAX_MISMATCHES 3		/* answers whose rows differ from their count before it is found out why */
 #define MAX_TICK_ROUNDS 5		/* readings of an overfull tick before it is left unproven */
+#define GIVE_UP_US USECS_PER_HOUR	/* a count that is wrong for so long stays so */
 #define MAX_TICK_PAGES 10000	/* of an overfull tick: a count that says more is wrong */
 
 /* What is being asked of a window. */
@@ -86,6 +87,7 @@ static void split(Pull *pull, Reading *reading, int64 count);
 static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
 static void read_tick(Pull *pull, Reading *reading);
 static void enter(Pull *pull, Reading *reading, const Proof *proof);
+static void give_up(Pull *pull, TimestampTz until);
 static int	compare_parts(const ListCell *a, const ListCell *b);
 static void distrust_count(Pull *pull, const Reading *reading, int64 rows, int64 count);
 static uint64 sum_of_ids(ListPage *page);
@@ -191,7 +193,7 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 				 errmsg("stream \"%s\" was dropped while it ran", stream->name)));
 	value = jdy_spi_datum(0, 1, &isnull);
 	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
-	pull->cursor = DatumGetTimestampTz(jdy_spi_datum(0, 2, &isnull));
+	pull->cursor = Max(pull->cursor, DatumGetTimestampTz(jdy_spi_datum(0, 2, &isnull)));
 }
 
 static Reading *
@@ -397,10 +399,34 @@ enter(Pull *pull, Reading *reading, const Proof *proof)
 		span->ahead = list_delete_first(span->ahead);
 		if (part->proof.rule != NULL)
 			jdy_ledger_prove(pull, part->from, part->to, &part->proof);
+		else if (part->to > pull->cursor)
+			give_up(pull, part->to);
 		span->until = part->to;
 		pfree(part);
 	}
 	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * A wrong count is asked again for a while: it may come right.  After that the next
+ * runs begin behind it, else they would read ever more; the ledger keeps the gap.
+ */
+static void
+give_up(Pull *pull, TimestampTz until)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.stream s SET contract = s.contract || jsonb_build_object('given_up_until', $2)"
+		" WHERE s.stream_id = $1",
+		.nargs = 2,
+		.argtypes = {INT4OID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until)};
+	bool		known;
+
+	if (until > jdy_client_server_time(pull->client, &known) - GIVE_UP_US)
+		return;
+	jdy_execute(&note, values, NULL);
+	pull->cursor = until;
 }
 
 static int

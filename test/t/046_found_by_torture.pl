@@ -85,6 +85,27 @@ sub no_promise_beyond_now
 	end_case();
 }
 
+# A clock that was ahead and goes back: what is stamped before the ledger's end is still read.
+{
+	begin_case(set => { clock_offset_ms => 3_600_000 });
+	sync('a service an hour ahead');
+	$sim->post('/_sim/config', { clock_offset_ms => 0 });
+	my $ids = change(op => 'update', count => 5);
+	sync('its clock is set right');
+	true_now('what changes then is found');
+	for my $again (1, 2)
+	{
+		change(op => 'update', ids => $ids);
+		sync('a run after the same records changed again');
+		true_now('finds that too');
+		later(10);
+	}
+	later(7200);
+	sync('a run when the hour is over');
+	true_now('nothing is missing');
+	end_case();
+}
+
 # ---------------------------------------------------------------------------
 # An empty page with another number says nothing of the one that was asked.
 # ---------------------------------------------------------------------------
@@ -238,6 +259,32 @@ for my $past_end ([ past_end => 'error' ], [ past_end => 'last', past_end_echo =
 	sync('is miscounted from then on');
 	cmp_ok($sim->get('/_sim/stats')->{total}, '<', 100, 'which costs a few calls');
 	true_now('all is there');
+	end_case();
+}
+
+# A count that is wrong for good: what is read again does not grow for ever.
+{
+	begin_case(customers => 200, stream => { detail => 'false' });
+	sync('a load');
+	$sim->post('/_sim/config', { count_lie => 50 });
+	my @calls;
+	for my $round (1 .. 5)
+	{
+		change(op => 'insert', count => 150, stamp_spread_ms => 3_600_000);
+		later(7200);
+		push @calls, sync("round $round with wrong counts")->{calls};
+	}
+	cmp_ok($calls[4], '<', $calls[1] + 40, 'a later run costs no more than an earlier one') or diag("@calls");
+	is_true($node, $name, 'all is there', entity => 'customer', form => 'list');
+	is(query($node, "SELECT complete_until IS NULL OR complete_until < to_timestamp(" . service_now() . " / 1000) - interval '9 h' FROM jdy_coverage WHERE name = '$name'"),
+		't', 'nothing is promised of it');
+	$sim->post('/_sim/config', { count_lie => 0 });
+	later(60);
+	sync('the count comes right');
+	my $range = query($node, "SELECT format('%L, %L', to_timestamp(" . service_now() . " / 1000) - interval '12 h', to_timestamp(" . service_now() . " / 1000))");
+	sync('jdy_resync', "jdy_resync('$name', $range)");
+	is(query($node, "SELECT gaps = '{}' AND complete_until > to_timestamp(" . service_now() . " / 1000) - interval '2 min' FROM jdy_coverage WHERE name = '$name'"),
+		't', 'proves it');
 	end_case();
 }
 
