@@ -344,7 +344,7 @@ land(Fetch *fetch)
 	jdy_queue_done(stream, ids, asked_at, ndone);
 	fetch->due = Max(fetch->due - ndone, 0);
 	jdy_progress_totals(-1, fetch->due);
-	jdy_pull_commit_unsynced(pull);
+	jdy_pull_commit(pull);
 
 	foreach(cell, fetch->landing)
 		drop_job(fetch, lfirst(cell));

@@ -17,7 +17,6 @@
 #include "pull.h"
 #include "spi.h"
 #include "storage/latch.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -187,14 +186,6 @@ jdy_pull_commit(Pull *pull)
 	jdy_tx_commit();
 	MemoryContextSwitchTo(pull->context);
 	MemoryContextReset(pull->landing);
-}
-
-/* A later commit that waits for the disk takes all earlier ones with it, and a run ends with one. */
-void
-jdy_pull_commit_unsynced(Pull *pull)
-{
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	jdy_pull_commit(pull);
 }
 
 void

@@ -34,7 +34,7 @@
 #define RING_ROWS 256			/* rows read last that can serve as anchors */
 #define SAVED_ANCHORS 8			/* of them, kept for a load that is resumed */
 #define MAX_AHEAD 4				/* pages asked ahead */
-#define LAND_AT_ROWS 512		/* rows gathered before they are landed while replies keep coming */
+#define LAND_AT_ROWS 1024		/* rows gathered before they are landed while replies keep coming */
 #define LAND_AT_BYTES (4 * 1024 * 1024) /* or so much of their text */
 #define MAX_LOST_ANCHORS 200	/* pages without an anchor before the run gives up */
 #define MAX_REFUSED 8			/* pages past the end before the run gives up */
@@ -477,7 +477,7 @@ land(Load *load)
 		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call), load->sighting);
 	if (!pull->stream->loaded)
 		save(load);
-	jdy_pull_commit_unsynced(pull);
+	jdy_pull_commit(pull);
 
 	foreach(cell, load->accepted)
 		release(load, ((PageAsk *) lfirst(cell))->call);

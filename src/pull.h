@@ -88,12 +88,6 @@ extern void jdy_pull_wait(Pull *pull, int64 us);
 extern void jdy_pull_begin(Pull *pull);
 extern void jdy_pull_commit(Pull *pull);
 
-/*
- * The same without waiting for the disk, for what is only read again when a crash
- * takes it back: rows together with the mark of how far the reading got.
- */
-extern void jdy_pull_commit_unsynced(Pull *pull);
-
 /* Shows how far the run is. */
 extern void jdy_pull_progress(Pull *pull);
 
