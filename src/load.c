@@ -68,6 +68,8 @@ typedef struct Load
 	int64		count;			/* what the service says; -1 = nothing */
 	Anchor		ring[RING_ROWS];
 	int			nring;
+	Anchor	   *first;			/* page 1 as it came before, to be compared; NULL = not asked */
+	int			nfirst;
 	int			ring_head;
 	int			lost;			/* pages without an anchor */
 	int			doubts;			/* ends that the count contradicted */
@@ -92,6 +94,8 @@ static void step_back(Load *load, PageAsk *ask, int64 rows);
 static void drop_asked(Load *load);
 static int	last_anchor(Load *load, ListPage *page);
 static int	place_in_ring(const Load *load, Anchor anchor);
+static void remember_order(Load *load);
+static void compare_order(Load *load, ListPage *page);
 static Anchor anchor_of(const Row *row);
 static void land(Load *load);
 static void release(Load *load, Call *call);
@@ -112,6 +116,8 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	load->count = -1;
 	if (resume)
 		restore(load, pull->stream->load_state);
+	else
+		remember_order(load);
 
 	while (!load->at_end)
 	{
@@ -270,6 +276,9 @@ accept_page(Load *load, PageAsk *ask)
 				 errdetail("Page 1 of \"%s\" is empty, its count is %lld.", load->pull->stream->api, (long long) page->count),
 				 errhint("Try again; if it stays so, ask the service's support.")));
 
+	if (from_start && load->first != NULL)
+		compare_order(load, page);
+
 	/* From the start again: what comes is older than what was read last. */
 	if (anchor < 0)
 		load->nring = load->ring_head = 0;
@@ -404,6 +413,41 @@ place_in_ring(const Load *load, Anchor anchor)
 		if (load->ring[i].id == anchor.id && load->ring[i].key == anchor.key)
 			return (i - load->ring_head + RING_ROWS) % RING_ROWS;
 	return -1;
+}
+
+/* Pages overlap too little to show that a list has no stable order: so its first page is asked twice. */
+static void
+remember_order(Load *load)
+{
+	Call	   *call = jdy_list_ask(load->pull, LANE_BACKFILL, 0, 0, 1, load->cap);
+	ListPage   *page = jdy_list_answer(call);
+
+	load->first = palloc(sizeof(Anchor) * (page->nrows + 1));
+	for (int i = 0; i < page->nrows; i++)
+		load->first[load->nfirst++] = anchor_of(&page->rows[i]);
+	jdy_client_release(load->pull->client, call);
+}
+
+static void
+compare_order(Load *load, ListPage *page)
+{
+	int			last_place = -1;
+
+	for (int i = 0; i < page->nrows; i++)
+	{
+		Anchor		row = anchor_of(&page->rows[i]);
+		int			place = 0;
+
+		while (place < load->nfirst && (load->first[place].id != row.id || load->first[place].key != row.key))
+			place++;
+		if (place == load->nfirst)
+			continue;
+		if (place < last_place)
+			load->pull->unordered = true;
+		last_place = place;
+	}
+	pfree(load->first);
+	load->first = NULL;
 }
 
 static Anchor
