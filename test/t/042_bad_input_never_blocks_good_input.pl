@@ -95,7 +95,8 @@ subtest 'a row that stays bad' => sub {
 	is(rejects('true'), $rejects, 'is kept once');
 	$sim->post('/_sim/stats/reset');
 	sync_ok($node, 'customer', 'run 5');
-	cmp_ok($sim->get('/_sim/stats')->{total}, '<=', 3, 'and not asked for each time');
+	cmp_ok($sim->get('/_sim/stats')->{total}, '<=', 3, 'and not asked for each time')
+	  or diag(query($node, q{SELECT at, attempt, http_status, url, error FROM jdy_calls WHERE run_id = (SELECT max(run_id) FROM jdy_runs)}));
 	is(query($node, 'SELECT count(*) FROM jdysync.staging_customer'), $landed, 'the others stay');
 	$sim->delete('/_sim/fault');
 	sync_ok($node, 'customer', 'mode full when it has come right', "jdy_sync('customer', mode => 'full')");
