@@ -73,7 +73,8 @@ jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, 
 		call = jdy_client_next(pull->client, 200);
 		jdy_pull_progress(pull);
 	} while (call == NULL);
-	(void) jdy_list_answer(call);
+	if (!jdy_list_past_end(call))
+		(void) jdy_list_answer(call);
 	return call;
 }
 
@@ -95,9 +96,12 @@ parse_list(Call *call, ReplyFacts *facts)
 	facts->errcode = page->errcode;
 	call->service_text = page->problem ? page->problem : page->description;
 
-	/* Past the end some services show the last page again: the page that was asked is empty. */
+	/*
+	 * Past the end some services show the last page again: the page that was asked
+	 * is empty.  Without a count that is believed only where nothing is proven by it.
+	 */
 	if (page->problem == NULL && page->page >= 1 && page->page < ask->page &&
-		(page->count >= 0 ? page->page * ask->size >= page->count : ask->from == 0 && ask->to == 0))
+		(page->count >= 0 ? page->page * ask->size >= page->count : !ask->proves))
 		page->nrows = 0;
 
 	/* A page that was not asked for is trouble on the way, never an empty page. */
@@ -105,6 +109,18 @@ parse_list(Call *call, ReplyFacts *facts)
 		(page->page < 0 || page->page == ask->page || (page->page < ask->page && page->nrows == 0));
 	if (page->problem == NULL && !facts->well_formed)
 		call->service_text = page->nrows > ask->size ? "more rows than the page was asked to hold" : "another page than asked came back";
+}
+
+bool
+jdy_list_past_end(const Call *call)
+{
+	const ListAsk *ask = call->owner;
+
+	if (ask->page == 1)
+		return false;
+	if (call->outcome == OUTCOME_FAILED)
+		return call->verdict == VERDICT_STOP && call->errcode > 0;
+	return call->outcome == OUTCOME_OK && ask->answer->nrows == 0 && ask->answer->page < ask->page;
 }
 
 void

@@ -91,7 +91,6 @@ static void ask_ahead(Load *load);
 static void ask_page(Load *load, int page, int size);
 static void take(Load *load, Call *call);
 static void accept_page(Load *load, PageAsk *ask);
-static bool is_past_end(PageAsk *ask);
 static void step_back(Load *load, PageAsk *ask, int64 rows);
 static void drop_asked(Load *load);
 static int	last_anchor(Load *load, ListPage *page);
@@ -288,7 +287,7 @@ accept_page(Load *load, PageAsk *ask)
 	int			last_place = -1;
 
 	/* Rows left the list, and no anchor is near: look for its end in ever longer steps. */
-	if (is_past_end(ask) && ++load->refused <= MAX_REFUSED)
+	if (jdy_list_past_end(ask->call) && ++load->refused <= MAX_REFUSED)
 	{
 		step_back(load, ask, (int64) ask->size << load->refused);
 		return;
@@ -373,19 +372,6 @@ accept_page(Load *load, PageAsk *ask)
 	if (!as_expected)
 		drop_asked(load);
 	jdy_progress_totals(load->count, -1);
-}
-
-/* Some services refuse pages past the end, others show their last one, which says its number. */
-static bool
-is_past_end(PageAsk *ask)
-{
-	const Call *call = ask->call;
-
-	if (ask->page == 1)
-		return false;
-	if (call->outcome == OUTCOME_FAILED)
-		return call->verdict == VERDICT_STOP && call->errcode > 0;
-	return jdy_list_answer(ask->call)->nrows == 0 && jdy_list_answer(ask->call)->page < ask->page;
 }
 
 /* Rows left the part that was read, so this page begins after the last anchor. */

@@ -500,7 +500,10 @@ read_rejected(Pull *pull, TimestampTz began, bool loaded_all)
 			whole_list = true;
 		else
 		{
-			Window	   *window = make_window(pull, SEEN_SETTLED, from, DatumGetTimestampTz(jdy_spi_datum(r, 2, &isnull)));
+			TimestampTz to = DatumGetTimestampTz(jdy_spi_datum(r, 2, &isnull));
+			Window	   *window = make_window(pull, SEEN_SETTLED, from, Min(to, pull->cursor));
+
+			/* What lies behind the ledger's end is listed by the windows to come. */
 
 			window->prove = true;
 			windows = lappend(windows, window);

@@ -48,6 +48,7 @@ typedef struct ListAsk
 	TimestampTz to;				/* as sent; 0 = no end */
 	int			page;			/* from 1 */
 	int			size;
+	bool		proves;			/* that it is empty would prove something */
 	ListPage   *answer;			/* in the call's context */
 	void	   *owner;
 } ListAsk;
@@ -63,8 +64,14 @@ extern void jdy_pull_run(int stream_id, int64 run_id, RunMode mode,
 /* Submits one request of the list; the ListAsk is the call's owner. */
 extern Call *jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner);
 
-/* The same, waiting for the answer; raises when it failed.  Only while nothing else is pending. */
+/*
+ * The same, waiting for the answer; raises when it failed, unless the page lies
+ * past the end.  Only while nothing else is pending.
+ */
 extern Call *jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size);
+
+/* Whether a call that came back asked for a page past the list's end: some services refuse it, some show another. */
+extern bool jdy_list_past_end(const Call *call);
 
 /* The answer of a list call that came back; raises when it failed. */
 extern ListPage *jdy_list_answer(Call *call);

@@ -218,6 +218,7 @@ ask(Pull *pull, Reading *reading)
 	const Window *window = &reading->window;
 	int			page = 1;
 	int			size = pull->cap;
+	Call	   *call;
 
 	if (reading->stage == STAGE_LAST_ROW)
 	{
@@ -225,7 +226,8 @@ ask(Pull *pull, Reading *reading)
 		size = reading->first_rows - 1;
 	}
 	reading->calls++;
-	jdy_list_submit(pull, window->lane, window->from - JDY_TICK_US, window->to, page, size, reading);
+	call = jdy_list_submit(pull, window->lane, window->from - JDY_TICK_US, window->to, page, size, reading);
+	((ListAsk *) call->owner)->proves = true;
 }
 
 static void
@@ -469,7 +471,7 @@ read_tick(Pull *pull, Reading *reading)
 		first_count = page->count;
 		counted = first_count >= 0;
 		if (counted)
-			pages = (int) Min(first_count / pull->cap + 1, MAX_TICK_PAGES);
+			pages = (int) Min(first_count / pull->cap + (first_count % pull->cap > 0), MAX_TICK_PAGES);
 		jdy_client_release(pull->client, call);
 
 		hashes = MemoryContextAllocHuge(pull->context, sizeof(uint64) * ((Size) pages + 1) * pull->cap);
@@ -481,8 +483,16 @@ read_tick(Pull *pull, Reading *reading)
 			bool		full;
 
 			call = jdy_list_ask(pull, window.lane, window.from - JDY_TICK_US, window.to, page_number, pull->cap);
-			page = jdy_list_answer(call);
 			proof.calls++;
+			if (jdy_list_past_end(call))
+			{
+				/* Rows left the tick, or without a count: this was the end. */
+				jdy_client_release(pull->client, call);
+				if (!counted)
+					break;
+				continue;
+			}
+			page = jdy_list_answer(call);
 			last_count = page->count;
 			full = page->nrows >= pull->cap;
 			n = jdy_page_rows(page, &rows);

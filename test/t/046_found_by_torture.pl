@@ -107,6 +107,24 @@ sub no_promise_beyond_now
 }
 
 # ---------------------------------------------------------------------------
+# A row that was set aside from a window which nobody may promise yet.
+{
+	begin_case();
+	sync('a load');
+	for my $after (2 .. 8)
+	{
+		later(10);
+		change(op => 'update', count => 3);
+		fault(kind => 'nul', row => 0, page => 1, after => $after, times => 1);
+		my $range = query($node, "SELECT format('%L, %L', to_timestamp(" . service_now() . " / 1000) - interval '1 min', to_timestamp(" . service_now() . " / 1000) + interval '1 day')");
+		sync('jdy_resync up to tomorrow', "jdy_resync('$name', $range)");
+		calm($sim);
+		sync('a later run');
+		no_promise_beyond_now('claims nothing of tomorrow');
+	}
+	end_case();
+}
+
 # An empty page with another number says nothing of the one that was asked.
 # ---------------------------------------------------------------------------
 {
@@ -136,6 +154,22 @@ for my $past_end ([ past_end => 'error' ], [ past_end => 'last', past_end_echo =
 	sync('the load goes on after most of the list went away');
 	true_now('and nothing is missing');
 	end_case();
+}
+
+# A tick whose rows fill its pages: the next page lies past the end.
+for my $past_end ([ past_end => 'error' ], [ past_end => 'last', past_end_echo => 'last' ])
+{
+	for my $count ('doc', 'missing')
+	{
+		begin_case(customers => 60, set => { @$past_end, count_type => $count, cap => 50 }, stream => { detail => 'false' });
+		sync('a load');
+		later(60);
+		change(op => 'insert', count => 200, same_stamp => JSON::PP::true);
+		later(60);
+		sync("@$past_end, count $count: four full pages of one tick");
+		is_true($node, $name, 'all is there', entity => 'customer', form => 'list');
+		end_case();
+	}
 }
 
 # A page that cannot be had at all ends the run with the service's own words, soon.
