@@ -23,6 +23,14 @@ sub rejects { return query($node, "SELECT count(*) FROM jdy_rejects WHERE name =
 # Records that exist at the source: changes of one case are there in the next.
 sub existing { return scalar(() = truth($sim) =~ /\n/g); }
 
+# List calls of the last run that begin before any window: how many changes of earlier cases
+# the windows still hold depends on how fast the tests run.
+sub unbounded_lists
+{
+	return query($node, q{SELECT count(*) FROM jdy_calls WHERE run_id = (SELECT max(run_id) FROM jdy_runs)
+		AND url LIKE '%/bd/customer?%' AND url NOT LIKE '%modify_start_time=%'});
+}
+
 sub begin { add_stream($node, 'customer', settle => "'500 ms'"); return; }
 
 sub finish
@@ -35,7 +43,7 @@ sub finish
 	is(query($node, "SELECT details_due, set_aside FROM jdy_coverage WHERE name = 'customer'"), '0|0', 'nothing is left to do');
 	$sim->post('/_sim/stats/reset');
 	sync_ok($node, 'customer', 'and another run');
-	cmp_ok(paths($sim)->{$LIST}, '<=', 8, 'does not read the list again');
+	is(unbounded_lists(), '0', 'does not read the list again');
 	drop_stream($node, 'customer');
 	return;
 }
@@ -95,8 +103,7 @@ subtest 'a row that stays bad' => sub {
 	is(rejects('true'), $rejects, 'is kept once');
 	$sim->post('/_sim/stats/reset');
 	sync_ok($node, 'customer', 'run 5');
-	cmp_ok($sim->get('/_sim/stats')->{total}, '<=', 3, 'and not asked for each time')
-	  or diag(query($node, q{SELECT at, attempt, http_status, url, error FROM jdy_calls WHERE run_id = (SELECT max(run_id) FROM jdy_runs)}));
+	is(unbounded_lists(), '0', 'and not asked for each time');
 	is(query($node, 'SELECT count(*) FROM jdysync.staging_customer'), $landed, 'the others stay');
 	$sim->delete('/_sim/fault');
 	sync_ok($node, 'customer', 'mode full when it has come right', "jdy_sync('customer', mode => 'full')");
