@@ -83,7 +83,7 @@ pg_major() { "$1" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/'; }
 # The version that this distribution's package "postgresql" stands for.
 default_major()
 {
-	apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1
+	apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | sed -n 1p
 }
 
 # Installs what building and the simulator need, and any further packages named.
