@@ -64,19 +64,28 @@ install_packages()
 	rm -f "$log"
 }
 
-# Sets PG_CONFIG: as given, else the newest PostgreSQL that extensions can be built for, else none.
+# Sets PG_CONFIG: as given, else the newest PostgreSQL that extensions can be built for,
+# else the newest that lacks only the headers, else none.
 find_pg_config()
 {
-	local candidate
+	local candidate incomplete=
 
 	[ -z "${PG_CONFIG:-}" ] || return 0
 	for candidate in $(printf '%s\n' /usr/lib/postgresql/*/bin/pg_config | sort -Vr) $(command -v pg_config); do
-		if [ -x "$candidate" ] && [ -f "$("$candidate" --pgxs 2>/dev/null)" ] && [ "$(pg_major "$candidate")" -ge 15 ]; then
+		[ -x "$candidate" ] && [ "$(pg_major "$candidate")" -ge 15 ] || continue
+		if has_headers "$candidate"; then
 			PG_CONFIG=$candidate
 			return 0
 		fi
+		if [ -z "$incomplete" ] && [ -x "$("$candidate" --bindir)/postgres" ]; then
+			incomplete=$candidate
+		fi
 	done
+	PG_CONFIG=$incomplete
 }
+
+# Debian's package of the client alone has pg_config and the makefiles, too.
+has_headers() { [ -f "$("$1" --includedir-server)/postgres.h" ] && [ -f "$("$1" --pgxs)" ]; }
 
 pg_major() { "$1" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/'; }
 
@@ -116,8 +125,10 @@ need_packages()
 		[ "${major:-0}" -ge 15 ] || die "this distribution has no PostgreSQL 15 or later"
 		missing+=("postgresql-$major" "postgresql-server-dev-$major")
 		PG_CONFIG=/usr/lib/postgresql/$major/bin/pg_config
-	elif [ ! -x "$("$PG_CONFIG" --bindir)/postgres" ]; then
-		missing+=("postgresql-$(pg_major "$PG_CONFIG")")
+	else
+		major=$(pg_major "$PG_CONFIG")
+		[ -x "$("$PG_CONFIG" --bindir)/postgres" ] || missing+=("postgresql-$major")
+		has_headers "$PG_CONFIG" || missing+=("postgresql-server-dev-$major")
 	fi
 
 	[ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
