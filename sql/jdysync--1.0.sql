@@ -56,7 +56,7 @@ CREATE TABLE jdysync.stream (
 	tail_until timestamptz,
 	contract jsonb NOT NULL DEFAULT '{}',
 	CONSTRAINT watermark_within_first_range CHECK
-		(watermark IS NULL OR coverage OPERATOR(pg_catalog.@>) pg_catalog.tstzrange(pg_catalog.lower(coverage), watermark))
+		(watermark IS NULL OR coverage OPERATOR(pg_catalog.@>) pg_catalog.tstzrange(start_from, watermark))
 );
 COMMENT ON TABLE jdysync.stream IS 'streams: what is pulled, from where, and how far it is proven';
 COMMENT ON COLUMN jdysync.stream.staging IS 'the staging table; its owner is the stream''s owner';
@@ -77,6 +77,7 @@ CREATE TABLE jdysync.listing (
 	id text COLLATE "C" NOT NULL,
 	due boolean NOT NULL,
 	due_from timestamptz,
+	due_since timestamptz,
 	listed_until timestamptz,
 	tail_until timestamptz,
 	detail_asked_at timestamptz,
@@ -86,11 +87,13 @@ CREATE TABLE jdysync.listing (
 	problem text,
 	PRIMARY KEY (stream_id, id)
 ) WITH (fillfactor = 80);
-CREATE INDEX listing_due ON jdysync.listing (stream_id, pg_catalog.length(id) DESC, id DESC) WHERE due;
+CREATE INDEX listing_due_window ON jdysync.listing (stream_id, pg_catalog.length(id) DESC, id DESC) WHERE due AND due_from > '-infinity';
+CREATE INDEX listing_due_load ON jdysync.listing (stream_id, pg_catalog.length(id) DESC, id DESC) WHERE due AND due_from = '-infinity';
 COMMENT ON TABLE jdysync.listing IS
 'what recent windows listed, and which of it waits for its detail: a durable queue';
 COMMENT ON COLUMN jdysync.listing.due IS 'the record''s detail is to be fetched';
-COMMENT ON COLUMN jdysync.listing.due_from IS 'start of the window that listed it: a detail stamped earlier is stale; -infinity in a first load';
+COMMENT ON COLUMN jdysync.listing.due_from IS 'start of the last window that listed it: a detail stamped earlier is stale; -infinity = only a load did';
+COMMENT ON COLUMN jdysync.listing.due_since IS 'start of the first window whose change is not here yet, so complete_until stops there; -infinity = no detail at all so far; infinity = read again although nothing is known to have changed';
 COMMENT ON COLUMN jdysync.listing.listed_until IS 'end of the last proven window that listed it';
 COMMENT ON COLUMN jdysync.listing.tail_until IS 'end of the last unsettled tail that listed it';
 COMMENT ON COLUMN jdysync.listing.detail_asked_at IS 'server time at which the stored detail was asked';
@@ -421,24 +424,29 @@ COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; 
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name, s.listed_until,
-	CASE WHEN s.loaded_at IS NULL OR s.coverage = '{}' OR s.listed_until IS NULL THEN NULL
+	CASE WHEN s.loaded_at IS NULL OR s.watermark IS NULL OR s.contract->>'filter' = 'ignored' THEN NULL
 		WHEN q.oldest = '-infinity' THEN NULL
-		ELSE LEAST(s.listed_until, q.oldest) END AS complete_until,
+		ELSE LEAST(s.watermark, q.oldest) END AS complete_until,
 	s.coverage AS windows,
-	CASE WHEN s.coverage = '{}' THEN '{}'
-		ELSE tstzmultirange(range_merge(s.coverage)) - s.coverage END AS gaps,
+	CASE WHEN s.coverage = '{}' OR s.start_from > upper(s.coverage) THEN '{}'
+		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
 	COALESCE(q.due, 0) AS details_due,
-	COALESCE(q.set_aside, 0) AS set_aside,
-	CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') THEN q.exceptions END AS exceptions,
+	COALESCE(q.set_aside, 0) + r.rejected AS set_aside,
+	CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') AND COALESCE(q.set_aside, 0) + r.rejected > 0
+		THEN (q.exceptions || r.exceptions)[1:100] END AS exceptions,
 	s.loaded_at
 FROM jdysync.stream s
 JOIN pg_catalog.pg_class c ON c.oid = s.staging
 LEFT JOIN LATERAL (
-	SELECT min(l.due_from) FILTER (WHERE l.due AND l.problem IS NULL) AS oldest,
+	SELECT min(l.due_since) FILTER (WHERE l.due AND l.problem IS NULL) AS oldest,
 		count(*) FILTER (WHERE l.due AND l.problem IS NULL) AS due,
 		count(*) FILTER (WHERE l.problem IS NOT NULL) AS set_aside,
 		(array_agg(l.id ORDER BY l.id) FILTER (WHERE l.problem IS NOT NULL))[1:100] AS exceptions
 	FROM jdysync.listing l WHERE l.stream_id = s.stream_id AND l.due) q ON true
+CROSS JOIN LATERAL (
+	/* list rows; a detail that was rejected stands in the queue */
+	SELECT count(*) AS rejected, (array_agg(COALESCE(j.id, '?') ORDER BY j.id))[1:100] AS exceptions
+	FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL) r
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
@@ -520,8 +528,8 @@ COMMENT ON COLUMN @extschema@.jdy_coverage.complete_until IS 'every change stamp
 COMMENT ON COLUMN @extschema@.jdy_coverage.windows IS 'proven spans of modify time, half-open';
 COMMENT ON COLUMN @extschema@.jdy_coverage.gaps IS 'spans between them that are not proven';
 COMMENT ON COLUMN @extschema@.jdy_coverage.details_due IS 'details still to be fetched';
-COMMENT ON COLUMN @extschema@.jdy_coverage.set_aside IS 'records whose detail cannot be had for now';
-COMMENT ON COLUMN @extschema@.jdy_coverage.exceptions IS 'the first 100 of these ids; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_coverage.set_aside IS 'records that cannot be had for now: their detail is refused, or PostgreSQL cannot hold their list row (jdy_rejects)';
+COMMENT ON COLUMN @extschema@.jdy_coverage.exceptions IS 'the first 100 of these ids, ? for a row without one; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_coverage.loaded_at IS 'end of the first load; NULL = not over';
 
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';

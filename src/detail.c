@@ -46,11 +46,13 @@ typedef struct Fetch
 	MemoryContext context;
 	TimestampTz began;
 	List	   *ready;			/* of Job: read from the queue, not sent */
-	bool		exhausted;		/* the queue had no more when it was read last */
+	DuePlace	place;			/* how far the queue was read */
+	bool		exhausted;		/* it had no more when it was read last */
 	List	   *landing;		/* of Job: have come, not landed */
 	int64		landed_at_us;
 	int64		due;			/* as far as known */
 	int			set_aside_in_a_row;
+	bool		any_landed;
 	int			doubtful;		/* in landing: those that could not be had */
 	int			under_way;
 } Fetch;
@@ -62,7 +64,7 @@ static bool wait_for_next_try(Fetch *fetch);
 static void submit(Fetch *fetch, Job *job);
 static void parse_detail(Call *call, ReplyFacts *facts);
 static void land(Fetch *fetch);
-static void postpone(Fetch *fetch, Job *job, const char *problem, bool for_good);
+static bool postpone(Fetch *fetch, Job *job, const char *problem, bool for_good);
 static void forget_in_flight(Pull *pull, const char *id);
 static bool was_listed_again(Pull *pull, const char *id);
 static void drop_job(Fetch *fetch, Job *job);
@@ -142,12 +144,17 @@ read_ready(Fetch *fetch)
 {
 	Pull	   *pull = fetch->pull;
 	List	   *due;
+	bool		from_top;
 	ListCell   *cell;
 
 	if (fetch->exhausted && fetch->under_way > 0)
 		return false;
 	jdy_pull_begin(pull);
-	due = jdy_queue_due(pull->stream, pull->in_flight, fetch->began, FETCH_DUE);
+	do
+	{
+		from_top = fetch->place.id[0] == '\0';
+		due = jdy_queue_due(pull->stream, pull->in_flight, fetch->began, FETCH_DUE, &fetch->place);
+	} while (due == NIL && !from_top);
 	foreach(cell, due)
 	{
 		Due		   *source = lfirst(cell);
@@ -170,7 +177,7 @@ read_ready(Fetch *fetch)
 	}
 	if (fetch->due < FETCH_DUE)
 		fetch->due = jdy_queue_count(pull->stream);
-	fetch->exhausted = list_length(due) < FETCH_DUE;
+	fetch->exhausted = list_length(due) < FETCH_DUE && from_top;
 	jdy_progress_totals(-1, fetch->due);
 	jdy_pull_commit(pull);
 	return due != NIL;
@@ -186,6 +193,7 @@ drop_ready(Fetch *fetch)
 		MemoryContextDelete(((Job *) lfirst(cell))->context);
 	list_free(fetch->ready);
 	fetch->ready = NIL;
+	fetch->place.id[0] = '\0';
 	fetch->exhausted = false;
 }
 
@@ -286,21 +294,20 @@ land(Fetch *fetch)
 		Detail	   *detail = &details[n];
 		const char *problem = NULL;
 
-		if (job->call->outcome == OUTCOME_GONE)
-		{
-			postpone(fetch, job, "the service says that it does not exist", false);
-			continue;
-		}
 		if (job->call->outcome != OUTCOME_OK)
 		{
-			postpone(fetch, job, jdy_call_problem(job->call), true);
-			if (++fetch->set_aside_in_a_row >= MAX_SET_ASIDE_IN_A_ROW)
+			bool		gone = job->call->outcome == OUTCOME_GONE;
+
+			problem = gone ? "the service says that it does not exist" : jdy_call_problem(job->call);
+			/* Records that were deleted meanwhile are no accident, unless nothing else comes. */
+			if (postpone(fetch, job, problem, !gone) && (!gone || !fetch->any_landed) &&
+				++fetch->set_aside_in_a_row >= MAX_SET_ASIDE_IN_A_ROW)
 			{
 				jdy_pull_commit(pull);
 				ereport(ERROR,
 						(errcode(ERRCODE_FDW_ERROR),
 						 errmsg("too many details in a row could not be had"),
-						 errdetail("The last of %d: %s.", MAX_SET_ASIDE_IN_A_ROW, jdy_call_problem(job->call)),
+						 errdetail("The last of %d: %s.", MAX_SET_ASIDE_IN_A_ROW, problem),
 						 errhint("They are tried again by the next run; jdy_coverage names them.")));
 			}
 			continue;
@@ -316,7 +323,7 @@ land(Fetch *fetch)
 		{
 			jdy_runlog_reject(pull->log, detail->id, detail->row->text, detail->row->length, problem, 0, 0);
 			pull->counters->rejected++;
-			postpone(fetch, job, problem, true);
+			(void) postpone(fetch, job, problem, true);
 			continue;
 		}
 		detail->modified_at = jdy_stream_modified_at(stream, detail->body);
@@ -325,10 +332,11 @@ land(Fetch *fetch)
 		if (job->due->due_from != DT_NOBEGIN && detail->modified_at != 0 &&
 			detail->modified_at < job->due->due_from)
 		{
-			postpone(fetch, job, "its detail is older than the window that listed it (is the server's time_zone right?)", false);
+			(void) postpone(fetch, job, "its detail is older than the window that listed it (is the server's time_zone right?)", false);
 			continue;
 		}
 		fetch->set_aside_in_a_row = 0;
+		fetch->any_landed = true;
 		n++;
 	}
 
@@ -354,8 +362,8 @@ land(Fetch *fetch)
 	fetch->landed_at_us = jdy_monotonic_us();
 }
 
-/* In the landing transaction.  for_good: the client has tried often enough already. */
-static void
+/* In the landing transaction.  for_good: the client has tried often enough already.  True: it is set aside. */
+static bool
 postpone(Fetch *fetch, Job *job, const char *problem, bool for_good)
 {
 	int			attempts = job->due->attempts + 1;
@@ -375,6 +383,7 @@ postpone(Fetch *fetch, Job *job, const char *problem, bool for_good)
 		next_try = GetCurrentTimestamp() + minutes * USECS_PER_MINUTE;
 	}
 	jdy_queue_postpone(fetch->pull->stream, job->due->id, attempts, next_try, set_aside, problem);
+	return set_aside;
 }
 
 static void

@@ -47,10 +47,10 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 
 		jdy_call_param(call, param->name, param->value);
 	}
-	if (from != 0 && plan->start_param != NULL)
+	if (from != DT_NOBEGIN && plan->start_param != NULL)
 		jdy_call_param(call, plan->start_param,
 					   jdy_window_value(plan->start_format, from, stream->endpoint->time_zone));
-	if (to != 0 && plan->end_param != NULL)
+	if (to != DT_NOEND && plan->end_param != NULL)
 		jdy_call_param(call, plan->end_param,
 					   jdy_window_value(plan->end_format, to, stream->endpoint->time_zone));
 	snprintf(number, sizeof(number), "%d", page);

@@ -113,6 +113,7 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	load->cap = pull->stream->plan->page_size;
 	load->last = load->ahead = -1;
 	load->count = -1;
+	pull->doubt = pull->stream->shape.number_field == NULL ? DOUBT_SORT_KEY : NO_DOUBT;
 	if (resume)
 		restore(load, pull->stream->load_state);
 	else
@@ -154,7 +155,7 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 static void
 look_ahead(Load *load)
 {
-	Call	   *call = jdy_list_ask(load->pull, LANE_BACKFILL, 0, 0, 1, load->cap);
+	Call	   *call = jdy_list_ask(load->pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, 1, load->cap);
 	ListPage   *page = jdy_list_answer(call);
 
 	for (int i = 0; i < page->nrows && i < lengthof(load->order); i++)
@@ -175,7 +176,7 @@ compare_order(Load *load, ListPage *page)
 			if (load->order[place].id == row.id && load->order[place].key == row.key)
 			{
 				if (place < last)
-					load->pull->unordered = true;
+					load->pull->doubt = DOUBT_ORDER;
 				last = place;
 				break;
 			}
@@ -252,7 +253,7 @@ ask_page(Load *load, int page, int size)
 
 	ask->page = page;
 	ask->size = size;
-	ask->call = jdy_list_submit(load->pull, LANE_BACKFILL, 0, 0, page, size, ask);
+	ask->call = jdy_list_submit(load->pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, page, size, ask);
 	load->asked = lappend(load->asked, ask);
 }
 
@@ -334,7 +335,7 @@ accept_page(Load *load, PageAsk *ask)
 		{
 			/* Rows that stayed must stand as they stood, or what was not read may have moved before them. */
 			if (place < last_place)
-				load->pull->unordered = true;
+				load->pull->doubt = DOUBT_ORDER;
 			last_place = place;
 		}
 		else if (row->problem == NULL)
@@ -361,8 +362,16 @@ accept_page(Load *load, PageAsk *ask)
 	else if (page->count >= 0 && offset + page->nrows == page->count)
 		load->at_end = true;
 	else if (room <= load->proven || page->nrows <= 1)
+	{
 		/* The end, but counts and rows may come from replicas a moment apart: look again. */
-		load->at_end = page->count < offset + page->nrows || ++load->doubts > MAX_DOUBTS;
+		if (page->count < offset + page->nrows)
+			load->at_end = true;
+		else if (++load->doubts > MAX_DOUBTS)
+		{
+			load->at_end = true;
+			load->pull->doubt = DOUBT_END;
+		}
+	}
 	else
 	{
 		/* Shorter than asked, and the list may go on: the service gives less than we ask for. */
@@ -483,7 +492,7 @@ release(Load *load, Call *call)
 	jdy_client_release(load->pull->client, call);
 }
 
-/* {"last": index, "cap": size, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */
+/* {"last": index, "cap": size, "doubt": number, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */
 static void
 save(Load *load)
 {
@@ -497,7 +506,8 @@ save(Load *load)
 	int			n = Min(load->nring, SAVED_ANCHORS);
 
 	initStringInfo(&state);
-	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"anchors\": [", (long long) load->last, load->cap);
+	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"doubt\": %d, \"anchors\": [", (long long) load->last, load->cap,
+					 load->pull->doubt);
 	for (int i = n; i >= 1; i--)
 	{
 		Anchor		anchor = load->ring[(load->ring_head - i + RING_ROWS) % RING_ROWS];
@@ -516,6 +526,7 @@ restore(Load *load, Jsonb *state)
 {
 	char	   *last = jdy_jsonb_text(state, "last");
 	char	   *cap = jdy_jsonb_text(state, "cap");
+	char	   *doubt = jdy_jsonb_text(state, "doubt");
 	JsonbIterator *it = JsonbIteratorInit(&state->root);
 	JsonbValue	value;
 	JsonbIteratorToken token;
@@ -524,6 +535,8 @@ restore(Load *load, Jsonb *state)
 		return;
 	load->last = strtoll(last, NULL, 10);
 	load->cap = Max(Min(atoi(cap), load->cap), 1);
+	if (doubt != NULL && load->pull->doubt == NO_DOUBT)
+		load->pull->doubt = atoi(doubt);
 	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
 	{
 		unsigned long long id;

@@ -29,7 +29,6 @@
 #include "utils/numeric.h"
 
 #define MAX_ROWS 1000000		/* of one page */
-#define MAX_ID_LENGTH 1000		/* bytes; an index entry holds it */
 #define MAX_DESCRIPTION 1000	/* bytes kept of the service's words */
 
 /* "data.rows" as its names. */
@@ -482,7 +481,7 @@ add_row(Walk *walk)
 	row->id = row_id(walk);
 	if (row->id == NULL && row->problem == NULL)
 		row->problem = "no id";
-	if (row->id != NULL && strlen(row->id) > MAX_ID_LENGTH)
+	if (row->id != NULL && strlen(row->id) > JDY_MAX_ID_BYTES)
 	{
 		row->id = NULL;
 		if (row->problem == NULL)

@@ -13,6 +13,7 @@
 
 #define JDY_MAX_NESTING 512		/* levels of a row; more is set aside */
 
+#define JDY_MAX_ID_BYTES 1000	/* an index entry holds it */
 #define JDY_MAX_ROW_BYTES (16 * 1024 * 1024)	/* of a row's text: keeps every jsonb limit out of reach */
 #define JDY_MAX_PATH 8			/* names in rows_path and count_path */
 

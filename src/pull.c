@@ -29,11 +29,11 @@
 #include "utils/timestamp.h"
 #include "window.h"
 
-#define CLOCK_ERROR_US (5 * JDY_TICK_US)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
-#define FIRST_WINDOW ((UNIX_EPOCH_JDATE + 1 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)	/* 1970-01-02: no stamp is older */
+#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
+#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
-#define RELIST_US INT64CONST(60000000)	/* the tail is listed again this often while details are fetched */
+#define MIN_RELIST_US USECS_PER_SEC
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
@@ -42,9 +42,10 @@ static bool probe_filter(Pull *pull);
 static void note_filter(Pull *pull, bool honoured);
 static void first_load(Pull *pull);
 static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
-static void load_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
+static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_everything(Pull *pull);
-static void mend_order(Pull *pull);
+static void settle_doubt(Pull *pull);
+static TimestampTz load_may_begin(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
@@ -54,6 +55,7 @@ static void read_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void read_rejected(Pull *pull, TimestampTz began, bool loaded_all);
 static void note_tail(Pull *pull, TimestampTz until);
 static void finish_run(Pull *pull);
+static void note_clock(Pull *pull);
 static TimestampTz server_now(Pull *pull);
 static Window *make_window(Pull *pull, SightingKind kind, TimestampTz from, TimestampTz to);
 
@@ -88,7 +90,9 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	TimestampTz began = GetCurrentTimestamp();
 	bool		loaded_all = false;
 
-	pull->windowed = stream->plan->start_param != NULL && filter_works(pull);
+	/* With one bound alone no window can be split. */
+	pull->by_day = stream->plan->start_format == WINDOW_DATE || stream->plan->end_format == WINDOW_DATE;
+	pull->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL && filter_works(pull);
 	if (pull->mode == MODE_RANGE && !pull->windowed)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -109,7 +113,7 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 		read_range(pull, from_time, to_time);
 	read_rejected(pull, began, loaded_all);
 	if (stream->details)
-		jdy_details_fetch(pull, pull->windowed ? relist : NULL);
+		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
 	finish_run(pull);
 }
 
@@ -117,7 +121,8 @@ static Pull *
 open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context)
 {
 	static JdyStatement cursor = {
-		.sql = "SELECT greatest(upper(s.coverage), (s.contract->>'given_up_until')::timestamptz) FROM jdysync.stream s WHERE s.stream_id = $1",
+		.sql = "SELECT greatest(upper(s.coverage), (s.contract->>'given_up_until')::timestamptz,"
+		"  CASE WHEN s.loaded_at IS NOT NULL THEN s.start_from END) FROM jdysync.stream s WHERE s.stream_id = $1",
 		.nargs = 1,
 		.argtypes = {INT4OID}
 	};
@@ -138,7 +143,7 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	pull->stream = jdy_stream_load(stream_id);
 	jdy_execute(&cursor, values, NULL);
 	value = jdy_spi_datum(0, 1, &isnull);
-	pull->cursor = isnull ? 0 : DatumGetTimestampTz(value);
+	pull->cursor = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 	jdy_tx_commit();
 	MemoryContextSwitchTo(context);
 
@@ -175,7 +180,7 @@ filter_works(Pull *pull)
 static bool
 probe_filter(Pull *pull)
 {
-	TimestampTz tomorrow = jdy_tick_floor(server_now(pull)) + USECS_PER_DAY;
+	TimestampTz tomorrow = jdy_tick_floor(pull, server_now(pull)) + USECS_PER_DAY;
 	Call	   *call = jdy_list_ask(pull, LANE_TAIL, tomorrow, tomorrow + USECS_PER_DAY, 1, 1);
 	bool		honoured = jdy_list_answer(call)->nrows == 0;
 
@@ -214,20 +219,24 @@ note_filter(Pull *pull, bool honoured)
 static void
 first_load(Pull *pull)
 {
-	TimestampTz from = jdy_tick_floor(pull->stream->start_from);
+	TimestampTz start = jdy_tick_floor(pull, pull->stream->start_from);
+	TimestampTz from = start;
 	TimestampTz began = pull->stream->load_began;
 
 	if (began == 0)
 	{
-		began = jdy_tick_floor(server_now(pull) - pull->stream->settle_us);
+		began = load_may_begin(pull);
 		begin_load(pull, began);
 	}
 	if (pull->stream->watermark > from)
 		from = pull->stream->watermark;
 	if (from < began)
 		learn_cap(pull, from, began);
-	load_range(pull, from, Max(from, began), true);
+	load_range(pull, from, Max(from, began));
 	end_load(pull, false);
+
+	/* Nothing was proven: it began a moment ago, or a count is wrong. */
+	pull->cursor = Max(pull->cursor, start);
 }
 
 /* How many rows one answer holds: fewer than asked although there are more, twice. */
@@ -252,11 +261,11 @@ learn_cap(Pull *pull, TimestampTz from, TimestampTz to)
 }
 
 static void
-load_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove)
+load_range(Pull *pull, TimestampTz from, TimestampTz to)
 {
 	Window	   *window = make_window(pull, SEEN_IN_LOAD, from, to);
 
-	window->prove = prove;
+	window->prove = true;
 	window->lane = LANE_BACKFILL;
 	window->sighting.fresh_since = to + pull->stream->settle_us;
 	jdy_progress_phase(PHASE_LOADING);
@@ -273,37 +282,66 @@ load_everything(Pull *pull)
 	TimestampTz now = server_now(pull);
 
 	if (!resume)
-		begin_load(pull, jdy_tick_floor(now - stream->settle_us));
+		begin_load(pull, load_may_begin(pull));
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
 	jdy_progress_phase(PHASE_LOADING);
 	if (stream->start_from != 0 && pull->windowed && stream->loaded)
-		load_range(pull, jdy_tick_floor(stream->start_from), stream->load_began, true);
+		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began);
 	else
 	{
 		jdy_load_list(pull, &sighting, resume);
-		mend_order(pull);
-		end_load(pull, true);
+		settle_doubt(pull);
+		end_load(pull, pull->doubt == NO_DOUBT);
 	}
 }
 
-/* Pages prove nothing of a list without a stable order.  Windows do: each is one answer. */
-static void
-mend_order(Pull *pull)
+/* What is stamped later is found by windows: so early enough, whatever the service's clock says. */
+static TimestampTz
+load_may_begin(Pull *pull)
 {
+	TimestampTz now = server_now(pull);
+
+	return jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+}
+
+/* Where pages prove nothing, windows do: each is one answer. */
+static void
+settle_doubt(Pull *pull)
+{
+	static const struct
+	{
+		Doubt		doubt;
+		const char *what;
+		const char *detail;
+		const char *advice;
+	}			doubts[] = {
+		{DOUBT_ORDER, "no stable order",
+			"Two answers showed the same rows of the list in different order.",
+		"Ask for a list with a stable order (order_by in the metadata)."},
+		{DOUBT_SORT_KEY, "sort key not known",
+			"What the list is sorted by is not known, so a row that moved cannot be told from one that stayed.",
+		"Name the field that the list is sorted by as \"number\" in the metadata."},
+		{DOUBT_END, "end of the list not trusted",
+			"The service stopped giving rows although its count says that there are more.",
+		"Ask the service's support how far a list can be read."}
+	};
+
 	jdy_pull_begin(pull);
-	if (!pull->unordered)
-		jdy_incident_close(pull->stream->name, "no stable order");
-	else if (pull->windowed)
-		jdy_incident_open(pull->stream->name, "info", "no stable order",
-						  "Two answers showed the same rows of the list in different order.",
-						  "Nothing to do: the load was read once more by windows of modify time. Records without a modify time may be missing.");
-	else
-		jdy_incident_open(pull->stream->name, "warning", "no stable order",
-						  "Two answers showed the same rows of the list in different order, and it cannot be read by modify time.",
-						  "Records may be missing. Ask for a list with a stable order (order_by in the metadata).");
+	for (int i = 0; i < lengthof(doubts); i++)
+	{
+		if (doubts[i].doubt != pull->doubt)
+			jdy_incident_close(pull->stream->name, doubts[i].what);
+		else if (pull->windowed)
+			jdy_incident_open(pull->stream->name, "info", doubts[i].what, doubts[i].detail,
+							  psprintf("Nothing must be done: the list was read once more by windows of modify time; records without one may be missing. %s",
+									   doubts[i].advice));
+		else
+			jdy_incident_open(pull->stream->name, "warning", doubts[i].what, doubts[i].detail,
+							  psprintf("Records may be missing, and the list cannot be read by modify time. %s", doubts[i].advice));
+	}
 	jdy_pull_commit(pull);
-	if (pull->unordered && pull->windowed)
-		load_range(pull, FIRST_WINDOW, pull->stream->load_began, false);
+	if (pull->doubt != NO_DOUBT && pull->windowed)
+		load_range(pull, jdy_tick_floor(pull, JDY_FIRST_TICK), pull->stream->load_began);
 }
 
 /* Committed before the first page is asked: what changes from here on is found by windows. */
@@ -323,7 +361,7 @@ begin_load(Pull *pull, TimestampTz began)
 	pull->stream->load_began = began;
 }
 
-/* prove: the whole list was read by pages (windows prove themselves). */
+/* prove: the whole list was read by pages that prove it (windows prove themselves). */
 static void
 end_load(Pull *pull, bool prove)
 {
@@ -342,8 +380,10 @@ end_load(Pull *pull, bool prove)
 	{
 		Proof		proof = {"load", (int) jdy_client_calls(pull->client), pull->counters->listed, -1};
 
-		jdy_ledger_prove(pull, stream->start_from, stream->load_began, &proof);
+		jdy_ledger_prove(pull, stream->start_from != 0 ? stream->start_from : DT_NOBEGIN, stream->load_began, &proof);
 	}
+	else if (stream->start_from == 0 && pull->windowed && pull->cursor < stream->load_began)
+		jdy_ledger_skip(pull, stream->load_began);
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = BoolGetDatum(pull->windowed);
 	values[2] = Int32GetDatum(pull->cap);
@@ -363,8 +403,8 @@ list_changes(Pull *pull)
 	Stream	   *stream = pull->stream;
 	bool		clock_known;
 	TimestampTz now = jdy_client_server_time(pull->client, &clock_known);
-	TimestampTz begin = jdy_tick_floor(pull->cursor - stream->overlap_us);
-	TimestampTz end = jdy_tick_floor(now) + (clock_known ? CLOCK_ERROR_US : ANY_CLOCK_US);
+	TimestampTz begin = jdy_tick_floor(pull, pull->cursor - stream->overlap_us);
+	TimestampTz end = jdy_tick_floor(pull, now) + (clock_known ? CLOCK_ERROR_US : ANY_CLOCK_US);
 	TimestampTz asked_at;
 	TimestampTz settled;
 	Call	   *call;
@@ -374,12 +414,13 @@ list_changes(Pull *pull)
 
 	jdy_progress_phase(PHASE_LISTING);
 	begin = Max(begin, stream->start_from);
-	call = jdy_list_ask(pull, LANE_TAIL, begin - JDY_TICK_US, end, 1, stream->plan->page_size);
+	call = jdy_list_ask(pull, LANE_TAIL, begin - jdy_tick_us(pull), end, 1, stream->plan->page_size);
 	page = jdy_list_answer(call);
 	quiet = page->nrows == 0 && page->count <= 0;
 	full = page->nrows >= pull->cap;
 	pull->cap = Max(pull->cap, page->nrows);
-	asked_at = call->asked_at != 0 ? call->asked_at : now;
+	pull->timeless = call->asked_at == 0;
+	asked_at = pull->timeless ? now : call->asked_at;
 	jdy_client_release(pull->client, call);
 
 	/* So much at once is rare, and to split windows of a filter without effect would never end. */
@@ -390,11 +431,11 @@ list_changes(Pull *pull)
 		return;
 	}
 
-	settled = jdy_tick_floor(Min(asked_at, end) - stream->settle_us);
+	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 	if (begin > settled)
 	{
 		/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
-		begin = Max(jdy_tick_floor(settled - stream->overlap_us), stream->start_from);
+		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
 		quiet = false;
 	}
 	if (quiet)
@@ -404,7 +445,8 @@ list_changes(Pull *pull)
 		jdy_pull_begin(pull);
 		if (settled > pull->cursor)
 			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, jdy_tick_floor(Min(asked_at, end)));
+		note_tail(pull, jdy_tick_floor(pull, Min(asked_at, end)));
+		note_clock(pull);
 		jdy_pull_commit(pull);
 	}
 	else
@@ -417,30 +459,33 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 {
 	Stream	   *stream = pull->stream;
 	TimestampTz cursor = Min(pull->cursor, settled);
-	TimestampTz tail = settled;
-	TimestampTz old_until = Min(Max(jdy_tick_floor(stream->tail_until), tail), jdy_tick_floor(now));
-	TimestampTz end = jdy_tick_floor(now) + CLOCK_ERROR_US;
+	TimestampTz tail = Max(settled, begin);
+	TimestampTz old_until = Min(Max(jdy_tick_floor(pull, stream->tail_until), tail), jdy_tick_floor(pull, now));
+	TimestampTz end = jdy_tick_floor(pull, now) + (pull->by_day ? USECS_PER_DAY : CLOCK_ERROR_US);
 	Window	   *overlap = make_window(pull, SEEN_IN_OVERLAP, begin, cursor);
 	Window	   *proven = make_window(pull, SEEN_SETTLED, cursor, settled);
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
 
-	overlap->sighting.overlap_from = begin - 2 * JDY_TICK_US;
+	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
 	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
 
 	jdy_pull_begin(pull);
-	note_tail(pull, jdy_tick_floor(now));
+	note_tail(pull, jdy_tick_floor(pull, now));
+	note_clock(pull);
 	jdy_pull_commit(pull);
 }
 
-/* While details take long, new changes are listed in between: they go first. */
+/* While details take long, new changes are listed in between, once in a window of the budget: they go first. */
 static bool
 relist(Pull *pull, bool look)
 {
+	int64		every_us = Max((int64) pull->stream->endpoint->rate_window_ms * 1000, MIN_RELIST_US);
+
 	if (!look)
 		list_changes(pull);
-	return pull->windowed && jdy_monotonic_us() - pull->listed_at_us >= RELIST_US;
+	return pull->windowed && jdy_monotonic_us() - pull->listed_at_us >= every_us;
 }
 
 /*
@@ -451,15 +496,12 @@ static void
 read_range(Pull *pull, TimestampTz from, TimestampTz to)
 {
 	TimestampTz settled = pull->cursor;
-	TimestampTz begin = jdy_tick_floor(from);
-	TimestampTz end = jdy_tick_floor(to + JDY_TICK_US - 1);
+	TimestampTz begin = jdy_tick_floor(pull, Max(from, JDY_FIRST_TICK));
+	TimestampTz end = jdy_tick_floor(pull, to + jdy_tick_us(pull) - 1);
 	Window	   *proven = make_window(pull, SEEN_IN_RANGE, begin, Min(end, settled));
 	Window	   *tail = make_window(pull, SEEN_IN_RANGE, Max(begin, Min(end, settled)), end);
 
 	jdy_progress_phase(PHASE_LISTING);
-	jdy_pull_begin(pull);
-	jdy_incident_close(pull->stream->name, "count not trusted");
-	jdy_pull_commit(pull);
 	proven->prove = true;
 	jdy_windows_read(pull, list_make2(proven, tail));
 }
@@ -543,11 +585,25 @@ finish_run(Pull *pull)
 {
 	jdy_progress_phase(PHASE_FINISHING);
 	jdy_pull_begin(pull);
-	if (pull->stream->details && pull->cursor != 0)
+	if (pull->stream->details && pull->cursor != DT_NOBEGIN)
 		jdy_queue_prune(pull->stream, pull->cursor - pull->stream->overlap_us - pull->stream->settle_us -
-						10 * JDY_TICK_US);
+						10 * jdy_tick_us(pull));
 	jdy_client_persist(pull->client);
 	jdy_pull_commit(pull);
+}
+
+/* In a transaction. */
+static void
+note_clock(Pull *pull)
+{
+	static const char *const what = "no time told";
+
+	if (!pull->timeless)
+		jdy_incident_close(pull->stream->name, what);
+	else
+		jdy_incident_open(pull->stream->name, "warning", what,
+						  "The service's replies have no Date, so its clock is not known.",
+						  "Changes are taken for settled only a day later, by this server's clock. Ask who removes the header: the service, or a proxy.");
 }
 
 /* Asks for something when the service has not told its time in this run yet: our clock may be wrong. */
@@ -559,8 +615,9 @@ server_now(Pull *pull)
 
 	if (!known)
 	{
-		jdy_client_release(pull->client, jdy_list_ask(pull, LANE_TAIL, 0, 0, 1, 1));
+		jdy_client_release(pull->client, jdy_list_ask(pull, LANE_TAIL, DT_NOBEGIN, DT_NOEND, 1, 1));
 		now = jdy_client_server_time(pull->client, &known);
+		pull->timeless = !known;
 	}
 	return now;
 }

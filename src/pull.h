@@ -19,6 +19,15 @@
 #include "staging.h"
 #include "stream.h"
 
+/* Why reading a list by pages, from its start to its end, does not prove that all of it was read. */
+typedef enum Doubt
+{
+	NO_DOUBT,
+	DOUBT_ORDER,				/* two answers showed the same rows in different order */
+	DOUBT_SORT_KEY,				/* what the list is sorted by is not among what is known of its rows */
+	DOUBT_END					/* no more rows came although the service counts more */
+} Doubt;
+
 typedef struct Pull
 {
 	Stream	   *stream;
@@ -32,20 +41,23 @@ typedef struct Pull
 	MemoryContext landing;		/* reset after each landing; its first block is kept */
 	int			cap;			/* rows that one answer may hold: what we ask for, less where the service gives less */
 	bool		windowed;		/* the list can be asked by modify time */
-	bool		unordered;		/* two answers showed the same rows in different order */
+	bool		by_day;			/* its windows are given as dates: a tick is a day */
+	bool		timeless;		/* the service does not tell its time: nothing can be proven */
+	Doubt		doubt;			/* about what load.c read */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
+	List	   *to_read;		/* of window.c: what is not asked yet, the earliest first */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
-	TimestampTz cursor;			/* end of the last span that was proven or given up: the next window begins here minus overlap */
+	TimestampTz cursor;			/* end of the last span that was proven or given up: the next window begins here minus overlap; DT_NOBEGIN = none */
 	int64		listed_at_us;	/* monotonic: when the tail was last listed */
 } Pull;
 
-/* One request of the list: a page of a window, or of everything (from = to = 0). */
+/* One request of the list: a page of a window, or of everything. */
 typedef struct ListAsk
 {
 	Pull	   *pull;
-	TimestampTz from;			/* as sent; 0 = no start */
-	TimestampTz to;				/* as sent; 0 = no end */
+	TimestampTz from;			/* as sent; DT_NOBEGIN = no start */
+	TimestampTz to;				/* as sent; DT_NOEND = no end */
 	int			page;			/* from 1 */
 	int			size;
 	bool		proves;			/* that it is empty would prove something */
@@ -98,7 +110,10 @@ extern void jdy_pull_commit(Pull *pull);
 /* Shows how far the run is. */
 extern void jdy_pull_progress(Pull *pull);
 
-/* load.c: the whole list by anchored pages.  resume: go on where an earlier run stopped. */
+/*
+ * load.c: the whole list by anchored pages.  resume: go on where an earlier run
+ * stopped.  Sets pull->doubt where pages prove nothing.
+ */
 extern void jdy_load_list(Pull *pull, const Sighting *sighting, bool resume);
 
 /*

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "queue.h"
 #include "spi.h"
 #include "utils/array.h"
@@ -30,6 +31,7 @@ typedef struct Note
 	bool		due;
 	bool		set_aside;
 	TimestampTz due_from;
+	TimestampTz due_since;
 	TimestampTz listed_until;	/* 0 = by no proven window */
 	TimestampTz tail_until;		/* 0 = by no tail */
 	TimestampTz detail_asked_at;	/* 0 = not known here */
@@ -46,7 +48,7 @@ typedef struct Note
 
 static JdyStatement read_notes = {
 	.sql = "SELECT k.*"
-	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.listed_until, n.tail_until, n.detail_asked_at",
+	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.due_since, n.listed_until, n.tail_until, n.detail_asked_at",
 			  "unnest($2) AS u (id)", ""),
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTARRAYOID},
@@ -54,27 +56,38 @@ static JdyStatement read_notes = {
 };
 
 static JdyStatement write_notes = {
-	.sql = "INSERT INTO jdysync.listing AS l (stream_id, id, due, due_from, listed_until, tail_until, list_row)"
-	" SELECT $1, u.id, u.due, u.due_from, u.listed_until, u.tail_until, u.list_row"
-	" FROM unnest($2::text[], $3::bool[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::jsonb[])"
-	"  AS u (id, due, due_from, listed_until, tail_until, list_row)"
+	.sql = "INSERT INTO jdysync.listing AS l (stream_id, id, due, due_from, due_since, listed_until, tail_until, list_row)"
+	" SELECT $1, u.id, u.due, u.due_from, u.due_since, u.listed_until, u.tail_until, u.list_row"
+	" FROM unnest($2::text[], $3::bool[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[],"
+	"  $8::jsonb[]) AS u (id, due, due_from, due_since, listed_until, tail_until, list_row)"
 	" ON CONFLICT (stream_id, id) DO UPDATE SET due = EXCLUDED.due, due_from = EXCLUDED.due_from,"
-	"  listed_until = EXCLUDED.listed_until, tail_until = EXCLUDED.tail_until,"
+	"  due_since = EXCLUDED.due_since, listed_until = EXCLUDED.listed_until, tail_until = EXCLUDED.tail_until,"
 	"  list_row = COALESCE(EXCLUDED.list_row, l.list_row),"
 	"  attempts = 0, next_try = NULL, problem = NULL",
-	.nargs = 7,
+	.nargs = 8,
 	.argtypes = {INT4OID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	TIMESTAMPTZARRAYOID, JSONBARRAYOID}
+	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID}
 };
 
-static JdyStatement read_due = {
-	.sql = "SELECT l.id, l.due_from, l.list_row, l.attempts FROM jdysync.listing l"
-	" WHERE l.stream_id = $1 AND l.due AND l.id <> ALL ($2)"
-	"  AND (l.next_try IS NULL OR l.next_try <="
+/* One select for each of the two parts of the queue, each with an index of its own. */
+#define READ_DUE(part) \
+	"SELECT l.id, l.due_from, l.list_row, l.attempts FROM jdysync.listing l" \
+	" WHERE l.stream_id = $1 AND l.due AND l.due_from " part " AND l.id <> ALL ($2)" \
+	"  AND (l.next_try IS NULL OR l.next_try <=" \
 	"   CASE WHEN l.problem IS NULL THEN pg_catalog.clock_timestamp() ELSE $3 END)"
-	" ORDER BY pg_catalog.length(l.id) DESC, l.id DESC LIMIT $4",
+#define DUE_ORDER " ORDER BY pg_catalog.length(l.id) DESC, l.id DESC LIMIT $4"
+
+static JdyStatement read_due_window = {
+	.sql = READ_DUE("> '-infinity'") DUE_ORDER,
 	.nargs = 4,
 	.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID},
+	.by_index = true
+};
+
+static JdyStatement read_due_load = {
+	.sql = READ_DUE("= '-infinity'") " AND (pg_catalog.length(l.id), l.id) < ($5, $6)" DUE_ORDER,
+	.nargs = 6,
+	.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID, INT4OID, TEXTOID},
 	.by_index = true
 };
 
@@ -101,7 +114,7 @@ static JdyStatement drop_done = {
 };
 
 static JdyStatement note_done = {
-	.sql = "UPDATE jdysync.listing l SET due = false, due_from = NULL, list_row = NULL, attempts = 0,"
+	.sql = "UPDATE jdysync.listing l SET due = false, due_from = NULL, due_since = NULL, list_row = NULL, attempts = 0,"
 	" next_try = NULL, problem = NULL, detail_asked_at = d.asked_at"
 	" FROM (SELECT k.ctid, u.asked_at"
 	EACH_NOTE("n.ctid", "unnest($2, $3) AS u (id, asked_at)", "") ") AS d WHERE l.ctid = d.ctid",
@@ -128,6 +141,7 @@ static JdyStatement prune = {
 
 static void read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes);
 static bool is_due(const Note *note, const Known *known, const Sighting *sighting);
+static void append_due(List **result);
 static Datum text_list_array(const List *texts);
 static TimestampTz later(TimestampTz a, TimestampTz b);
 
@@ -136,9 +150,9 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			   const Sighting *sighting, List **marked)
 {
 	Note		notes[JDY_LAND_ROWS];
-	Datum		columns[6][JDY_LAND_ROWS];
-	bool		nulls[6][JDY_LAND_ROWS];
-	Datum		values[7];
+	Datum		columns[7][JDY_LAND_ROWS];
+	bool		nulls[7][JDY_LAND_ROWS];
+	Datum		values[8];
 	int			n = 0;
 
 	if (nrows == 0)
@@ -160,13 +174,19 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 
 		if (due)
 		{
-			TimestampTz from = sighting->kind == SEEN_IN_LOAD ? DT_NOBEGIN : sighting->from - JDY_TICK_US;
+			TimestampTz from = sighting->kind == SEEN_IN_LOAD ? DT_NOBEGIN : sighting->asked_from;
+			TimestampTz since = from;
 
-			/* What is due for the load stays so; else the latest window says how fresh it must be. */
-			if (!note.due || note.set_aside)
-				note.due_from = from;
-			else if (note.due_from != DT_NOBEGIN && from > note.due_from)
-				note.due_from = from;
+			/* What a full load reads again is promised already: it is there, and windows list what changes. */
+			if (sighting->kind == SEEN_IN_LOAD && known[i].detailed && stream->loaded)
+				since = DT_NOEND;
+
+			/*
+			 * The latest window says how fresh the detail must be, the first one
+			 * from where on a change is missing.
+			 */
+			note.due_from = !note.due || note.set_aside ? from : Max(note.due_from, from);
+			note.due_since = !note.due ? since : Min(note.due_since, since);
 			if (known[i].exists && known[i].detailed)
 				list_row = jdy_staging_list_row(staging, rows[i]);
 			*marked = lappend(*marked, pstrdup(rows[i]->id));
@@ -178,14 +198,15 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 		columns[0][n] = CStringGetTextDatum(rows[i]->id);
 		columns[1][n] = BoolGetDatum(due || note.due);
 		columns[2][n] = TimestampTzGetDatum(note.due_from);
-		columns[3][n] = TimestampTzGetDatum(note.listed_until);
-		columns[4][n] = TimestampTzGetDatum(note.tail_until);
-		columns[5][n] = list_row ? JsonbPGetDatum(list_row) : (Datum) 0;
+		columns[3][n] = TimestampTzGetDatum(note.due_since);
+		columns[4][n] = TimestampTzGetDatum(note.listed_until);
+		columns[5][n] = TimestampTzGetDatum(note.tail_until);
+		columns[6][n] = list_row ? JsonbPGetDatum(list_row) : (Datum) 0;
 		nulls[0][n] = nulls[1][n] = false;
-		nulls[2][n] = !(due || note.due);
-		nulls[3][n] = note.listed_until == 0;
-		nulls[4][n] = note.tail_until == 0;
-		nulls[5][n] = list_row == NULL;
+		nulls[2][n] = nulls[3][n] = !(due || note.due);
+		nulls[4][n] = note.listed_until == 0;
+		nulls[5][n] = note.tail_until == 0;
+		nulls[6][n] = list_row == NULL;
 		n++;
 	}
 	if (n == 0)
@@ -196,21 +217,42 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 	values[3] = jdy_make_array(columns[2], nulls[2], n, TIMESTAMPTZOID);
 	values[4] = jdy_make_array(columns[3], nulls[3], n, TIMESTAMPTZOID);
 	values[5] = jdy_make_array(columns[4], nulls[4], n, TIMESTAMPTZOID);
-	values[6] = jdy_make_array(columns[5], nulls[5], n, JSONBOID);
+	values[6] = jdy_make_array(columns[5], nulls[5], n, TIMESTAMPTZOID);
+	values[7] = jdy_make_array(columns[6], nulls[6], n, JSONBOID);
 	jdy_execute(&write_notes, values, NULL);
 }
 
 List *
-jdy_queue_due(const Stream *stream, const List *in_flight, TimestampTz run_began, int limit)
+jdy_queue_due(const Stream *stream, const List *in_flight, TimestampTz run_began, int limit, DuePlace *place)
 {
-	Datum		values[4];
+	Datum		values[6];
 	List	   *result = NIL;
 
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = text_list_array(in_flight);
 	values[2] = TimestampTzGetDatum(run_began);
 	values[3] = Int64GetDatum(limit);
-	jdy_execute(&read_due, values, NULL);
+	jdy_execute(&read_due_window, values, NULL);
+	append_due(&result);
+	if (list_length(result) < limit)
+	{
+		values[3] = Int64GetDatum(limit - list_length(result));
+		values[4] = Int32GetDatum(place->id[0] == '\0' ? PG_INT32_MAX : pg_mbstrlen(place->id));
+		values[5] = CStringGetTextDatum(place->id);
+		jdy_execute(&read_due_load, values, NULL);
+		append_due(&result);
+	}
+
+	if (list_length(result) < limit)
+		place->id[0] = '\0';
+	else if (((Due *) llast(result))->due_from == DT_NOBEGIN)
+		strlcpy(place->id, ((Due *) llast(result))->id, sizeof(place->id));
+	return result;
+}
+
+static void
+append_due(List **result)
+{
 	for (uint64 r = 0; r < SPI_processed; r++)
 	{
 		Due		   *due = palloc0(sizeof(Due));
@@ -218,14 +260,12 @@ jdy_queue_due(const Stream *stream, const List *in_flight, TimestampTz run_began
 		Datum		value;
 
 		due->id = jdy_spi_text(r, 1);
-		value = jdy_spi_datum(r, 2, &isnull);
-		due->due_from = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+		due->due_from = DatumGetTimestampTz(jdy_spi_datum(r, 2, &isnull));
 		value = jdy_spi_datum(r, 3, &isnull);
 		due->list_row = isnull ? NULL : DatumGetJsonbPCopy(value);
 		due->attempts = (int) jdy_spi_int64(r, 4, 0);
-		result = lappend(result, due);
+		*result = lappend(*result, due);
 	}
-	return result;
 }
 
 int64
@@ -334,9 +374,10 @@ read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
 		notes[i].due = DatumGetBool(jdy_spi_datum(r, 2, &isnull));
 		notes[i].set_aside = DatumGetBool(jdy_spi_datum(r, 3, &isnull));
 		notes[i].due_from = timestamp_or_zero(r, 4);
-		notes[i].listed_until = timestamp_or_zero(r, 5);
-		notes[i].tail_until = timestamp_or_zero(r, 6);
-		notes[i].detail_asked_at = timestamp_or_zero(r, 7);
+		notes[i].due_since = timestamp_or_zero(r, 5);
+		notes[i].listed_until = timestamp_or_zero(r, 6);
+		notes[i].tail_until = timestamp_or_zero(r, 7);
+		notes[i].detail_asked_at = timestamp_or_zero(r, 8);
 	}
 }
 

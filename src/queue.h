@@ -12,9 +12,6 @@
 #include "staging.h"
 #include "stream.h"
 
-/* Until a finer stamp was seen, modify times count in whole seconds. */
-#define JDY_TICK_US INT64CONST(1000000)
-
 /* In which part of a run a record was listed. */
 typedef enum SightingKind
 {
@@ -29,7 +26,8 @@ typedef enum SightingKind
 typedef struct Sighting
 {
 	SightingKind kind;
-	TimestampTz from;			/* start of the window (0 in a load), which was asked one tick wider */
+	TimestampTz from;			/* start of the window (0 in a load) */
+	TimestampTz asked_from;		/* the same as it was asked: a tick wider */
 	TimestampTz to;				/* its end, half-open */
 	TimestampTz fresh_since;	/* load, settled: a detail asked at or after this server time will do */
 	TimestampTz overlap_from;	/* overlap: a proven window that ended after this and listed the row makes it known */
@@ -53,11 +51,22 @@ extern void jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, i
 						   const Sighting *sighting, List **marked);
 
 /*
- * Up to `limit` details to be fetched now, highest id first, but those in
- * `in_flight` (char *).  Those set aside come again when their time had come
- * before this run began.
+ * How far a run has come through what loads made due: below this id.  Without it each look would pass all that is done already, which stays in
+ * the index as long as somebody's snapshot is older than the run.
  */
-extern List *jdy_queue_due(const Stream *stream, const List *in_flight, TimestampTz run_began, int limit);
+typedef struct DuePlace
+{
+	char		id[JDY_MAX_ID_BYTES + 1];	/* "" = at the top */
+} DuePlace;
+
+/*
+ * Up to `limit` details to be fetched now, but those in `in_flight` (char *): first
+ * what windows listed, then what loads did below `place`, which moves on; highest
+ * id first in each.  Those set aside come again when their time had come before this
+ * run began.  Fewer than `limit`: place is at the top again, where what was put off stands.
+ */
+extern List *jdy_queue_due(const Stream *stream, const List *in_flight, TimestampTz run_began, int limit,
+						   DuePlace *place);
 
 /* Details due and not set aside: all of them, whenever they may be tried. */
 extern int64 jdy_queue_count(const Stream *stream);

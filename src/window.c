@@ -24,6 +24,7 @@
 #include "progress.h"
 #include "spi.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "window.h"
@@ -32,6 +33,7 @@
 #define MAX_MISMATCHES 3		/* answers whose rows differ from their count before it is found out why */
 #define MAX_TICK_ROUNDS 5		/* readings of an overfull tick before it is left unproven */
 #define GIVE_UP_US USECS_PER_HOUR	/* a count that is wrong for so long stays so */
+#define COUNT_NOT_TRUSTED "count not trusted"
 #define MAX_TICK_PAGES 10000	/* of an overfull tick: a count that says more is wrong */
 
 /* What is being asked of a window. */
@@ -80,8 +82,10 @@ typedef enum Finding
 } Finding;
 
 static Reading *make_reading(Pull *pull, const Window *window, Span *span, TimestampTz from, TimestampTz to);
+static TimestampTz asked_from(const Pull *pull, const Window *window);
 static void ask(Pull *pull, Reading *reading);
 static void take_answer(Pull *pull, Call *call);
+static void release(Pull *pull, Call *call);
 static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
 static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
@@ -100,11 +104,10 @@ jdy_windows_read(Pull *pull, List *windows)
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	ListCell   *cell;
 
-	pull->full_ticks = NIL;
+	pull->full_ticks = pull->to_read = NIL;
 	foreach(cell, windows)
 	{
 		Window	   *window = lfirst(cell);
-
 		Span	   *span = NULL;
 
 		if (window->from >= window->to)
@@ -115,12 +118,23 @@ jdy_windows_read(Pull *pull, List *windows)
 			span->context = context;
 			span->until = window->from;
 		}
-		ask(pull, make_reading(pull, window, span, window->from, window->to));
+		pull->to_read = lappend(pull->to_read, make_reading(pull, window, span, window->from, window->to));
 	}
-	while (jdy_client_pending(pull->client) > 0)
+	for (;;)
 	{
-		Call	   *call = jdy_client_next(pull->client, 200);
+		Call	   *call;
 
+		while (pull->to_read != NIL &&
+			   jdy_client_pending(pull->client) < 2 * pull->stream->endpoint->concurrency)
+		{
+			Reading    *next = linitial(pull->to_read);
+
+			pull->to_read = list_delete_first(pull->to_read);
+			ask(pull, next);
+		}
+		if (jdy_client_pending(pull->client) == 0)
+			break;
+		call = jdy_client_next(pull->client, 200);
 		jdy_pull_progress(pull);
 		if (call != NULL)
 			take_answer(pull, call);
@@ -134,12 +148,29 @@ jdy_windows_read(Pull *pull, List *windows)
 	MemoryContextDelete(context);
 }
 
-TimestampTz
-jdy_tick_floor(TimestampTz at)
+int64
+jdy_tick_us(const Pull *pull)
 {
-	TimestampTz rest = at % JDY_TICK_US;
+	return pull->by_day ? USECS_PER_DAY : USECS_PER_SEC;
+}
 
-	return at - (rest < 0 ? rest + JDY_TICK_US : rest);
+TimestampTz
+jdy_tick_floor(const Pull *pull, TimestampTz at)
+{
+	pg_tz	   *zone = pull->stream->endpoint->time_zone;
+	TimestampTz rest = at % USECS_PER_SEC;
+	struct pg_tm tm;
+	fsec_t		fraction;
+	int			offset;
+	TimestampTz midnight;
+
+	if (!pull->by_day)
+		return at - (rest < 0 ? rest + USECS_PER_SEC : rest);
+	if (timestamp2tm(at, &offset, &tm, &fraction, NULL, zone) != 0)
+		return at;
+	tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
+	offset = DetermineTimeZoneOffset(&tm, zone);
+	return tm2timestamp(&tm, 0, &offset, &midnight) == 0 ? midnight : at;
 }
 
 void
@@ -156,10 +187,13 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 	static JdyStatement merge = {
 		.sql = "UPDATE jdysync.stream s SET coverage = c.coverage, watermark = c.watermark, listed_until = c.watermark"
 		" FROM (SELECT n.coverage, (SELECT upper(r) FROM unnest(n.coverage) AS r"
-		"   WHERE lower_inf(r) OR lower(r) <= n.start_from ORDER BY r LIMIT 1) AS watermark"
+		"   WHERE (lower_inf(r) OR lower(r) <= n.start_from) AND (n.start_from IS NULL OR upper(r) > n.start_from)"
+		"   ORDER BY r LIMIT 1) AS watermark"
 		"  FROM (SELECT o.coverage + tstzmultirange(tstzrange($2, $3)) AS coverage, o.start_from"
 		"   FROM jdysync.stream o WHERE o.stream_id = $1) AS n) AS c"
-		" WHERE s.stream_id = $1 RETURNING c.watermark, upper(c.coverage)",
+		" WHERE s.stream_id = $1 RETURNING c.watermark, upper(c.coverage),"
+		"  CASE WHEN s.start_from > upper(c.coverage) THEN false"
+		"  ELSE tstzmultirange(tstzrange(s.start_from, upper(c.coverage))) - c.coverage = '{}' END",
 		.nargs = 3,
 		.argtypes = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
@@ -172,7 +206,7 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = Int32GetDatum(stream->epoch);
 	values[2] = TimestampTzGetDatum(from);
-	nulls[2] = from == 0 ? 'n' : ' ';
+	nulls[2] = from == DT_NOBEGIN ? 'n' : ' ';
 	values[3] = TimestampTzGetDatum(to);
 	values[4] = CStringGetTextDatum(proof->rule);
 	values[5] = Int32GetDatum(proof->calls);
@@ -184,7 +218,7 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 
 	values[1] = values[2];
 	values[2] = values[3];
-	nulls[1] = from == 0 ? 'n' : ' ';
+	nulls[1] = from == DT_NOBEGIN ? 'n' : ' ';
 	nulls[2] = ' ';
 	jdy_execute(&merge, values, nulls);
 	if (SPI_processed == 0)
@@ -194,6 +228,8 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 	value = jdy_spi_datum(0, 1, &isnull);
 	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
 	pull->cursor = Max(pull->cursor, DatumGetTimestampTz(jdy_spi_datum(0, 2, &isnull)));
+	if (DatumGetBool(jdy_spi_datum(0, 3, &isnull)))
+		jdy_incident_close(stream->name, COUNT_NOT_TRUSTED);
 }
 
 static Reading *
@@ -206,10 +242,18 @@ make_reading(Pull *pull, const Window *window, Span *span, TimestampTz from, Tim
 	reading->window.from = from;
 	reading->window.to = to;
 	reading->window.sighting.from = from;
+	reading->window.sighting.asked_from = asked_from(pull, &reading->window);
 	reading->window.sighting.to = to;
 	if (window->sighting.kind == SEEN_SETTLED)
 		reading->window.sighting.fresh_since = to + pull->stream->settle_us;
 	return reading;
+}
+
+/* Whether the service's bounds are inclusive is not known. */
+static TimestampTz
+asked_from(const Pull *pull, const Window *window)
+{
+	return window->from - jdy_tick_us(pull);
 }
 
 static void
@@ -226,7 +270,7 @@ ask(Pull *pull, Reading *reading)
 		size = reading->first_rows - 1;
 	}
 	reading->calls++;
-	call = jdy_list_submit(pull, window->lane, window->from - JDY_TICK_US, window->to, page, size, reading);
+	call = jdy_list_submit(pull, window->lane, asked_from(pull, window), window->to, page, size, reading);
 	((ListAsk *) call->owner)->proves = true;
 }
 
@@ -253,7 +297,7 @@ take_answer(Pull *pull, Call *call)
 			reading->stage = reading->mismatches > MAX_MISMATCHES ? STAGE_WHOLE : STAGE_AGAIN;
 			ask(pull, reading);
 		}
-		jdy_client_release(pull->client, call);
+		release(pull, call);
 		return;
 	}
 
@@ -312,6 +356,14 @@ take_answer(Pull *pull, Call *call)
 			}
 			break;
 	}
+	release(pull, call);
+}
+
+/* A window may be split into many: what each call leaves behind would add up. */
+static void
+release(Pull *pull, Call *call)
+{
+	pfree(call->owner);
 	jdy_client_release(pull->client, call);
 }
 
@@ -338,8 +390,10 @@ static void
 split(Pull *pull, Reading *reading, int64 count)
 {
 	const Window *window = &reading->window;
-	int64		ticks = (window->to - window->from) / JDY_TICK_US;
+	int64		ticks = (window->to - window->from) / jdy_tick_us(pull);
 	int64		parts = count > 0 ? count * 2 / pull->cap + 2 : 2;
+	List	   *split_off = NIL;
+	List	   *later;
 
 	if (ticks <= 1)
 	{
@@ -349,11 +403,16 @@ split(Pull *pull, Reading *reading, int64 count)
 	parts = Min(Min(parts, MAX_PARTS), ticks);
 	for (int64 i = 0; i < parts; i++)
 	{
-		Reading    *part = make_reading(pull, window, reading->span, window->from + ticks * i / parts * JDY_TICK_US,
-										window->from + ticks * (i + 1) / parts * JDY_TICK_US);
+		TimestampTz from = window->from + ticks * i / parts * jdy_tick_us(pull);
+		TimestampTz to = window->from + ticks * (i + 1) / parts * jdy_tick_us(pull);
 
-		ask(pull, part);
+		split_off = lappend(split_off, make_reading(pull, window, reading->span, from, i + 1 < parts ? to : window->to));
 	}
+	/* The earliest first: the watermark moves as soon as it can, and no more than a split of each depth waits. */
+	later = pull->to_read;
+	pull->to_read = list_concat(split_off, later);
+	list_free(later);
+	pfree(reading);
 }
 
 static void
@@ -364,22 +423,21 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 	int			n;
 
 	n = jdy_page_rows(page, &rows);
-	if (n == 0 && page->nrows == 0 && !window->prove)
+	if (page->nrows > 0 || window->prove)
 	{
-		pfree(rows);
-		return;
-	}
-	jdy_pull_begin(pull);
-	jdy_pull_land(pull, rows, n, &window->sighting);
-	jdy_pull_reject(pull, page, &window->sighting);
-	if (reading->span != NULL)
-	{
-		Proof		proof = {rule, reading->calls, distinct, page->count};
+		jdy_pull_begin(pull);
+		jdy_pull_land(pull, rows, n, &window->sighting);
+		jdy_pull_reject(pull, page, &window->sighting);
+		if (reading->span != NULL)
+		{
+			Proof		proof = {rule, reading->calls, distinct, page->count};
 
-		enter(pull, reading, &proof);
+			enter(pull, reading, &proof);
+		}
+		jdy_pull_commit(pull);
 	}
-	jdy_pull_commit(pull);
 	pfree(rows);
+	pfree(reading);
 }
 
 /* Enters a part that was landed, and those that waited for it, into the ledger; in a transaction. */
@@ -400,7 +458,7 @@ enter(Pull *pull, Reading *reading, const Proof *proof)
 		part = linitial(span->ahead);
 		span->ahead = list_delete_first(span->ahead);
 		if (part->proof.rule != NULL)
-			jdy_ledger_prove(pull, part->from, part->to, &part->proof);
+			jdy_ledger_prove(pull, part->from <= JDY_FIRST_TICK ? DT_NOBEGIN : part->from, part->to, &part->proof);
 		else if (part->to > pull->cursor)
 			give_up(pull, part->to);
 		span->until = part->to;
@@ -416,6 +474,15 @@ enter(Pull *pull, Reading *reading, const Proof *proof)
 static void
 give_up(Pull *pull, TimestampTz until)
 {
+	bool		known;
+
+	if (until <= jdy_client_server_time(pull->client, &known) - GIVE_UP_US)
+		jdy_ledger_skip(pull, until);
+}
+
+void
+jdy_ledger_skip(Pull *pull, TimestampTz until)
+{
 	static JdyStatement note = {
 		.sql = "UPDATE jdysync.stream s SET contract = s.contract || jsonb_build_object('given_up_until', $2)"
 		" WHERE s.stream_id = $1",
@@ -423,10 +490,7 @@ give_up(Pull *pull, TimestampTz until)
 		.argtypes = {INT4OID, TIMESTAMPTZOID}
 	};
 	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until)};
-	bool		known;
 
-	if (until > jdy_client_server_time(pull->client, &known) - GIVE_UP_US)
-		return;
 	jdy_execute(&note, values, NULL);
 	pull->cursor = until;
 }
@@ -465,7 +529,7 @@ read_tick(Pull *pull, Reading *reading)
 		Call	   *call;
 		ListPage   *page;
 
-		call = jdy_list_ask(pull, window.lane, window.from - JDY_TICK_US, window.to, 1, pull->cap);
+		call = jdy_list_ask(pull, window.lane, asked_from(pull, &window), window.to, 1, pull->cap);
 		page = jdy_list_answer(call);
 		proof.calls++;
 		first_count = page->count;
@@ -482,7 +546,7 @@ read_tick(Pull *pull, Reading *reading)
 			int			n;
 			bool		full;
 
-			call = jdy_list_ask(pull, window.lane, window.from - JDY_TICK_US, window.to, page_number, pull->cap);
+			call = jdy_list_ask(pull, window.lane, asked_from(pull, &window), window.to, page_number, pull->cap);
 			proof.calls++;
 			if (jdy_list_past_end(call))
 			{
@@ -545,7 +609,7 @@ distrust_count(Pull *pull, const Reading *reading, int64 rows, int64 count)
 	char	   *from = pstrdup(timestamptz_to_str(reading->window.from));
 
 	jdy_pull_begin(pull);
-	jdy_incident_open(pull->stream->name, "warning", "count not trusted",
+	jdy_incident_open(pull->stream->name, "warning", COUNT_NOT_TRUSTED,
 					  psprintf("What was modified from %s to %s was read and landed, but it came as %lld records while the service counts %lld.",
 							   from, timestamptz_to_str(reading->window.to), (long long) rows, (long long) count),
 					  psprintf("complete_until stays before it; SELECT * FROM jdy_resync('%s', '%s', '%s') proves it once the counts agree.",

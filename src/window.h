@@ -32,10 +32,19 @@ typedef struct Proof
 /* Reads windows (Window *) in parallel, splitting what one answer cannot hold, and lands them. */
 extern void jdy_windows_read(Pull *pull, List *windows);
 
-/* Whole ticks. */
-extern TimestampTz jdy_tick_floor(TimestampTz at);
+/* No stamp is older (1970-01-02): a window from here on counts as one since ever. */
+#define JDY_FIRST_TICK ((UNIX_EPOCH_JDATE + 1 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 
-/* Enters [from, to) into the ledger (from 0 = since ever) and moves the watermark; in a transaction. */
+/* Until a finer stamp was seen, modify times count in whole seconds; dates do in days. */
+extern int64 jdy_tick_us(const Pull *pull);
+
+/* The start of the tick that `at` lies in: a whole second, or midnight in the server's time zone. */
+extern TimestampTz jdy_tick_floor(const Pull *pull, TimestampTz at);
+
+/* Enters [from, to) into the ledger (DT_NOBEGIN = since ever) and moves the watermark; in a transaction. */
 extern void jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proof);
+
+/* The next windows begin at `until`, although not all before it is proven: the ledger keeps the gap.  In a transaction. */
+extern void jdy_ledger_skip(Pull *pull, TimestampTz until);
 
 #endif							/* JDY_WINDOW_H */
