@@ -64,7 +64,7 @@ static bool wait_for_next_try(Fetch *fetch);
 static void submit(Fetch *fetch, Job *job);
 static void parse_detail(Call *call, ReplyFacts *facts);
 static void land(Fetch *fetch);
-static bool postpone(Fetch *fetch, Job *job, const char *problem, bool for_good);
+static void postpone(Fetch *fetch, Job *job, const char *problem, bool for_good);
 static void forget_in_flight(Pull *pull, const char *id);
 static bool was_listed_again(Pull *pull, const char *id);
 static void drop_job(Fetch *fetch, Job *job);
@@ -297,11 +297,14 @@ land(Fetch *fetch)
 		if (job->call->outcome != OUTCOME_OK)
 		{
 			bool		gone = job->call->outcome == OUTCOME_GONE;
+			bool		counts = true;
 
+			/* Records that were deleted meanwhile are no accident, unless nothing else has come so far. */
+			if (gone)
+				counts = !fetch->any_landed && job->due->attempts + 1 == MAX_PATIENCE;
 			problem = gone ? "the service says that it does not exist" : jdy_call_problem(job->call);
-			/* Records that were deleted meanwhile are no accident, unless nothing else comes. */
-			if (postpone(fetch, job, problem, !gone) && (!gone || !fetch->any_landed) &&
-				++fetch->set_aside_in_a_row >= MAX_SET_ASIDE_IN_A_ROW)
+			postpone(fetch, job, problem, !gone);
+			if (counts && ++fetch->set_aside_in_a_row >= MAX_SET_ASIDE_IN_A_ROW)
 			{
 				jdy_pull_commit(pull);
 				ereport(ERROR,
@@ -323,7 +326,7 @@ land(Fetch *fetch)
 		{
 			jdy_runlog_reject(pull->log, detail->id, detail->row->text, detail->row->length, problem, 0, 0);
 			pull->counters->rejected++;
-			(void) postpone(fetch, job, problem, true);
+			postpone(fetch, job, problem, true);
 			continue;
 		}
 		detail->modified_at = jdy_stream_modified_at(stream, detail->body);
@@ -332,7 +335,7 @@ land(Fetch *fetch)
 		if (job->due->due_from != DT_NOBEGIN && detail->modified_at != 0 &&
 			detail->modified_at < job->due->due_from)
 		{
-			(void) postpone(fetch, job, "its detail is older than the window that listed it (is the server's time_zone right?)", false);
+			postpone(fetch, job, "its detail is older than the window that listed it (is the server's time_zone right?)", false);
 			continue;
 		}
 		fetch->set_aside_in_a_row = 0;
@@ -362,8 +365,8 @@ land(Fetch *fetch)
 	fetch->landed_at_us = jdy_monotonic_us();
 }
 
-/* In the landing transaction.  for_good: the client has tried often enough already.  True: it is set aside. */
-static bool
+/* In the landing transaction.  for_good: the client has tried often enough already. */
+static void
 postpone(Fetch *fetch, Job *job, const char *problem, bool for_good)
 {
 	int			attempts = job->due->attempts + 1;
@@ -383,7 +386,6 @@ postpone(Fetch *fetch, Job *job, const char *problem, bool for_good)
 		next_try = GetCurrentTimestamp() + minutes * USECS_PER_MINUTE;
 	}
 	jdy_queue_postpone(fetch->pull->stream, job->due->id, attempts, next_try, set_aside, problem);
-	return set_aside;
 }
 
 static void

@@ -113,7 +113,7 @@ jdy_resync(PG_FUNCTION_ARGS)
 	TimestampTz to_time = PG_GETARG_TIMESTAMPTZ(2);
 
 	require_can_wait();
-	if (TIMESTAMP_NOT_FINITE(from_time) || TIMESTAMP_NOT_FINITE(to_time) || from_time >= to_time)
+	if (TIMESTAMP_IS_NOEND(from_time) || TIMESTAMP_NOT_FINITE(to_time) || from_time >= to_time)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("from_time must be before to_time, and both finite"),
