@@ -84,6 +84,7 @@ static const Switch switches[] = {
 	NAME(count_type, "doc", "doc|string|int|missing"),
 	INT(count_lie, "0"),
 	ONOFF(filter_ignored, "off"),
+	NAME(window_format, "ms", "ms|s|datetime|date"),
 	REAL(duplicates, "0"),
 	NAME(duplicates_mode, "extra", "extra|displace"),
 	ONOFF(unstable_order, "off"),

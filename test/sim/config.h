@@ -26,6 +26,7 @@ enum {MISSING_ERRCODE, MISSING_NULL_DATA, MISSING_EMPTY_DATA, MISSING_HTTP404};
 enum {DUPLICATES_EXTRA, DUPLICATES_DISPLACE};
 enum {ROUTER_502, ROUTER_404, ROUTER_5001};
 enum {GRAIN_MS, GRAIN_S};
+enum {FORMAT_MS, FORMAT_S, FORMAT_DATETIME, FORMAT_DATE};
 
 typedef struct Config
 {
@@ -70,6 +71,7 @@ typedef struct Config
 	int64_t		count_type;
 	int64_t		count_lie;
 	int64_t		filter_ignored;
+	int64_t		window_format;
 	double		duplicates;
 	int64_t		duplicates_mode;
 	int64_t		unstable_order;

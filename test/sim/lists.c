@@ -21,7 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
+#define CHINA_OFFSET_S (8 * 3600)
 #define SHUFFLE_BLOCK 7			/* does not divide any usual page size */
 
 /* One page, before it is written. */
@@ -104,28 +107,93 @@ order_asked(const Request *req, Entity entity)
 	return BY_NUMBER;
 }
 
-/* Time bounds, with the edge switches turned into closed bounds. */
+/* All digits, and no more of them than that; at most 18. */
 static bool
+parse_digits(const char *text, size_t most, int64_t *number)
+{
+	size_t		n = strlen(text);
+
+	if (n == 0 || n > most || strspn(text, "0123456789") != n)
+		return false;
+	*number = strtoll(text, NULL, 10);
+	return true;
+}
+
+/* Exactly yyyy-MM-dd, or that with HH:mm:ss, of a day that exists; China time. */
+static bool
+parse_clock(const char *text, const char *format, int64_t *ms)
+{
+	struct tm	tm = {0};
+	char		again[32];
+	const char *end = strptime(text, format, &tm);
+	time_t		at;
+
+	if (end == NULL || *end != '\0')
+		return false;
+	at = timegm(&tm);
+	strftime(again, sizeof(again), format, &tm);
+	*ms = ((int64_t) at - CHINA_OFFSET_S) * 1000;
+	return strcmp(again, text) == 0;
+}
+
+/* A value of window_format as an instant; false when it has another format. */
+static bool
+parse_time(const char *text, int64_t *ms)
+{
+	switch (config.window_format)
+	{
+		case FORMAT_S:
+			/* Twelve digits and more are milliseconds. */
+			if (!parse_digits(text, 11, ms))
+				return false;
+			*ms *= 1000;
+			return true;
+		case FORMAT_DATETIME:
+			return parse_clock(text, "%Y-%m-%d %H:%M:%S", ms);
+		case FORMAT_DATE:
+			return parse_clock(text, "%Y-%m-%d", ms);
+		default:
+			return parse_digits(text, 18, ms);
+	}
+}
+
+/* The lower bound as the first instant that belongs to the window. */
+static void
+read_start(const Request *req, const char *name, int64_t *from)
+{
+	const char *text = request_param(req, name);
+	int64_t		unit = config.window_format == FORMAT_DATE ? DAY_MS : 1;
+	int64_t		at;
+
+	if (text != NULL && parse_time(text, &at))
+		*from = config.lower_edge == EDGE_EXCLUSIVE ? at + unit : at;
+}
+
+/* The upper bound as the last one; of a date that is its last millisecond. */
+static void
+read_end(const Request *req, const char *name, int64_t *to)
+{
+	const char *text = request_param(req, name);
+	int64_t		unit = config.window_format == FORMAT_DATE ? DAY_MS : 1;
+	int64_t		at;
+
+	if (text != NULL && parse_time(text, &at))
+		*to = config.upper_edge == EDGE_EXCLUSIVE ? at - 1 : at + unit - 1;
+}
+
+/*
+ * Time bounds, closed whatever the edge switches say.  A value of another
+ * format is a filter that the service does not know: ignored in silence.
+ */
+static void
 read_times(const Request *req, Filter *f)
 {
 	if (config.filter_ignored)
-		return true;
-	if (!int_param(req, "modify_start_time", &f->modify_from) ||
-		!int_param(req, "modify_end_time", &f->modify_to) ||
-		!int_param(req, "create_start_time", &f->create_from) ||
-		!int_param(req, "create_end_time", &f->create_to))
-		return false;
-	if (config.lower_edge == EDGE_EXCLUSIVE)
-	{
-		f->modify_from += f->modify_from != INT64_MIN;
-		f->create_from += f->create_from != INT64_MIN;
-	}
-	if (config.upper_edge == EDGE_EXCLUSIVE)
-	{
-		f->modify_to -= f->modify_to != INT64_MAX;
-		f->create_to -= f->create_to != INT64_MAX;
-	}
-	return true;
+		return;
+	read_start(req, "modify_start_time", &f->modify_from);
+	read_end(req, "modify_end_time", &f->modify_to);
+	read_start(req, "create_start_time", &f->create_from);
+	read_end(req, "create_end_time", &f->create_to);
 }
 
 static bool
@@ -157,7 +225,8 @@ read_filter(const Request *req, Entity entity, Filter *f)
 		f->enable = enable == 0 || enable == 1 ? (int32_t) enable : -1;
 		f->groups = groups_asked(request_param(req, entity == MATERIAL ? "parent" : "group"));
 	}
-	return read_times(req, f);
+	read_times(req, f);
+	return true;
 }
 
 static void
