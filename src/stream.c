@@ -23,6 +23,7 @@
 #include "jdysync.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "name.h"
 #include "runner.h"
 #include "schedule.h"
 #include "spi.h"
@@ -37,7 +38,6 @@
 #include "utils/timestamp.h"
 #include "catalog/pg_authid.h"
 
-#define MAX_NAME_BYTES 50
 #define MAX_SPAN_YEARS 100		/* of settle and overlap */
 
 /* A detail is often over 2 kB, so it is compressed: lz4 takes a fifth of the time, where PostgreSQL was built with it. */
@@ -104,7 +104,6 @@ PG_FUNCTION_INFO_V1(jdy_alter_stream);
 PG_FUNCTION_INFO_V1(jdy_drop_stream);
 
 pg_noreturn static void staging_is_gone(void);
-static void check_name(const char *name);
 static void check_intervals(Interval *settle, Interval *overlap);
 static void check_start(TimestampTz start_from);
 static void check_owner_can_log_in(Oid owner);
@@ -143,7 +142,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	server = NameStr(*PG_GETARG_NAME(1));
 	entry = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
-	check_name(name);
+	jdy_name_check(name);
 	check_intervals(PG_GETARG_INTERVAL_P(7), PG_GETARG_INTERVAL_P(8));
 	if (!PG_ARGISNULL(4))
 		check_start(PG_GETARG_TIMESTAMPTZ(4));
@@ -433,52 +432,6 @@ jdy_stream_modified_at(const Stream *stream, Jsonb *record)
 	if (tm2timestamp(&tm, 0, &zone, &at) != 0)
 		return 0;
 	return at;
-}
-
-static void
-check_name(const char *name)
-{
-	static JdyStatement taken = {
-		.sql = "SELECT k.relname FROM pg_catalog.pg_class k, pg_catalog.unnest(ARRAY[$1, $1 || '_entry', $1 || '_masked']) AS n"
-		" WHERE k.relname = n AND k.relnamespace = (SELECT e.extnamespace FROM pg_catalog.pg_extension e"
-		" WHERE e.extname = 'jdysync')",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-	const char *problem = NULL;
-	const char *c = name;
-
-	if (*name == '\0')
-		problem = "It is empty.";
-	else if (strlen(name) > MAX_NAME_BYTES)
-		problem = "It is longer than 50 bytes.";
-	while (problem == NULL && *c != '\0')
-	{
-		int			length = pg_mblen(c);
-
-		if (length == 1 && !isalnum((unsigned char) *c) && *c != '_')
-			problem = "Only letters (of any script), digits and _ are allowed.";
-		c += length;
-	}
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("\"%s\" cannot be the name of a stream", name),
-				 errdetail_internal("%s", problem)));
-
-	SPI_connect();
-	{
-		Datum		values[1] = {CStringGetTextDatum(psprintf("jdy_%s", name))};
-
-		jdy_execute(&taken, values, NULL);
-		if (SPI_processed > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("\"%s\" cannot be the name of a stream", name),
-					 errdetail("Relation \"%s\" exists already, and the stream's own views would need that name.",
-							   jdy_spi_text(0, 1))));
-	}
-	SPI_finish();
 }
 
 static void
