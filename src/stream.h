@@ -66,6 +66,14 @@ typedef struct Stream
 	PageShape	shape;
 	bool		narrowed;		/* a fixed parameter narrows the pull: nothing can be certified */
 
+	/*
+	 * The whole list is known to come in the order of shape.number_field, one way
+	 * or the other: it is the catalogue's field "number", by which master data
+	 * are sorted, and no order_by asks for another order.  false: perhaps it does not
+	 * (documents come newest first), or the list is not in the catalogue.
+	 */
+	bool		sorted_by_number;
+
 	/* Details. */
 	bool		details;
 	char	   *detail_api;
@@ -98,7 +106,8 @@ extern Stream *jdy_stream_load(int stream_id);
 
 /*
  * Fills what `stream` asks (api, plan, shape, details, secrets) from metadata or,
- * without it, the catalogue entry called entry_name; stream->owner and endpoint are set.
+ * without it, the catalogue entry called entry_name; stream->owner and endpoint are
+ * set.  The catalogue entry for the metadata's api fills what the metadata leaves open.
  */
 extern void jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata,
 							   bool detail_given, bool detail);
