@@ -96,6 +96,7 @@ typedef struct Stream
 	TimestampTz watermark;		/* 0 = none */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
 	Jsonb	   *contract;
+	bool		source_changed; /* what is proven was read from another source than endpoint is now */
 } Stream;
 
 /*
@@ -103,6 +104,19 @@ typedef struct Stream
  * with SPI.  Values of _function are evaluated with the owner's rights, whoever calls.
  */
 extern Stream *jdy_stream_load(int stream_id);
+
+/*
+ * Notes which source (Endpoint.source) a loaded stream is read from, before a
+ * run asks it for anything: in a transaction with SPI, with the stream's lock
+ * held, and before anything else is read from the stream's row, since it may change
+ * it.  Where the source is another than the one noted before (url, auth or account
+ * changed), older proofs say nothing of it: as with a changed filter, a new epoch
+ * begins, coverage and contract are emptied, what was due or set aside is
+ * forgotten, and the list is to be loaded again.  Then it writes a LOG line, and the
+ * state in *stream (in whose memory context this is to be called) is that of a
+ * stream not loaded yet.  Else it writes nothing, but for the first time.
+ */
+extern void jdy_stream_note_source(Stream *stream);
 
 /*
  * Fills what `stream` asks (api, plan, shape, details, secrets) from metadata or,
