@@ -55,6 +55,7 @@ CREATE TABLE jdysync.stream (
 	listed_until timestamptz,
 	tail_until timestamptz,
 	contract jsonb NOT NULL DEFAULT '{}',
+	source bytea,
 	CONSTRAINT watermark_within_first_range CHECK
 		(watermark IS NULL OR coverage OPERATOR(pg_catalog.@>) pg_catalog.tstzrange(start_from, watermark))
 );
@@ -63,7 +64,7 @@ COMMENT ON COLUMN jdysync.stream.staging IS 'the staging table; its owner is the
 COMMENT ON COLUMN jdysync.stream.entry IS 'catalogue entry that says how the list is asked, unless metadata does';
 COMMENT ON COLUMN jdysync.stream.settle IS 'a window is proven only when it ended this long ago by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.overlap IS 'how far before the watermark the next run begins';
-COMMENT ON COLUMN jdysync.stream.epoch IS '+1 whenever the filter changes: older proofs do not count any more';
+COMMENT ON COLUMN jdysync.stream.epoch IS '+1 whenever the filter or the source changes: older proofs do not count any more';
 COMMENT ON COLUMN jdysync.stream.load_began IS 'server time minus settle, committed before the first page of the first load';
 COMMENT ON COLUMN jdysync.stream.load_state IS 'where an unfinished first load stands: anchors of the last page read';
 COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merged, half-open';
@@ -71,6 +72,7 @@ COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus ov
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
+COMMENT ON COLUMN jdysync.stream.source IS 'SHA-256 of address and account that all this was read from; NULL = no run has been there yet';
 
 CREATE TABLE jdysync.listing (
 	stream_id integer NOT NULL,

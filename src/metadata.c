@@ -70,6 +70,40 @@ jdy_metadata_parse(Jsonb *json, Effect expected)
 	return metadata;
 }
 
+void
+jdy_metadata_warn(const Metadata *metadata, const char *stream, const char *staging)
+{
+	static const char unused[] = "a part of the metadata has no effect";
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (metadata->other_request != NIL)
+	{
+		initStringInfo(&names);
+		foreach(cell, metadata->other_request)
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", ((Field *) lfirst(cell))->field);
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("%s", unused),
+				 errdetail("Parameters of \"otherRequest\" are not sent: %s.", names.data),
+				 errhint("Move those that the list is to be asked with to \"request\".")));
+	}
+	if (metadata->condition != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("%s", unused),
+				 errdetail("\"condition\" leaves no record of stream \"%s\" out: all are landed.", stream),
+				 errhint("Filter in a view: CREATE VIEW ... AS SELECT * FROM %s WHERE ...", staging)));
+	if (metadata->remedy_crontab != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("%s", unused),
+				 errdetail("\"omissionRemedy\" of stream \"%s\" is no second schedule: nothing runs at \"%s\".", stream,
+						   metadata->remedy_crontab),
+				 errhint("SELECT * FROM jdy_resync(%s, now() - interval '2 days', now()) reads a wider window again.",
+						 quote_literal_cstr(stream))));
+}
+
 /* A copy in which "$value$" is "value", at any depth. */
 static Jsonb *
 unwrap_keys(Jsonb *json)
@@ -186,7 +220,7 @@ parse_method(Jsonb *json, Effect effect)
 			 errhint("Methods are GET, POST, PUT, PATCH and DELETE.")));
 }
 
-/* "id", or several names whose values together are the key. */
+/* "id", or several names whose values together are the key; NIL when it names none. */
 static List *
 parse_id(Jsonb *json)
 {
@@ -198,7 +232,7 @@ parse_id(Jsonb *json)
 	{
 		char	   *name = text_member(json, "id");
 
-		return list_make1(name ? name : pstrdup("id"));
+		return name ? list_make1(name) : NIL;
 	}
 	names = JsonbValueToJsonb(value);
 	if (!JB_ROOT_IS_ARRAY(names) || JB_ROOT_COUNT(names) == 0)

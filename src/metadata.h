@@ -33,7 +33,7 @@ typedef struct Metadata
 	char	   *api;
 	Effect		effect;
 	char	   *method;			/* upper case; default GET for QUERY, POST for EXECUTE */
-	List	   *id_fields;		/* of char *; default ("id") */
+	List	   *id_fields;		/* of char *; NIL = none named */
 	char	   *number_field;	/* may be NULL */
 	char	   *name_field;		/* may be NULL */
 	bool		id_check;
@@ -56,5 +56,12 @@ typedef struct Metadata
  * fields is accepted and not used.
  */
 extern Metadata *jdy_metadata_parse(Jsonb *json, Effect expected);
+
+/*
+ * Warns of what a stream's metadata asks for and is not done (otherRequest,
+ * condition, omissionRemedy), and says what to do instead.  staging: the
+ * stream's table, quoted and qualified.  No error: pasted metadata works as it stands.
+ */
+extern void jdy_metadata_warn(const Metadata *metadata, const char *stream, const char *staging);
 
 #endif							/* JDY_METADATA_H */

@@ -156,6 +156,9 @@ static char *read_secret_file(const Option *option, const char *path);
 static List *mapping_of(Oid server_id, Oid user_id);
 static void set_defaults(Endpoint *endpoint);
 static void set_digest(Endpoint *endpoint);
+static void set_source(Endpoint *endpoint);
+static void append_option(StringInfo all, const char *name, const char *value);
+static void hash_text(StringInfo all, uint8 *digest);
 static void append_terminated(StringInfo all, const char *text);
 
 PG_FUNCTION_INFO_V1(jdy_fdw_validator);
@@ -253,6 +256,7 @@ jdy_endpoint_load(const char *server, Oid user_id)
 
 	set_defaults(endpoint);
 	set_digest(endpoint);
+	set_source(endpoint);
 	return endpoint;
 }
 
@@ -781,24 +785,56 @@ static void
 set_digest(Endpoint *endpoint)
 {
 	StringInfoData all;
-	unsigned int length;
 
 	initStringInfo(&all);
 	append_terminated(&all, endpoint->url);
 	append_terminated(&all, jdy_auth_name(endpoint->auth));
 	for (int i = 0; i < lengthof(mapping_options); i++)
-	{
-		const char *value = *(char **) ((char *) endpoint + mapping_options[i].offset);
+		append_option(&all, mapping_options[i].name, *(char **) ((char *) endpoint + mapping_options[i].offset));
+	hash_text(&all, endpoint->digest);
+}
 
-		if (value == NULL)
-			continue;
-		append_terminated(&all, mapping_options[i].name);
-		append_terminated(&all, value);
+/* No oid and nothing that a dump and restore would change: the copy has the same source. */
+static void
+set_source(Endpoint *endpoint)
+{
+	bool		secure = pg_strncasecmp(endpoint->url, "https:", 6) == 0;
+	const char *authority = strstr(endpoint->url, "://") + 3;
+	const char *host_end = *authority == '[' ? strchr(authority, ']') + 1 : authority + strcspn(authority, ":/");
+	int			port = *host_end == ':' ? atoi(host_end + 1) : secure ? 443 : 80;
+	StringInfoData all;
+
+	initStringInfo(&all);
+	append_terminated(&all, psprintf("%s://%s:%d%s", secure ? "https" : "http", endpoint->host, port,
+									 authority + strcspn(authority, "/")));
+	append_terminated(&all, jdy_auth_name(endpoint->auth));
+	if (endpoint->auth == AUTH_KINGDEE)
+	{
+		append_option(&all, "outer_instance_id", endpoint->outer_instance_id);
+		append_option(&all, "account_id", endpoint->account_id);
 	}
-	if (!EVP_Digest(all.data, all.len, endpoint->digest, &length, EVP_sha256(), NULL))
+	hash_text(&all, endpoint->source);
+}
+
+static void
+append_option(StringInfo all, const char *name, const char *value)
+{
+	if (value == NULL)
+		return;
+	append_terminated(all, name);
+	append_terminated(all, value);
+}
+
+/* SHA-256 of all that was appended, which may hold secrets and is wiped. */
+static void
+hash_text(StringInfo all, uint8 *digest)
+{
+	unsigned int length;
+
+	if (!EVP_Digest(all->data, all->len, digest, &length, EVP_sha256(), NULL))
 		elog(ERROR, "could not compute a SHA-256 digest");
-	explicit_bzero(all.data, all.len);
-	pfree(all.data);
+	explicit_bzero(all->data, all->len);
+	pfree(all->data);
 }
 
 /* With its NUL, so that no two lists of values look the same. */

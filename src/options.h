@@ -61,6 +61,14 @@ typedef struct Endpoint
 	char	   *secret;
 
 	uint8		digest[JDY_DIGEST_LENGTH];	/* of url, auth and all mapping options */
+
+	/*
+	 * Whose books are read, of what does not change while they stay the same: url
+	 * (as it is meant, not as it is spelt), auth, and for kingdee
+	 * outer_instance_id and account_id.  Keys and tokens are renewed, so another
+	 * account behind nothing but another token is not seen.
+	 */
+	uint8		source[JDY_DIGEST_LENGTH];
 } Endpoint;
 
 /*

@@ -52,6 +52,7 @@ static JdyStatement find_entry = {
 
 static RequestPlan *plan_as_owner(const Stream *stream, const Metadata *meta);
 static void add_entry_params(Stream *stream, const Entry *entry);
+static bool is_sorted_by_number(const Stream *stream, const Entry *entry);
 static Entry *read_entry(const char *entry, const char *api);
 static List *text_array_list(Datum array);
 
@@ -71,8 +72,10 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 
 	stream->api = meta ? meta->api : entry->api;
 	stream->method = meta ? meta->method : entry->method;
-	stream->shape.id_fields = meta ? meta->id_fields : entry->id_fields;
-	stream->shape.number_field = meta ? meta->number_field : entry->number_field;
+	stream->shape.id_fields = meta && meta->id_fields != NIL ? meta->id_fields :
+		entry ? entry->id_fields : list_make1("id");
+	stream->shape.number_field = meta && meta->number_field ? meta->number_field :
+		entry ? entry->number_field : NULL;
 	if (meta != NULL)
 	{
 		stream->shape.rows_path = meta->rows_path;
@@ -85,6 +88,7 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 	stream->narrowed = stream->plan->fixed != NIL;
 	if (entry != NULL)
 		add_entry_params(stream, entry);
+	stream->sorted_by_number = is_sorted_by_number(stream, entry);
 	if (stream->plan->page_param == NULL)
 		stream->plan->page_param = "page";
 	if (stream->plan->size_param == NULL)
@@ -97,7 +101,7 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the catalogue knows no details for \"%s\"", stream->api),
-				 errhint("Add the stream with detail => false.")));
+				 errhint("Leave detail out, or give detail => false.")));
 	if (entry != NULL)
 	{
 		stream->detail_api = entry->detail_api;
@@ -177,6 +181,27 @@ add_entry_params(Stream *stream, const Entry *entry)
 		if (!given)
 			plan->fixed = lappend(plan->fixed, param);
 	}
+}
+
+/* reference/kingdee-api.md: master data are sorted by number unless order_by says otherwise, documents by create time. */
+static bool
+is_sorted_by_number(const Stream *stream, const Entry *entry)
+{
+	static const char number[] = "number";
+	ListCell   *cell;
+
+	if (entry == NULL || entry->number_field == NULL || strcmp(entry->number_field, number) != 0 ||
+		strcmp(stream->shape.number_field, number) != 0)
+		return false;
+	foreach(cell, stream->plan->fixed)
+	{
+		CallParam  *param = lfirst(cell);
+		size_t		length = param->value ? strcspn(param->value, " ,") : 0;
+
+		if (strcmp(param->name, "order_by") == 0 && (length != strlen(number) || strncmp(param->value, number, length) != 0))
+			return false;
+	}
+	return true;
 }
 
 static Entry *

@@ -2,9 +2,9 @@
  * schedule.c
  *		When a stream or push runs by itself.
  *
- * A schedule is either an interval or cron.  Only text that begins like a cron
- * field and has five or six of them is read as cron, so '5 min' stays an
- * interval and '*\/5 * * * *' is never mistaken for one.
+ * A schedule is either an interval or cron.  An interval has words where cron
+ * has none: so '1 day 2 hours 30 minutes' is an interval, although it has as many
+ * parts as cron with seconds, and '60 * * * *' is cron with an error in it.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -14,7 +14,10 @@
 #include "fmgr.h"
 #include "schedule.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/timestamp.h"
+
+#define MAX_FIELDS 6
 
 /* A cron field: its bounds and the names that may stand for numbers. */
 typedef struct CronField
@@ -29,89 +32,136 @@ static const CronField cron_fields[] = {
 	{"seconds", 0, 59, NULL},
 	{"minutes", 0, 59, NULL},
 	{"hours", 0, 23, NULL},
-	{"day of month", 1, 31, NULL},
-	{"month", 1, 12, "janfebmaraprmayjunjulaugsepoctnovdec"},
-	{"day of week", 0, 7, "sunmontuewedthufrisat"},
+	{"days of the month", 1, 31, NULL},
+	{"months", 1, 12, "janfebmaraprmayjunjulaugsepoctnovdec"},
+	{"days of the week", 0, 7, "sunmontuewedthufrisat"},
 };
 
+static bool is_cron(char **words, int nwords);
 static void check_interval(const char *schedule);
+static bool is_interval(const char *schedule);
 static void check_cron_field(const char *schedule, const CronField *field, char *text);
+static bool is_cron_item(const CronField *field, char *item);
 static int	cron_number(const CronField *field, const char *text);
 
 void
 jdy_schedule_check(const char *schedule)
 {
 	char	   *copy = pstrdup(schedule);
-	char	   *fields[7];
-	int			nfields = 0;
+	char	   *words[MAX_FIELDS + 1];
+	int			nwords = 0;
 	char	   *save = NULL;
 
-	for (char *word = strtok_r(copy, " \t", &save); word != NULL && nfields < 7;
+	for (char *word = strtok_r(copy, " \t", &save); word != NULL && nwords <= MAX_FIELDS;
 		 word = strtok_r(NULL, " \t", &save))
-		fields[nfields++] = word;
+		words[nwords++] = word;
 
-	if (nfields != 5 && nfields != 6)
+	if (!is_cron(words, nwords))
 	{
 		check_interval(schedule);
 		return;
 	}
-	for (int i = 0; i < nfields; i++)
-		check_cron_field(schedule, &cron_fields[i + (nfields == 5 ? 1 : 0)], fields[i]);
+	for (int i = 0; i < nwords; i++)
+		check_cron_field(schedule, &cron_fields[i + lengthof(cron_fields) - nwords], words[i]);
+}
+
+/* Whether it is meant as cron, right or wrong: letters stand at most where names may (or are L, W). */
+static bool
+is_cron(char **words, int nwords)
+{
+	if (nwords != lengthof(cron_fields) && nwords != lengthof(cron_fields) - 1)
+		return false;
+	for (int i = 0; i < nwords; i++)
+	{
+		bool		names = cron_fields[i + lengthof(cron_fields) - nwords].names != NULL;
+
+		for (const char *c = words[i]; *c != '\0'; c++)
+			if (strchr("0123456789*?,-/#LW", *c) == NULL && !(names && isalpha((unsigned char) *c)))
+				return false;
+	}
+	return true;
 }
 
 static void
 check_interval(const char *schedule)
 {
 	Interval   *interval;
-	Interval   *second;
+	Interval	second = {.time = USECS_PER_SEC};
 
+	if (!is_interval(schedule))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schedule is neither an interval nor cron"),
+				 errdetail("It says \"%s\".", schedule),
+				 errhint("Write an interval such as '5 min', or cron such as '*/5 8-18 * * mon-fri'.")));
 	interval = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(schedule),
 													 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	second = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum("1 second"),
-												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(interval), IntervalPGetDatum(second))))
+	if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(interval), IntervalPGetDatum(&second))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("schedule is shorter than a second"),
-				 errdetail("It says \"%s\".", schedule)));
+				 errdetail("It says \"%s\".", schedule),
+				 errhint("An interval says how long after one run the next begins, such as '5 min'.")));
 }
 
-/* list of: "*", "*" "/" step, a, a-b, a-b/step */
+/* As interval_in reads it, but without an error that knows nothing of schedules; infinite ones never come due. */
+static bool
+is_interval(const char *schedule)
+{
+	char		work[256];
+	char	   *field[MAXDATEFIELDS];
+	int			ftype[MAXDATEFIELDS];
+	int			nfields;
+	int			type;
+	int			dterr;
+	struct pg_itm_in itm = {0};
+
+	dterr = ParseDateTime(schedule, work, sizeof(work), field, ftype, MAXDATEFIELDS, &nfields);
+	if (dterr == 0)
+		dterr = DecodeInterval(field, ftype, nfields, INTERVAL_FULL_RANGE, &type, &itm);
+	if (dterr == DTERR_BAD_FORMAT)
+		dterr = DecodeISO8601Interval(pstrdup(schedule), &type, &itm);
+	return dterr == 0 && type == DTK_DELTA;
+}
+
+/* A list of items. */
 static void
 check_cron_field(const char *schedule, const CronField *field, char *text)
 {
-	char	   *save = NULL;
+	char	   *item;
 
-	for (char *item = strtok_r(text, ",", &save); item != NULL; item = strtok_r(NULL, ",", &save))
-	{
-		char	   *step = strchr(item, '/');
-		char	   *dash;
-		bool		fine = true;
-
-		if (step != NULL)
-		{
-			*step++ = '\0';
-			fine = *step != '\0' && strspn(step, "0123456789") == strlen(step) && atoi(step) > 0;
-		}
-		dash = strchr(item, '-');
-		if (strcmp(item, "*") != 0)
-		{
-			int			first;
-			int			last;
-
-			if (dash != NULL)
-				*dash++ = '\0';
-			first = cron_number(field, item);
-			last = dash != NULL ? cron_number(field, dash) : first;
-			fine = fine && first >= 0 && last >= first;
-		}
-		if (!fine)
+	while ((item = strsep(&text, ",")) != NULL)
+		if (!is_cron_item(field, item))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("schedule is neither an interval nor cron"),
 					 errdetail("The %s of \"%s\" go from %d to %d.", field->name, schedule, field->lowest, field->highest),
 					 errhint("Write an interval such as '5 min', or cron such as '*/5 8-18 * * mon-fri'.")));
+}
+
+/* "*", a or a-b, perhaps with "/" step. */
+static bool
+is_cron_item(const CronField *field, char *item)
+{
+	char	   *step = strchr(item, '/');
+	char	   *dash;
+	int			first;
+	int			last;
+
+	if (step != NULL)
+	{
+		*step++ = '\0';
+		if (*step == '\0' || strlen(step) > 2 || strspn(step, "0123456789") != strlen(step) || atoi(step) == 0)
+			return false;
 	}
+	if (strcmp(item, "*") == 0)
+		return true;
+	dash = strchr(item, '-');
+	if (dash != NULL)
+		*dash++ = '\0';
+	first = cron_number(field, item);
+	last = dash != NULL ? cron_number(field, dash) : first;
+	return first >= 0 && last >= first;
 }
 
 /* -1 = not a number of this field */

@@ -10,8 +10,8 @@
 
 /*
  * Raises an error unless `schedule` is an interval of at least a second ('5 min')
- * or cron with five fields (six with seconds first), lists, ranges, steps and
- * names allowed.
+ * or cron with five fields (six with seconds first): lists, ranges and steps, and
+ * names of months and days of the week.
  */
 extern void jdy_schedule_check(const char *schedule);
 

@@ -117,15 +117,18 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryCon
 		TIMESTAMPTZARRAYOID}
 	};
 
-	/* Equal contents are left alone before they are locked. */
+	/*
+	 * Equal contents are left alone before they are locked.  Only a stream that
+	 * had details before meets records that have theirs: what it writes are list rows.
+	 */
 	staging->update_list = (JdyStatement) {
 		.sql = statement_text(stream,
 							  "UPDATE %s AS s SET number = u.number, data = u.data, modified_at = u.modified_at,"
-							  "  synced_at = $5, run_id = $6, row_digest = u.digest, deleted_at = NULL"
+							  "  detailed_at = NULL, synced_at = $5, run_id = $6, row_digest = u.digest, deleted_at = NULL"
 							  " FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $7::timestamptz[])"
 							  "  AS u (id, number, data, digest, modified_at)"
 							  " WHERE s.id = u.id AND (s.data <> u.data OR s.number IS DISTINCT FROM u.number"
-							  "  OR s.deleted_at IS NOT NULL)", context),
+							  "  OR s.detailed_at IS NOT NULL OR s.deleted_at IS NOT NULL)", context),
 		.nargs = 7,
 		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, INT8OID,
 		TIMESTAMPTZARRAYOID},
@@ -448,10 +451,10 @@ land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *kn
 	{
 		bool		same;
 
-		/* The data of a record that has its detail changes only with its detail. */
-		if (known[i].exists && known[i].detailed)
+		/* The data of a record that has its detail changes only with its detail, where there are details. */
+		if (known[i].exists && known[i].detailed && staging->stream->details)
 			continue;
-		same = known[i].exists && known[i].digest == stored_digest(staging, rows[i]->digest);
+		same = known[i].exists && !known[i].detailed && known[i].digest == stored_digest(staging, rows[i]->digest);
 		if (!same || staging->compare_all)
 		{
 			if (!make_data(staging, rows[i], &data[i]))

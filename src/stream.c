@@ -23,6 +23,8 @@
 #include "jdysync.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "name.h"
+#include "runlog.h"
 #include "runner.h"
 #include "schedule.h"
 #include "spi.h"
@@ -31,13 +33,13 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/varlena.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "catalog/pg_authid.h"
 
-#define MAX_NAME_BYTES 50
 #define MAX_SPAN_YEARS 100		/* of settle and overlap */
 
 /* A detail is often over 2 kB, so it is compressed: lz4 takes a fifth of the time, where PostgreSQL was built with it. */
@@ -64,7 +66,7 @@ static JdyStatement all_refs = {
 static JdyStatement load_stream = {
 	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
 	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract"
+	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract, s.source"
 	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -78,37 +80,50 @@ static JdyStatement insert_stream = {
 	INTERVALOID, INTERVALOID}
 };
 
-/* $12: the filter changed, so earlier proofs no longer count. */
-static JdyStatement update_stream = {
-	.sql = "UPDATE jdysync.stream s SET server = COALESCE($2, s.server), metadata = COALESCE($3, s.metadata),"
-	" entry = COALESCE($4, s.entry), schedule = COALESCE($5, s.schedule), start_from = COALESCE($6, s.start_from),"
-	" detail = COALESCE($7, s.detail), decrypt = COALESCE($8, s.decrypt), settle = COALESCE($9, s.settle),"
-	" overlap = COALESCE($10, s.overlap),"
-	" epoch = s.epoch + CASE WHEN $11 THEN 1 ELSE 0 END,"
-	" load_began = CASE WHEN $11 THEN NULL ELSE s.load_began END,"
-	" load_state = CASE WHEN $11 THEN NULL ELSE s.load_state END,"
-	" loaded_at = CASE WHEN $11 THEN NULL ELSE s.loaded_at END,"
-	" coverage = CASE WHEN $11 THEN '{}' ELSE s.coverage END,"
-	" watermark = CASE WHEN $11 THEN NULL ELSE s.watermark END,"
-	" listed_until = CASE WHEN $11 THEN NULL ELSE s.listed_until END,"
-	" tail_until = CASE WHEN $11 THEN NULL ELSE s.tail_until END,"
-	" contract = CASE WHEN $11 THEN '{}' ELSE s.contract END"
-	" WHERE s.stream_id = $1",
-	.nargs = 11,
-	.argtypes = {INT4OID, NAMEOID, JSONBOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, BOOLOID, INTERVALOID,
-	INTERVALOID, BOOLOID}
+static JdyStatement read_definition = {
+	.sql = "SELECT s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt"
+	" FROM jdysync.stream s WHERE s.stream_id = $1",
+	.nargs = 1,
+	.argtypes = {INT4OID}
 };
+
+static JdyStatement update_stream = {
+	.sql = "UPDATE jdysync.stream s SET server = $2, entry = $3, metadata = $4, start_from = $5, detail = $6,"
+	" decrypt = $7, schedule = COALESCE($8, s.schedule), settle = COALESCE($9, s.settle),"
+	" overlap = COALESCE($10, s.overlap) WHERE s.stream_id = $1",
+	.nargs = 10,
+	.argtypes = {INT4OID, NAMEOID, TEXTOID, JSONBOID, TIMESTAMPTZOID, BOOLOID, BOOLOID, TEXTOID, INTERVALOID, INTERVALOID}
+};
+
+/* What a person says a stream is, as far as it decides what its records are. */
+typedef struct Definition
+{
+	char	   *server;
+	char	   *entry;			/* may be NULL; not used where there is metadata */
+	Jsonb	   *metadata;		/* may be NULL */
+	bool		start_given;
+	TimestampTz start_from;
+	bool		detail_given;	/* false: as the catalogue says */
+	bool		detail;
+	bool		decrypt;
+} Definition;
 
 PG_FUNCTION_INFO_V1(jdy_add_stream);
 PG_FUNCTION_INFO_V1(jdy_alter_stream);
 PG_FUNCTION_INFO_V1(jdy_drop_stream);
 
 pg_noreturn static void staging_is_gone(void);
-static void check_name(const char *name);
+static Stream *resolve(const char *name, Oid owner, const Definition *definition);
+static void load_definition(int stream_id, Definition *definition);
+static bool is_another(const Definition *before, const Definition *after, const Stream *stream);
+static void start_anew(int stream_id, const char *name, const uint8 *source);
+static Datum digest_datum(const uint8 *digest);
 static void check_intervals(Interval *settle, Interval *overlap);
 static void check_start(TimestampTz start_from);
 static void check_owner_can_log_in(Oid owner);
 static void announce_schedule(const char *name, const char *schedule);
+static void announce_definition(const Stream *stream, Oid staging, Jsonb *metadata);
+static char *relation_name(Oid relation);
 static Oid	find_staging(const char *name, Oid *owner);
 static Oid	create_staging(const char *name, Oid owner);
 static void check_tablespace(Oid owner);
@@ -123,11 +138,10 @@ Datum
 jdy_add_stream(PG_FUNCTION_ARGS)
 {
 	char	   *name;
-	char	   *server;
-	char	   *entry;
 	Oid			staging;
 	Oid			owner = GetUserId();
 	Stream	   *stream;
+	Definition	definition = {0};
 	Datum		values[11];
 	char		nulls[12] = "           ";
 
@@ -141,9 +155,13 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("decrypt, settle and overlap of a stream must not be null")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	server = NameStr(*PG_GETARG_NAME(1));
-	entry = PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9));
-	check_name(name);
+	definition.server = NameStr(*PG_GETARG_NAME(1));
+	definition.metadata = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	definition.detail_given = !PG_ARGISNULL(5);
+	definition.detail = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
+	definition.entry = !PG_ARGISNULL(9) ? text_to_cstring(PG_GETARG_TEXT_PP(9)) :
+		definition.metadata == NULL ? name : NULL;
+	jdy_name_check(name);
 	check_intervals(PG_GETARG_INTERVAL_P(7), PG_GETARG_INTERVAL_P(8));
 	if (!PG_ARGISNULL(4))
 		check_start(PG_GETARG_TIMESTAMPTZ(4));
@@ -155,15 +173,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	check_owner_can_log_in(owner);
 
 	/* Everything a run would trip over is said here. */
-	stream = palloc0(sizeof(Stream));
-	stream->name = name;
-	stream->owner = owner;
-	stream->endpoint = jdy_endpoint_load(server, owner);
-	jdy_endpoint_require_complete(stream->endpoint);
-	if (entry == NULL && PG_ARGISNULL(2))
-		entry = name;
-	jdy_stream_resolve(stream, entry, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), !PG_ARGISNULL(5),
-			!PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
+	stream = resolve(name, owner, &definition);
 
 	if (!OidIsValid(staging))
 		staging = create_staging(name, owner);
@@ -171,8 +181,8 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(name);
 	values[1] = PG_GETARG_DATUM(1);
 	values[2] = ObjectIdGetDatum(staging);
-	values[3] = entry ? CStringGetTextDatum(entry) : (Datum) 0;
-	nulls[3] = entry ? ' ' : 'n';
+	values[3] = definition.entry ? CStringGetTextDatum(definition.entry) : (Datum) 0;
+	nulls[3] = definition.entry ? ' ' : 'n';
 	values[4] = PG_GETARG_DATUM(2);
 	values[5] = PG_GETARG_DATUM(3);
 	values[6] = PG_GETARG_DATUM(4);
@@ -184,24 +194,27 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 		nulls[i + 2] = PG_ARGISNULL(i) ? 'n' : ' ';
 	jdy_execute(&insert_stream, values, nulls);
 	announce_schedule(name, PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	if (stream->plan->start_param == NULL)
-		ereport(NOTICE,
-				(errmsg("list \"%s\" has no time filter: every run reads all of it, and nothing is certified until certificates are issued",
-						stream->api)));
+	announce_definition(stream, staging, definition.metadata);
 	SPI_finish();
 	PG_RETURN_OID(staging);
 }
 
+/*
+ * The definition as it stands may not work any more (its server was dropped, its
+ * _function fails), and then this is the way to repair it.  So nothing but the new
+ * one is resolved, and that only when a part of it is given.
+ */
 Datum
 jdy_alter_stream(PG_FUNCTION_ARGS)
 {
 	StreamRef  *ref;
-	Stream	   *before;
-	Stream	   *after;
-	char	   *server;
+	Definition	before = {0};
+	Definition	after;
+	Stream	   *stream = NULL;
 	bool		filter_changed;
-	Datum		values[11];
-	char		nulls[12] = "           ";
+	NameData	server;
+	Datum		values[10];
+	char		nulls[11] = "          ";
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -217,44 +230,64 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 	SPI_connect();
 	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	lock_for_change(ref);
-	before = jdy_stream_load(ref->stream_id);
-	filter_changed = !PG_ARGISNULL(1) || !PG_ARGISNULL(2) || !PG_ARGISNULL(9) || !PG_ARGISNULL(4) ||
-		(!PG_ARGISNULL(5) && PG_GETARG_BOOL(5) != before->details) ||
-		(!PG_ARGISNULL(6) && PG_GETARG_BOOL(6) != before->decrypt);
-
-	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2) || !PG_ARGISNULL(9) || !PG_ARGISNULL(5))
+	load_definition(ref->stream_id, &before);
+	after = before;
+	if (!PG_ARGISNULL(1))
+		after.server = NameStr(*PG_GETARG_NAME(1));
+	if (!PG_ARGISNULL(9))
 	{
-		server = PG_ARGISNULL(1) ? before->endpoint->server_name : NameStr(*PG_GETARG_NAME(1));
-		after = palloc0(sizeof(Stream));
-		after->name = ref->name;
-		after->owner = ref->owner;
-		after->endpoint = jdy_endpoint_load(server, ref->owner);
-		jdy_endpoint_require_complete(after->endpoint);
-		if (!PG_ARGISNULL(2) || !PG_ARGISNULL(9))
-			jdy_stream_resolve(after, PG_ARGISNULL(9) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(9)),
-					PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), !PG_ARGISNULL(5),
-					!PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
+		/* An entry takes the place of metadata, unless both are given. */
+		after.entry = text_to_cstring(PG_GETARG_TEXT_PP(9));
+		after.metadata = NULL;
 	}
+	if (!PG_ARGISNULL(2))
+		after.metadata = PG_GETARG_JSONB_P(2);
+	if (!PG_ARGISNULL(4))
+	{
+		after.start_given = true;
+		after.start_from = PG_GETARG_TIMESTAMPTZ(4);
+	}
+	if (!PG_ARGISNULL(5))
+	{
+		after.detail_given = true;
+		after.detail = PG_GETARG_BOOL(5);
+	}
+	if (!PG_ARGISNULL(6))
+		after.decrypt = PG_GETARG_BOOL(6);
 
+	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2) || !PG_ARGISNULL(5) || !PG_ARGISNULL(9))
+		stream = resolve(ref->name, ref->owner, &after);
+	filter_changed = is_another(&before, &after, stream);
+
+	namestrcpy(&server, after.server);
 	values[0] = Int32GetDatum(ref->stream_id);
-	values[1] = PG_GETARG_DATUM(1);
-	nulls[1] = PG_ARGISNULL(1) ? 'n' : ' ';
-	values[2] = PG_GETARG_DATUM(2);
-	nulls[2] = PG_ARGISNULL(2) ? 'n' : ' ';
-	values[3] = PG_GETARG_DATUM(9);
-	nulls[3] = PG_ARGISNULL(9) ? 'n' : ' ';
-	for (int i = 3; i <= 8; i++)
-	{
-		values[i + 1] = PG_GETARG_DATUM(i);
-		nulls[i + 1] = PG_ARGISNULL(i) ? 'n' : ' ';
-	}
-	values[10] = BoolGetDatum(filter_changed);
+	values[1] = NameGetDatum(&server);
+	values[2] = after.entry ? CStringGetTextDatum(after.entry) : (Datum) 0;
+	nulls[2] = after.entry ? ' ' : 'n';
+	values[3] = JsonbPGetDatum(after.metadata);
+	nulls[3] = after.metadata ? ' ' : 'n';
+	values[4] = TimestampTzGetDatum(after.start_from);
+	nulls[4] = after.start_given ? ' ' : 'n';
+	values[5] = BoolGetDatum(after.detail);
+	nulls[5] = after.detail_given ? ' ' : 'n';
+	values[6] = BoolGetDatum(after.decrypt);
+	values[7] = PG_GETARG_DATUM(3);
+	nulls[7] = PG_ARGISNULL(3) ? 'n' : ' ';
+	values[8] = PG_GETARG_DATUM(7);
+	nulls[8] = PG_ARGISNULL(7) ? 'n' : ' ';
+	values[9] = PG_GETARG_DATUM(8);
+	nulls[9] = PG_ARGISNULL(8) ? 'n' : ' ';
 	jdy_execute(&update_stream, values, nulls);
 	if (filter_changed)
+	{
+		start_anew(ref->stream_id, ref->name, NULL);
 		ereport(NOTICE,
 				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
+	}
 	if (!PG_ARGISNULL(3))
 		announce_schedule(ref->name, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	if (stream != NULL && (!PG_ARGISNULL(2) || !PG_ARGISNULL(9)))
+		announce_definition(stream, ref->staging, after.metadata);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -357,8 +390,7 @@ jdy_stream_load(int stream_id)
 	Jsonb	   *metadata;
 	bool		detail_given;
 	bool		detail;
-	char	   *relation;
-	char	   *schema;
+	bytea	   *source;
 
 	jdy_execute(&load_stream, values, NULL);
 	if (SPI_processed == 0)
@@ -368,11 +400,7 @@ jdy_stream_load(int stream_id)
 	stream->name = jdy_spi_text(0, 1);
 	stream->owner = DatumGetObjectId(jdy_spi_datum(0, 2, &isnull));
 	stream->staging = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
-	relation = get_rel_name(stream->staging);
-	schema = get_namespace_name(get_rel_namespace(stream->staging));
-	if (relation == NULL || schema == NULL)
-		staging_is_gone();
-	stream->staging_name = quote_qualified_identifier(schema, relation);
+	stream->staging_name = relation_name(stream->staging);
 	server = jdy_spi_text(0, 4);
 	entry = jdy_spi_text(0, 5);
 	value = jdy_spi_datum(0, 6, &isnull);
@@ -396,11 +424,46 @@ jdy_stream_load(int stream_id)
 	value = jdy_spi_datum(0, 17, &isnull);
 	stream->tail_until = isnull ? 0 : DatumGetTimestampTz(value);
 	stream->contract = DatumGetJsonbPCopy(jdy_spi_datum(0, 18, &isnull));
+	value = jdy_spi_datum(0, 19, &isnull);
+	source = isnull ? NULL : DatumGetByteaPCopy(value);
 
 	stream->endpoint = jdy_endpoint_load(server, stream->owner);
 	jdy_endpoint_require_complete(stream->endpoint);
+	stream->source_changed = source != NULL &&
+		(VARSIZE(source) != VARHDRSZ + JDY_DIGEST_LENGTH ||
+		 memcmp(VARDATA(source), stream->endpoint->source, JDY_DIGEST_LENGTH) != 0);
 	jdy_stream_resolve(stream, entry, metadata, detail_given, detail);
 	return stream;
+}
+
+void
+jdy_stream_note_source(Stream *stream)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.stream s SET source = $2 WHERE s.stream_id = $1 AND s.source IS NULL",
+		.nargs = 2,
+		.argtypes = {INT4OID, BYTEAOID}
+	};
+
+	if (!stream->source_changed)
+	{
+		Datum		values[2] = {Int32GetDatum(stream->stream_id), digest_datum(stream->endpoint->source)};
+
+		jdy_execute(&note, values, NULL);
+		return;
+	}
+	start_anew(stream->stream_id, stream->name, stream->endpoint->source);
+	stream->epoch++;
+	stream->load_began = stream->watermark = stream->tail_until = 0;
+	stream->load_state = NULL;
+	stream->loaded = false;
+	stream->contract = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	stream->source_changed = false;
+	ereport(LOG,
+			(errmsg("a stream is read from another source than before"),
+			 errdetail("Address or account of server \"%s\" changed, so the whole list of stream \"%s\" is read again.",
+					   stream->endpoint->server_name, stream->name),
+			 errhint("Records of the earlier source stay in %s.", stream->staging_name)));
 }
 
 static void
@@ -435,50 +498,96 @@ jdy_stream_modified_at(const Stream *stream, Jsonb *record)
 	return at;
 }
 
-static void
-check_name(const char *name)
+/* Everything a run would trip over: server, mapping, metadata, catalogue. */
+static Stream *
+resolve(const char *name, Oid owner, const Definition *definition)
 {
-	static JdyStatement taken = {
-		.sql = "SELECT k.relname FROM pg_catalog.pg_class k, pg_catalog.unnest(ARRAY[$1, $1 || '_entry', $1 || '_masked']) AS n"
-		" WHERE k.relname = n AND k.relnamespace = (SELECT e.extnamespace FROM pg_catalog.pg_extension e"
-		" WHERE e.extname = 'jdysync')",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
+	Stream	   *stream = palloc0(sizeof(Stream));
+
+	stream->name = pstrdup(name);
+	stream->owner = owner;
+	stream->endpoint = jdy_endpoint_load(definition->server, owner);
+	jdy_endpoint_require_complete(stream->endpoint);
+	jdy_stream_resolve(stream, definition->entry, definition->metadata, definition->detail_given, definition->detail);
+	return stream;
+}
+
+static void
+load_definition(int stream_id, Definition *definition)
+{
+	Datum		values[1] = {Int32GetDatum(stream_id)};
+	Datum		value;
+	bool		isnull;
+
+	jdy_execute(&read_definition, values, NULL);
+	if (SPI_processed == 0)
+		staging_is_gone();
+	definition->server = jdy_spi_text(0, 1);
+	definition->entry = jdy_spi_text(0, 2);
+	value = jdy_spi_datum(0, 3, &isnull);
+	definition->metadata = isnull ? NULL : DatumGetJsonbPCopy(value);
+	value = jdy_spi_datum(0, 4, &isnull);
+	definition->start_given = !isnull;
+	definition->start_from = isnull ? 0 : DatumGetTimestampTz(value);
+	value = jdy_spi_datum(0, 5, &isnull);
+	definition->detail_given = !isnull;
+	definition->detail = !isnull && DatumGetBool(value);
+	definition->decrypt = DatumGetBool(jdy_spi_datum(0, 6, &isnull));
+}
+
+/* Whether its records are others.  stream: what `after` was resolved to; NULL = its list is the one before. */
+static bool
+is_another(const Definition *before, const Definition *after, const Stream *stream)
+{
+	bool		by_catalogue;
+
+	if (strcmp(before->server, after->server) != 0 || before->decrypt != after->decrypt ||
+		before->start_given != after->start_given || before->start_from != after->start_from)
+		return true;
+	if ((before->metadata == NULL) != (after->metadata == NULL))
+		return true;
+	if (after->metadata != NULL ?
+		compareJsonbContainers(&before->metadata->root, &after->metadata->root) != 0 :
+		strcmp(before->entry, after->entry) != 0)
+		return true;
+	if (stream == NULL)
+		return false;
+	by_catalogue = stream->endpoint->auth == AUTH_KINGDEE && stream->detail_api != NULL;
+	return stream->details != (before->detail_given ? before->detail : by_catalogue);
+}
+
+/*
+ * What is proven holds of another filter or source: the next run loads the whole
+ * list.  What was due or set aside came by the old one and is listed again by the
+ * new one, if it is there.  source: where it is read from; NULL = its next run says.
+ */
+static void
+start_anew(int stream_id, const char *name, const uint8 *source)
+{
+	static JdyStatement statements[] = {
+		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_until = NULL, contract = '{}', source = $2"
+			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
+		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
-	const char *problem = NULL;
-	const char *c = name;
+	Datum		values[2] = {Int32GetDatum(stream_id), source ? digest_datum(source) : (Datum) 0};
 
-	if (*name == '\0')
-		problem = "It is empty.";
-	else if (strlen(name) > MAX_NAME_BYTES)
-		problem = "It is longer than 50 bytes.";
-	while (problem == NULL && *c != '\0')
-	{
-		int			length = pg_mblen(c);
+	for (int i = 0; i < lengthof(statements); i++)
+		jdy_execute(&statements[i], values, source ? NULL : " n");
 
-		if (length == 1 && !isalnum((unsigned char) *c) && *c != '_')
-			problem = "Only letters (of any script), digits and _ are allowed.";
-		c += length;
-	}
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("\"%s\" cannot be the name of a stream", name),
-				 errdetail_internal("%s", problem)));
+	/* Its gap went with the ledger. */
+	jdy_incident_close(name, "count not trusted");
+}
 
-	SPI_connect();
-	{
-		Datum		values[1] = {CStringGetTextDatum(psprintf("jdy_%s", name))};
+static Datum
+digest_datum(const uint8 *digest)
+{
+	bytea	   *bytes = palloc(VARHDRSZ + JDY_DIGEST_LENGTH);
 
-		jdy_execute(&taken, values, NULL);
-		if (SPI_processed > 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("\"%s\" cannot be the name of a stream", name),
-					 errdetail("Relation \"%s\" exists already, and the stream's own views would need that name.",
-							   jdy_spi_text(0, 1))));
-	}
-	SPI_finish();
+	SET_VARSIZE(bytes, VARHDRSZ + JDY_DIGEST_LENGTH);
+	memcpy(VARDATA(bytes), digest, JDY_DIGEST_LENGTH);
+	return PointerGetDatum(bytes);
 }
 
 static void
@@ -547,6 +656,30 @@ announce_schedule(const char *name, const char *schedule)
 		ereport(NOTICE,
 				(errmsg("schedules are not run by this version"),
 				 errdetail("The schedule of stream \"%s\" is stored; until it is run, call jdy_sync.", name)));
+}
+
+/* What a person should know of a new definition. */
+static void
+announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
+{
+	if (metadata != NULL)
+		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, relation_name(staging));
+	if (stream->plan->start_param == NULL)
+		ereport(NOTICE,
+				(errmsg("list \"%s\" has no time filter: every run reads all of it, and nothing is certified until certificates are issued",
+						stream->api)));
+}
+
+/* Quoted and qualified: its owner may have moved or renamed it. */
+static char *
+relation_name(Oid relation)
+{
+	char	   *name = get_rel_name(relation);
+	char	   *schema = get_namespace_name(get_rel_namespace(relation));
+
+	if (name == NULL || schema == NULL)
+		staging_is_gone();
+	return quote_qualified_identifier(schema, name);
 }
 
 /*

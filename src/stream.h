@@ -66,6 +66,14 @@ typedef struct Stream
 	PageShape	shape;
 	bool		narrowed;		/* a fixed parameter narrows the pull: nothing can be certified */
 
+	/*
+	 * The whole list is known to come in the order of shape.number_field, one way
+	 * or the other: it is the catalogue's field "number", by which master data
+	 * are sorted, and no order_by asks for another order.  false: perhaps it does not
+	 * (documents come newest first), or the list is not in the catalogue.
+	 */
+	bool		sorted_by_number;
+
 	/* Details. */
 	bool		details;
 	char	   *detail_api;
@@ -88,6 +96,7 @@ typedef struct Stream
 	TimestampTz watermark;		/* 0 = none */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
 	Jsonb	   *contract;
+	bool		source_changed; /* what is proven was read from another source than endpoint is now */
 } Stream;
 
 /*
@@ -97,8 +106,22 @@ typedef struct Stream
 extern Stream *jdy_stream_load(int stream_id);
 
 /*
+ * Notes which source (Endpoint.source) a loaded stream is read from, before a
+ * run asks it for anything: in a transaction with SPI, with the stream's lock
+ * held, and before anything else is read from the stream's row, since it may change
+ * it.  Where the source is another than the one noted before (url, auth or account
+ * changed), older proofs say nothing of it: as with a changed filter, a new epoch
+ * begins, coverage and contract are emptied, what was due or set aside is
+ * forgotten, and the list is to be loaded again.  Then it writes a LOG line, and the
+ * state in *stream (in whose memory context this is to be called) is that of a
+ * stream not loaded yet.  Else it writes nothing, but for the first time.
+ */
+extern void jdy_stream_note_source(Stream *stream);
+
+/*
  * Fills what `stream` asks (api, plan, shape, details, secrets) from metadata or,
- * without it, the catalogue entry called entry_name; stream->owner and endpoint are set.
+ * without it, the catalogue entry called entry_name; stream->owner and endpoint are
+ * set.  The catalogue entry for the metadata's api fills what the metadata leaves open.
  */
 extern void jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata,
 							   bool detail_given, bool detail);

@@ -33,6 +33,7 @@
 #include "runlog.h"
 #include "runner.h"
 #include "spi.h"
+#include "stream.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -52,6 +53,7 @@ PG_FUNCTION_INFO_V1(jdy_test_endpoint);
 PG_FUNCTION_INFO_V1(jdy_test_http);
 PG_FUNCTION_INFO_V1(jdy_test_http_twice);
 PG_FUNCTION_INFO_V1(jdy_test_as_owner);
+PG_FUNCTION_INFO_V1(jdy_test_stream);
 
 /* (text, keep_slash boolean) returns text */
 Datum
@@ -135,6 +137,32 @@ jdy_test_as_owner(PG_FUNCTION_ARGS)
 	line = psprintf("%s: %s", jdy_spi_text(0, 1), jdy_spi_text(0, 2));
 	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(line));
+}
+
+/* (name text [, note boolean]) returns what a run would know of a stream; note: as a run begins by doing */
+Datum
+jdy_test_stream(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Stream	   *stream;
+	StringInfoData out;
+	ListCell   *cell;
+
+	SPI_connect();
+	stream = jdy_stream_load(jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)))->stream_id);
+	if (PG_NARGS() > 1 && PG_GETARG_BOOL(1))
+		jdy_stream_note_source(stream);
+	MemoryContextSwitchTo(caller);
+	initStringInfo(&out);
+	appendStringInfo(&out, "%s on %s, id", stream->api, stream->endpoint->server_name);
+	foreach(cell, stream->shape.id_fields)
+		appendStringInfo(&out, " %s", (char *) lfirst(cell));
+	appendStringInfo(&out, ", number %s", stream->shape.number_field ? stream->shape.number_field : "unknown");
+	appendStringInfoString(&out, stream->sorted_by_number ? ", sorted by it" : "");
+	appendStringInfoString(&out, stream->details ? ", details" : ", no details");
+	appendStringInfoString(&out, stream->source_changed ? ", source changed" : "");
+	SPI_finish();
+	PG_RETURN_TEXT_P(cstring_to_text(out.data));
 }
 
 static const char *const failure_names[] = {

@@ -84,7 +84,7 @@ END $$}, 'mallory writes a function');
 my $metadata = q{{"api":"/jdy/v2/bd/customer","id":"id","number":"number","request":[{"field":"enable","value":"_function mallory.spy()"}]}};
 fine('mallory', "SELECT jdy_add_stream('trap', 'kingdee', '$metadata', $settle)", 'and puts it into metadata');
 {
-	my (undef, undef, $err) = $node->psql('postgres', "SELECT jdy_alter_stream('trap', settle => '3 s')");
+	my (undef, undef, $err) = $node->psql('postgres', "SELECT jdy_alter_stream('trap', detail => true)");
 
 	like($err, qr/evaluated as mallory/, 'a superuser who alters the stream has it evaluated as its owner');
 	unlike($err, qr/as postgres|as \Q$ENV{USER}\E\b/, 'and never as himself') if defined $ENV{USER};
@@ -92,7 +92,7 @@ fine('mallory', "SELECT jdy_add_stream('trap', 'kingdee', '$metadata', $settle)"
 	(undef, undef, $err) = $node->psql('postgres', "SELECT jdy_alter_stream('trap', metadata => '$metadata')");
 	like($err, qr/evaluated as mallory/, 'so are the metadata that he gives it');
 	unlike($err, qr/as (?!mallory)/, 'and by nobody else');
-	is($node->safe_psql('postgres', "BEGIN; SELECT jdy_alter_stream('trap', settle => '2 s'); SELECT current_user = session_user; COMMIT"),
+	is($node->safe_psql('postgres', "BEGIN; SELECT jdy_alter_stream('trap', detail => true); SELECT current_user = session_user; COMMIT"),
 		"\nt", 'afterwards he is himself again');
 }
 
