@@ -113,7 +113,7 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	load->cap = pull->stream->plan->page_size;
 	load->last = load->ahead = -1;
 	load->count = -1;
-	pull->doubt = pull->stream->shape.number_field == NULL ? DOUBT_SORT_KEY : NO_DOUBT;
+	pull->doubt = pull->stream->order_holds ? NO_DOUBT : DOUBT_SORT_KEY;
 	if (resume)
 		restore(load, pull->stream->load_state);
 	else

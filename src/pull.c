@@ -141,6 +141,8 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	jdy_tx_begin("reading the stream");
 	MemoryContextSwitchTo(context);
 	pull->stream = jdy_stream_load(stream_id);
+	jdy_stream_note_source(pull->stream);
+	MemoryContextSwitchTo(context);
 	jdy_execute(&cursor, values, NULL);
 	value = jdy_spi_datum(0, 1, &isnull);
 	pull->cursor = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);

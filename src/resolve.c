@@ -52,7 +52,7 @@ static JdyStatement find_entry = {
 
 static RequestPlan *plan_as_owner(const Stream *stream, const Metadata *meta);
 static void add_entry_params(Stream *stream, const Entry *entry);
-static bool is_sorted_by_number(const Stream *stream, const Entry *entry);
+static bool order_holds(const Stream *stream, const Entry *entry);
 static Entry *read_entry(const char *entry, const char *api);
 static List *text_array_list(Datum array);
 
@@ -88,7 +88,7 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 	stream->narrowed = stream->plan->fixed != NIL;
 	if (entry != NULL)
 		add_entry_params(stream, entry);
-	stream->sorted_by_number = is_sorted_by_number(stream, entry);
+	stream->order_holds = order_holds(stream, entry);
 	if (stream->plan->page_param == NULL)
 		stream->plan->page_param = "page";
 	if (stream->plan->size_param == NULL)
@@ -183,22 +183,25 @@ add_entry_params(Stream *stream, const Entry *entry)
 	}
 }
 
-/* reference/kingdee-api.md: master data are sorted by number unless order_by says otherwise, documents by create time. */
+/*
+ * Master data are sorted by number, documents by create time, which never changes
+ * (reference/kingdee-api.md §2.1, §3.8); order_by may ask for something else.
+ */
 static bool
-is_sorted_by_number(const Stream *stream, const Entry *entry)
+order_holds(const Stream *stream, const Entry *entry)
 {
-	static const char number[] = "number";
+	const char *number = stream->shape.number_field;
 	ListCell   *cell;
 
-	if (entry == NULL || entry->number_field == NULL || strcmp(entry->number_field, number) != 0 ||
-		strcmp(stream->shape.number_field, number) != 0)
+	if (number == NULL || (entry != NULL && entry->number_field != NULL && strcmp(number, entry->number_field) != 0))
 		return false;
 	foreach(cell, stream->plan->fixed)
 	{
 		CallParam  *param = lfirst(cell);
-		size_t		length = param->value ? strcspn(param->value, " ,") : 0;
+		size_t		length = strcspn(param->value, " ,");
 
-		if (strcmp(param->name, "order_by") == 0 && (length != strlen(number) || strncmp(param->value, number, length) != 0))
+		if (strcmp(param->name, "order_by") == 0 &&
+			(length != strlen(number) || strncmp(param->value, number, length) != 0))
 			return false;
 	}
 	return true;

@@ -277,13 +277,13 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 	nulls[8] = PG_ARGISNULL(7) ? 'n' : ' ';
 	values[9] = PG_GETARG_DATUM(8);
 	nulls[9] = PG_ARGISNULL(8) ? 'n' : ' ';
+	/* Before start_from changes: the watermark must lie behind it. */
+	if (filter_changed)
+		start_anew(ref->stream_id, ref->name, NULL);
 	jdy_execute(&update_stream, values, nulls);
 	if (filter_changed)
-	{
-		start_anew(ref->stream_id, ref->name, NULL);
 		ereport(NOTICE,
 				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
-	}
 	if (!PG_ARGISNULL(3))
 		announce_schedule(ref->name, text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	if (stream != NULL && (!PG_ARGISNULL(2) || !PG_ARGISNULL(9)))

@@ -67,12 +67,11 @@ typedef struct Stream
 	bool		narrowed;		/* a fixed parameter narrows the pull: nothing can be certified */
 
 	/*
-	 * The whole list is known to come in the order of shape.number_field, one way
-	 * or the other: it is the catalogue's field "number", by which master data
-	 * are sorted, and no order_by asks for another order.  false: perhaps it does not
-	 * (documents come newest first), or the list is not in the catalogue.
+	 * A row keeps its place among the others of the whole list as long as its id and
+	 * number stay as they are.  false: the list may be sorted by something else,
+	 * so that a row can move without a sign.
 	 */
-	bool		sorted_by_number;
+	bool		order_holds;
 
 	/* Details. */
 	bool		details;

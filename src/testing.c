@@ -158,7 +158,7 @@ jdy_test_stream(PG_FUNCTION_ARGS)
 	foreach(cell, stream->shape.id_fields)
 		appendStringInfo(&out, " %s", (char *) lfirst(cell));
 	appendStringInfo(&out, ", number %s", stream->shape.number_field ? stream->shape.number_field : "unknown");
-	appendStringInfoString(&out, stream->sorted_by_number ? ", sorted by it" : "");
+	appendStringInfoString(&out, stream->order_holds ? ", order holds" : "");
 	appendStringInfoString(&out, stream->details ? ", details" : ", no details");
 	appendStringInfoString(&out, stream->source_changed ? ", source changed" : "");
 	SPI_finish();

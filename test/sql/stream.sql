@@ -57,7 +57,7 @@ SELECT s, pg_temp.answer(format('SELECT jdy_alter_stream(''timed'', schedule => 
 	'60 * * * *', '* 24 * * *', '* * 0 * *', '* * * 13 *', '* * * * 8', '* * * foo *', '* * * * monday', '* * mon * *', '*/0 * * * *', '*/ * * * *',
 	'5-1 * * * *', '1-2-3 * * * *', ', * * * *', '1,,2 * * * *', '* * L * *', '? * * * *', '60 * * * * *', '* * * *', '* * * * * * *']) AS s;
 
--- Metadata that fills only part: the catalogue fills the rest; whether the list's order is known to be by number
+-- Metadata that fills only part: the catalogue fills the rest; whether rows keep their order
 CREATE FUNCTION pg_temp.defined(metadata text, server text DEFAULT 'stream_server', detail boolean DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	shown text;
