@@ -84,6 +84,20 @@ find_pg_config()
 	PG_CONFIG=$incomplete
 }
 
+# The package of the headers: of the server's own version where that can still be had, since a newer one
+# brings a newer server with it and restarts its clusters.
+headers_of()
+{
+	local package=postgresql-server-dev-$1 version
+
+	version=$(dpkg-query -W -f '${Version}' "postgresql-$1" 2>/dev/null) || true
+	if [ -n "$version" ] && apt-cache show "$package=$version" >/dev/null 2>&1; then
+		printf '%s=%s\n' "$package" "$version"
+	else
+		printf '%s\n' "$package"
+	fi
+}
+
 # Debian's package of the client alone has pg_config and the makefiles, too.
 has_headers() { [ -f "$("$1" --includedir-server)/postgres.h" ] && [ -f "$("$1" --pgxs)" ]; }
 
@@ -128,7 +142,7 @@ need_packages()
 	else
 		major=$(pg_major "$PG_CONFIG")
 		[ -x "$("$PG_CONFIG" --bindir)/postgres" ] || missing+=("postgresql-$major")
-		has_headers "$PG_CONFIG" || missing+=("postgresql-server-dev-$major")
+		has_headers "$PG_CONFIG" || missing+=("$(headers_of "$major")")
 	fi
 
 	[ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
