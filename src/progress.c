@@ -17,6 +17,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "progress.h"
+#include "spi.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -147,6 +148,7 @@ jdy_progress_rows(PG_FUNCTION_ARGS)
 		memcpy(&slot, &jdy_shared->runs[i], sizeof(RunSlot));
 		LWLockRelease(jdy_shared->runs_lock);
 		if (slot.state == RUN_RUNNING && slot.database == MyDatabaseId && slot.run_id != 0 &&
+			slot.extension == jdy_extension_oid() &&
 			(has_privs_of_role(GetUserId(), slot.owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
 			put_slot(rsinfo, &slot);
 	}

@@ -2,8 +2,8 @@
  * sync.c
  *		What people call to run a stream: jdy_sync and its relatives.
  *
- * jdy_sync starts a runner (or joins one that has not begun), and waits for it
- * with the latch: it can be cancelled, timed out, terminated or left by its
+ * jdy_sync starts a runner as soon as jdysync.max_workers lets it (or joins a run
+ * that has not begun), and waits for it with the latch: it can be cancelled, timed out, terminated or left by its
  * client at any moment, and leaves the run's slot in whatever way it ends.  The
  * run belongs to those who wait; the last one's leaving cancels it.
  *
@@ -49,7 +49,7 @@ extern bool pq_check_connection(void);
 typedef struct Waiter
 {
 	SlotTicket	ticket;
-	BackgroundWorkerHandle *handle; /* NULL when it joined another's */
+	BackgroundWorkerHandle *handle; /* NULL when another started the worker, or none is started yet */
 	const char *name;
 	int			calls_per_minute;
 	int64		told_us;		/* when the last NOTICE went out */
@@ -64,19 +64,21 @@ typedef struct Lookup
 	int			stream_id;
 	MemoryContext memory;		/* of streams */
 	List	   *streams;		/* of StreamRef */
+	Oid			extension;		/* that they belong to */
 	int			calls_per_minute;
 } Lookup;
 
 static void require_can_wait(void);
 static RunMode requested_mode(const char *mode);
-static void run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, TimestampTz to_time,
+static void run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz from_time, TimestampTz to_time,
 					   bool raise, ReturnSetInfo *rsinfo);
-static List *streams_of(const char *name);
+static List *streams_of(const char *name, Oid *extension);
 static void find_streams(Lookup *lookup);
 static void without_locks(void (*look) (Lookup *), Lookup *lookup);
 static void raise_result(const StreamRef *stream, const RunResult *result);
 static void put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *result);
 static void wait_for_run(Waiter *waiter, RunResult *result);
+static bool starts_worker(Waiter *waiter, const RunSlot *slot);
 static bool never_starts(Waiter *waiter, const RunSlot *slot);
 static void tell_progress(Waiter *waiter, const RunSlot *slot);
 static void tell(Waiter *waiter, char *line);
@@ -96,12 +98,13 @@ jdy_sync(PG_FUNCTION_ARGS)
 {
 	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	RunMode		mode = PG_ARGISNULL(1) ? MODE_AUTO : requested_mode(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Oid			extension;
 	ListCell   *lc;
 
 	require_can_wait();
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, streams_of(name))
-		run_stream(lfirst(lc), mode, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
+	foreach(lc, streams_of(name, &extension))
+		run_stream(lfirst(lc), extension, mode, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -111,6 +114,8 @@ jdy_resync(PG_FUNCTION_ARGS)
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	TimestampTz from_time = PG_GETARG_TIMESTAMPTZ(1);
 	TimestampTz to_time = PG_GETARG_TIMESTAMPTZ(2);
+	Oid			extension;
+	StreamRef  *stream;
 
 	require_can_wait();
 	if (TIMESTAMP_NOT_FINITE(from_time) || TIMESTAMP_NOT_FINITE(to_time) || from_time >= to_time)
@@ -119,7 +124,8 @@ jdy_resync(PG_FUNCTION_ARGS)
 				 errmsg("from_time must be before to_time, and both finite"),
 				 errhint("To read everything again use jdy_sync with mode full.")));
 	InitMaterializedSRF(fcinfo, 0);
-	run_stream(linitial(streams_of(name)), MODE_RANGE, from_time, to_time, true,
+	stream = linitial(streams_of(name, &extension));
+	run_stream(stream, extension, MODE_RANGE, from_time, to_time, true,
 			   (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
@@ -185,20 +191,13 @@ jdy_cancel(PG_FUNCTION_ARGS)
 }
 
 void
-jdy_run_and_wait(int stream_id, const char *name, Oid owner, RunMode mode,
-				 TimestampTz from_time, TimestampTz to_time, RunResult *result)
+jdy_run_and_wait(const RunRequest *request, const char *name, RunResult *result)
 {
-	RunRequest	request = {
-		.database = MyDatabaseId, .owner = owner, .stream_id = stream_id, .mode = mode,
-		.from_time = from_time, .to_time = to_time
-	};
 	Waiter		waiter = {.name = name};
-	RunError	error;
-	bool		joined;
 
 	MemSet(result, 0, sizeof(RunResult));
-	waiter.calls_per_minute = calls_per_minute_of(stream_id);
-	if (!jdy_slot_enter(&request, &waiter.ticket, &joined))
+	waiter.calls_per_minute = calls_per_minute_of(request->stream_id);
+	if (!jdy_slot_enter(request, &waiter.ticket))
 	{
 		strlcpy(result->status, "failed", sizeof(result->status));
 		jdy_run_error(&result->error, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, "too many runs are open",
@@ -208,11 +207,6 @@ jdy_run_and_wait(int stream_id, const char *name, Oid owner, RunMode mode,
 
 	PG_ENSURE_ERROR_CLEANUP(leave_at_error, PointerGetDatum(&waiter.ticket));
 	{
-		if (!joined && !jdy_runner_register(&waiter.ticket, &waiter.handle))
-		{
-			no_worker(&error);
-			jdy_slot_abandon(&waiter.ticket, &error);
-		}
 		wait_for_run(&waiter, result);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave_at_error, PointerGetDatum(&waiter.ticket));
@@ -258,12 +252,16 @@ requested_mode(const char *word)
 }
 
 static void
-run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, TimestampTz to_time,
+run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz from_time, TimestampTz to_time,
 		   bool raise, ReturnSetInfo *rsinfo)
 {
+	RunRequest	request = {
+		.database = MyDatabaseId, .extension = extension, .owner = stream->owner, .stream_id = stream->stream_id,
+		.mode = mode, .from_time = from_time, .to_time = to_time
+	};
 	RunResult	result;
 
-	jdy_run_and_wait(stream->stream_id, stream->name, stream->owner, mode, from_time, to_time, &result);
+	jdy_run_and_wait(&request, stream->name, &result);
 	if (raise && strcmp(result.status, "ok") != 0)
 		raise_result(stream, &result);
 	put_result(rsinfo, stream, &result);
@@ -271,11 +269,12 @@ run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, Timesta
 
 /* The stream called `name`, or all that are enabled; in the caller's memory, which outlives SPI's. */
 static List *
-streams_of(const char *name)
+streams_of(const char *name, Oid *extension)
 {
 	Lookup		lookup = {.name = name, .memory = CurrentMemoryContext};
 
 	without_locks(find_streams, &lookup);
+	*extension = lookup.extension;
 	return lookup.streams;
 }
 
@@ -285,6 +284,8 @@ find_streams(Lookup *lookup)
 	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref(lookup->name)) : jdy_stream_refs_enabled();
 	ListCell   *lc;
 
+	/* The locks on its tables, held until here, keep it as it is. */
+	lookup->extension = jdy_extension_oid();
 	MemoryContextSwitchTo(lookup->memory);
 	foreach(lc, found)
 	{
@@ -391,7 +392,7 @@ wait_for_run(Waiter *waiter, RunResult *result)
 			elog(ERROR, "slot of the run is gone");
 		if (slot.state == RUN_DONE)
 			break;
-		if (never_starts(waiter, &slot))
+		if (starts_worker(waiter, &slot) || never_starts(waiter, &slot))
 			continue;
 		tell_progress(waiter, &slot);
 		ConditionVariableTimedSleep(jdy_slot_changed(&waiter->ticket), TICK_MS, JDY_WAIT_EVENT("JdysyncRun"));
@@ -403,6 +404,22 @@ wait_for_run(Waiter *waiter, RunResult *result)
 	result->error = slot.error;
 	result->elapsed_us = slot.elapsed_us;
 	strlcpy(result->status, slot.status, sizeof(result->status));
+}
+
+/* When it is the run's turn.  Of several who wait for it, the first to look starts the worker. */
+static bool
+starts_worker(Waiter *waiter, const RunSlot *slot)
+{
+	RunError	error;
+
+	if (slot->state != RUN_WAITING || !jdy_slot_claim(&waiter->ticket, jdy_max_workers))
+		return false;
+	if (!jdy_runner_register(&waiter->ticket, &waiter->handle))
+	{
+		no_worker(&error);
+		jdy_slot_abandon(&waiter->ticket, &error);
+	}
+	return true;
 }
 
 /* Who started the worker can ask the postmaster; who joined, or lost the one who did, must go by the clock. */
@@ -434,6 +451,12 @@ tell_progress(Waiter *waiter, const RunSlot *slot)
 		return;
 	waiter->told_us = now_us;
 
+	if (slot->state == RUN_WAITING)
+	{
+		tell(waiter, psprintf("%s: waiting for a worker, all %d of jdysync.max_workers are busy",
+							  waiter->name, jdy_max_workers));
+		return;
+	}
 	if (slot->state == RUN_STARTING)
 	{
 		if (slot->runner_pid != 0)
