@@ -147,6 +147,7 @@ typedef struct RunProgress
 	RunWaiting	waiting;
 	int64		list_total;		/* rows the service says there are; -1 = not known */
 	int64		details_due;	/* -1 = not known */
+	bool		backfill;		/* the whole list was read, so all its details are due, at the pace of a first load */
 	TimestampTz started_at;
 	TimestampTz updated_at;
 } RunProgress;

@@ -39,7 +39,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-#define LONG_LOAD_MINUTES 5		/* a first load that takes longer gets a hint */
+#define LONG_RUN_MINUTES 5		/* who waits longer, as for a first load, gets a hint */
 #define TICK_MS 1000
 
 /* Of libpq/libpq.h, which takes in headers of GSSAPI that need not be there. */
@@ -51,7 +51,7 @@ typedef struct Waiter
 	SlotTicket	ticket;
 	BackgroundWorkerHandle *handle; /* NULL when another started the worker, or none is started yet */
 	const char *name;
-	int			calls_per_minute;
+	PaceLimits	limits;			/* of what is to be expected */
 	int64		told_us;		/* when the last NOTICE went out */
 	char	   *told;			/* what it said */
 	bool		told_long;
@@ -65,7 +65,7 @@ typedef struct Lookup
 	MemoryContext memory;		/* of streams */
 	List	   *streams;		/* of StreamRef */
 	Oid			extension;		/* that they belong to */
-	int			calls_per_minute;
+	PaceLimits	limits;
 } Lookup;
 
 static void require_can_wait(void);
@@ -85,8 +85,9 @@ static void tell(Waiter *waiter, char *line);
 static void check_client(void);
 static void leave_at_error(int code, Datum ticket);
 static void no_worker(RunError *error);
-static int	calls_per_minute_of(int stream_id);
-static void find_calls_per_minute(Lookup *lookup);
+static PaceLimits limits_of(int stream_id);
+static void find_limits(Lookup *lookup);
+static bool has_details(int stream_id);
 
 PG_FUNCTION_INFO_V1(jdy_sync);
 PG_FUNCTION_INFO_V1(jdy_resync);
@@ -196,7 +197,7 @@ jdy_run_and_wait(const RunRequest *request, const char *name, RunResult *result)
 	Waiter		waiter = {.name = name};
 
 	MemSet(result, 0, sizeof(RunResult));
-	waiter.calls_per_minute = calls_per_minute_of(request->stream_id);
+	waiter.limits = limits_of(request->stream_id);
 	if (!jdy_slot_enter(request, &waiter.ticket))
 	{
 		strlcpy(result->status, "failed", sizeof(result->status));
@@ -463,14 +464,14 @@ tell_progress(Waiter *waiter, const RunSlot *slot)
 			tell(waiter, psprintf("%s: waiting for the open run to end", waiter->name));
 		return;
 	}
-	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress, waiter->calls_per_minute));
+	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress, &waiter->limits));
 
-	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress, waiter->calls_per_minute);
-	if (slot->progress.phase == PHASE_LOADING && minutes > LONG_LOAD_MINUTES && !waiter->told_long)
+	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress, &waiter->limits);
+	if (minutes > LONG_RUN_MINUTES && !waiter->told_long)
 	{
 		waiter->told_long = true;
 		ereport(NOTICE,
-				(errmsg("the first load of \"%s\" takes about %d minutes", waiter->name, minutes),
+				(errmsg("the run of \"%s\" takes about %d more minutes", waiter->name, minutes),
 				 errhint("jdy_start does the same without waiting.")));
 	}
 }
@@ -512,17 +513,17 @@ no_worker(RunError *error)
 }
 
 /* For the estimate only: as the server says, else its default. */
-static int
-calls_per_minute_of(int stream_id)
+static PaceLimits
+limits_of(int stream_id)
 {
 	Lookup		lookup = {.stream_id = stream_id};
 
-	without_locks(find_calls_per_minute, &lookup);
-	return lookup.calls_per_minute;
+	without_locks(find_limits, &lookup);
+	return lookup.limits;
 }
 
 static void
-find_calls_per_minute(Lookup *lookup)
+find_limits(Lookup *lookup)
 {
 	int			limit = -1;
 	bool		kingdee = true;
@@ -530,14 +531,34 @@ find_calls_per_minute(Lookup *lookup)
 	ForeignServer *server = stream != NULL ? GetForeignServerByName(stream->server, true) : NULL;
 	ListCell   *lc;
 
+	lookup->limits.backfill_share = 80;
 	foreach(lc, server != NULL ? server->options : NIL)
 	{
 		DefElem    *option = lfirst(lc);
 
 		if (strcmp(option->defname, "calls_per_minute") == 0)
 			limit = pg_strtoint32(defGetString(option));
+		else if (strcmp(option->defname, "backfill_share") == 0)
+			lookup->limits.backfill_share = atoi(defGetString(option));
 		else if (strcmp(option->defname, "auth") == 0)
 			kingdee = strcmp(defGetString(option), "kingdee") == 0;
 	}
-	lookup->calls_per_minute = limit >= 0 ? limit : (kingdee ? 500 : 0);
+	lookup->limits.calls_per_minute = limit >= 0 ? limit : (kingdee ? 500 : 0);
+	lookup->limits.details = has_details(lookup->stream_id);
+}
+
+/* As the stream says, else as the catalogue does; to load the stream would evaluate its owner's _function. */
+static bool
+has_details(int stream_id)
+{
+	static JdyStatement look = {
+		"SELECT 1 FROM jdysync.stream s WHERE s.stream_id = $1 AND COALESCE(s.detail, EXISTS ("
+		"SELECT FROM jdysync.catalog c WHERE c.detail_api IS NOT NULL "
+		"AND CASE WHEN s.metadata IS NULL THEN c.entry = s.entry ELSE c.api = s.metadata->>'api' END))",
+		1, {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(stream_id)};
+
+	jdy_execute(&look, values, NULL);
+	return SPI_processed > 0;
 }

@@ -93,8 +93,8 @@ wait_for_status($node, $run_id, 'ok', 'a queued run is made');
 		ok(poll_until(sub { says($callers[-1], qr/NOTICE:  00000: $name: waiting for a worker, all 1 of jdysync.max_workers are busy/) }, 'a NOTICE'),
 			"who syncs $name is told that there is no worker");
 	}
-	my $queued = value_of($node, "SELECT jdy_start('customer')");
-	poll_sql($node, "SELECT count(*) = 1 FROM jdysync.run WHERE run_id = $queued AND status = 'queued'");
+	value_of($node, "SELECT jdy_add_stream('another', 'kingdee', entry => 'supplier', detail => false)");
+	my $queued = value_of($node, "SELECT jdy_start('another')");
 	push @callers, background_sql($node, "SELECT status FROM jdy_sync('supplier')", "SELECT status FROM jdy_sync('material')");
 	my $left = background_sql($node, "SELECT status FROM jdy_sync('material', 'full')");
 	ok(poll_until(sub { says($left, qr/waiting for a worker/) }, 'a NOTICE'), 'another waits');
@@ -110,7 +110,8 @@ wait_for_status($node, $run_id, 'ok', 'a queued run is made');
 	is( value_of($node, "SELECT bool_and(later.started_at >= earlier.finished_at) FROM jdysync.run earlier JOIN jdysync.run later ON later.started_at > earlier.started_at WHERE earlier.run_id > $order AND later.run_id > $order"),
 		't', 'one run after another');
 	is( value_of($node, "SELECT string_agg(name, ' ' ORDER BY started_at) FROM (SELECT name, started_at FROM jdysync.run WHERE run_id > $order ORDER BY started_at LIMIT 4) AS r"),
-		'customer supplier material customer', 'in the order in which they were asked for');
+		'customer supplier material another', 'in the order in which they were asked for');
+	value_of($node, "SELECT jdy_drop_stream('another', false)");
 }
 
 # Queued runs of many streams do not keep a caller waiting for all of them.
