@@ -45,11 +45,10 @@ extern void jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int 
 extern int64 jdy_run_queue(int stream_id, const char *name, RunMode mode);
 extern int64 jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
 						   TimestampTz from_time, TimestampTz to_time);
-
-/* Name of the role that queued the run, in `context`; NULL = not on record. */
-extern const char *jdy_run_requested_by(int64 run_id, MemoryContext context);
-
 extern void jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const RunError *error);
+
+/* Name that the role had which queued the run, in `context`; NULL = not on record. */
+extern const char *jdy_run_requested_by(int64 run_id, MemoryContext context);
 
 /*
  * Opens incident `what` for stream/push `name` unless it is open, or closes it.

@@ -227,7 +227,7 @@ check_lock(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the lock of the run's stream was released"),
 				 errdetail("Without it a second run could work on the stream at the same time, so nothing more is written."),
-				 errhint("A trigger of the staging table or a function that it or the metadata call uses pg_advisory_unlock_all(); it must release its own locks one by one.")));
+				 errhint("A trigger of the staging table, or a function that one uses, calls pg_advisory_unlock_all(): let it release its own locks one by one.")));
 }
 
 /*

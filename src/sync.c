@@ -3,9 +3,10 @@
  *		What people call to run a stream: jdy_sync and its relatives.
  *
  * jdy_sync starts a runner as soon as jdysync.max_workers lets it (or joins a run
- * that has not begun), and waits for it with the latch: it can be cancelled, timed out, terminated or left by its
- * client at any moment, and leaves the run's slot in whatever way it ends.  The
- * run belongs to those who wait; the last one's leaving cancels it.
+ * that has not begun), and waits for it with the latch: it can be cancelled, timed
+ * out, terminated or left by its client at any moment, and leaves the run's slot in
+ * whatever way it ends.  The run belongs to those who wait; the last one's leaving
+ * cancels it.
  *
  * The waiting session's own transaction stays open.  It must not have written
  * anything, since the runner could neither see it nor get past its locks, so
