@@ -141,6 +141,29 @@ subtest 'details that are no details' => sub {
 	finish();
 };
 
+# Less than max_response, so a reply like any other; but larger than anybody wants a record.
+for my $case ([ 'in a first load', $LIST, page => 2, row => 17 ], [ 'in a window', $LIST, row => 2 ], [ 'in a detail', $DETAIL ])
+{
+	my ($what, $path, %where) = @$case;
+
+	subtest "a row of 50 MB $what" => sub {
+		begin();
+		if ($what eq 'in a window')
+		{
+			sync_ok($node, 'customer', 'first load');
+			$sim->post('/_sim/change', { op => 'insert', count => 30 });
+		}
+		# Several answers show a window's rows, and which of them land depends on the clock: all are bent.
+		fault(kind => 'huge', bytes => 50_000_000, path => $path, times => $what eq 'in a window' ? -1 : 1, %where);
+		my $run = sync_ok($node, 'customer', 'the run goes on');
+		cmp_ok($run->{rejected}, '>=', 1, 'a row was set aside');
+		is(rejects("reason = 'row over 16 MB' AND id IS NOT NULL AND octet_length(raw) > 50000000"), $run->{rejected}, 'with all of its bytes');
+		is(query($node, q{SELECT count(*) FROM (SELECT id FROM jdysync.staging_customer UNION SELECT id FROM jdy_rejects WHERE name = 'customer') s}),
+			existing(), 'every other record is there');
+		finish();
+	};
+}
+
 subtest 'ten details in a row that cannot be had' => sub {
 	begin();
 	$sim->post('/_sim/stats/reset');
