@@ -248,6 +248,21 @@ like(($node->psql('postgres', "\\set VERBOSITY verbose\nSELECT jdy_fetch('plain'
 	is_true($node, 'customer', 'nothing is missing');
 }
 
+# A service that answers only so many calls at once, as this account's programs do not know: those
+# refused are made again, and the run ends with everything.
+for my $code ('429', '5007')
+{
+	$sim->stop;
+	$sim = start_sim(customers => 90, set => { %NO_LIMITS, concurrency_limit => 2, concurrency_code => $code, latency_ms => 5 });
+	pull_server($node, "narrow$code", server => { max_attempts => 100 });
+	add_stream($node, "narrow$code", server => "'narrow$code'", entry => "'customer'");
+	sync_ok($node, "narrow$code", "a service that answers two calls at once, others get $code");
+	cmp_ok($sim->get('/_sim/stats')->{refused_by_concurrency}, '>', 0, 'calls were refused');
+	sync_ok($node, "narrow$code", 'a later run');
+	is_true($node, "narrow$code", 'nothing is missing', entity => 'customer');
+	is(query($node, "SELECT details_due, set_aside FROM jdy_coverage WHERE name = 'narrow$code'"), '0|0', 'nor set aside');
+}
+
 # Nothing is asked where nothing may act.
 $node->safe_psql('postgres', "ALTER SYSTEM SET jdysync.enabled = off");
 $node->reload;
