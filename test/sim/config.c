@@ -101,6 +101,7 @@ static const Switch switches[] = {
 	ONOFF(ids_as_numbers, "off"),
 	ONOFF(row_modify_time, "off"),
 	ONOFF(has_details, "on"),
+	ONOFF(description_cn, "off"),
 	ONOFF(gzip, "on"),
 };
 
