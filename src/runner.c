@@ -101,7 +101,7 @@ static void note_error(MemoryContext context);
 static bool was_cancelled(const ErrorData *edata);
 static void roll_back(void);
 static void explain_error(void);
-static void blame(const char *message, int sqlstate);
+static void blame(const char *message, int sqlstate, const char *hint);
 static void finish(void);
 static void finish_at_exit(int code, Datum arg);
 static void keep_last_words(ErrorData *edata);
@@ -416,7 +416,8 @@ end_run(MemoryContext context)
 		jdy_tx_begin("end a run");
 		there = jdy_extension_hold(job.request.extension);
 		if (!there && strcmp(job.status, "cancelled") != 0)
-			blame("the extension was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
+			blame("the extension was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT,
+				  "After CREATE EXTENSION jdysync add the stream again.");
 		else if (strcmp(job.status, "failed") == 0)
 			explain_error();
 		if (there)
@@ -488,22 +489,27 @@ explain_error(void)
 	StreamRef  *stream;
 
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job.request.owner)))
-		blame("the run's role was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
+		blame("the run's role was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT,
+			  "The next run works as the owner that the stream has then.");
 	else if ((stream = jdy_stream_ref_by_id(job.request.stream_id)) == NULL)
-		blame("the stream was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
+		blame("the stream was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT,
+			  "Add the stream again; a kept staging table is adopted.");
+	else if (!OidIsValid(stream->owner))
+		blame("the staging table was dropped while the run was open", ERRCODE_UNDEFINED_TABLE,
+			  "Forget the stream with jdy_drop_stream and add it again: it loads anew.");
 	else if (stream->owner != job.request.owner)
-		blame("the stream got another owner while the run was open", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
+		blame("the stream got another owner while the run was open", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			  "The next run works as the owner that the stream has then.");
 }
 
 static void
-blame(const char *message, int sqlstate)
+blame(const char *message, int sqlstate, const char *hint)
 {
 	char	   *consequence = job.error.message[0] == '\0' ? NULL :
 		psprintf("What failed then: %s", job.error.message);
 
 	job.status = "failed";
-	jdy_run_error(&job.error, sqlstate, message, consequence,
-				  "The next run works as the owner that the stream has then.");
+	jdy_run_error(&job.error, sqlstate, message, consequence, hint);
 }
 
 /* In this order: whoever gets the lock next finds the row ended, whoever waits finds the lock free. */
@@ -544,6 +550,8 @@ finish_at_exit(int code, Datum arg)
 					  job.begun ? "the runner was stopped" : "the runner was stopped before the run began",
 					  job.last_words.sqlstate != 0 ? job.last_words.message : NULL,
 					  job.last_words.hint[0] != '\0' ? job.last_words.hint :
+					  job.last_words.sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ?
+					  "ALTER ROLE … LOGIN for the owner of the stream, or give the stream another owner." :
 					  "What was landed stays; the next run goes on from there.");
 	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error,
 					job.began_us != 0 ? jdy_monotonic_us() - job.began_us : 0);

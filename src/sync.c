@@ -347,7 +347,8 @@ raise_result(const StreamRef *stream, const RunResult *result)
 			 errmsg_internal("%s", error->message[0] != '\0' ? error->message : "the run failed"),
 			 error->detail[0] != '\0' ? errdetail_internal("%s", error->detail) : 0,
 			 error->hint[0] != '\0' ? errhint("%s", error->hint) : 0,
-			 errcontext("run %lld of stream \"%s\"", (long long) result->run_id, stream->name)));
+			 errcontext("%s", result->run_id != 0 ? psprintf("run %lld of stream \"%s\"", (long long) result->run_id, stream->name) :
+						psprintf("a run of stream \"%s\" that did not begin", stream->name))));
 }
 
 static void

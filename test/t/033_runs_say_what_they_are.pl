@@ -100,7 +100,7 @@ add_trigger('supplier', 'PERFORM pg_advisory_unlock_all();');
 add_stream($node, 'remote', entry => "'material'", detail => 'false');
 $node->safe_psql('postgres', 'DROP TRIGGER of_the_owner ON jdysync.staging_supplier');
 add_trigger('supplier', q{RAISE EXCEPTION 'canceling statement due to statement timeout' USING ERRCODE = '57014', DETAIL = 'remote';});
-sync_fails($node, 'supplier', '57014', qr/canceling statement due to statement timeout/, 'a statement that timed out elsewhere');
+sync_fails($node, 'supplier', '57014', qr/canceling statement due to statement timeout/, 'a statement that timed out elsewhere', no_hint => 'it is the words of a trigger');
 is(value_of($node, q{SELECT status, sqlstate, error FROM jdy_runs ORDER BY run_id DESC LIMIT 1}),
 	'failed|57014|canceling statement due to statement timeout', 'makes a run that failed');
 $node->safe_psql('postgres', 'DROP TRIGGER of_the_owner ON jdysync.staging_supplier');
@@ -176,7 +176,7 @@ sub start_as { my ($role) = @_; return value_of($node, "SET ROLE $role; SELECT j
 # ---------------------------------------------------------------------------
 {
 	$sim->post('/_sim/fault', { kind => 'status', status => 403, path => $CUSTOMER, times => -1 });
-	my $run = sync_fails($node, 'hers', undef, qr/403/, 'a run that the service refuses');
+	my $run = sync_fails($node, 'hers', '28000', qr/403/, 'a run that the service refuses');
 	go_on();
 	my $run_id = value_of($node, q{SELECT max(run_id) FROM jdy_runs WHERE name = 'hers' AND status = 'failed'});
 	is(value_of($node, "SELECT calls = (SELECT count(*) FROM jdy_calls c WHERE c.run_id = r.run_id) AND calls > 0 FROM jdy_runs r WHERE run_id = $run_id"),

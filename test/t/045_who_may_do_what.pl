@@ -170,7 +170,7 @@ else
 if ($version < 170000)
 {
 	query($node, 'ALTER ROLE heir NOLOGIN');
-	sync_fails($node, 'customer', '28000', qr/role "heir" is not permitted to log in/, 'LOGIN taken away: a clear error');
+	sync_fails($node, 'customer', '28000', qr/role "heir" is not permitted to log in.*HINT:.*LOGIN/s, 'LOGIN taken away: a clear error');
 	query($node, 'ALTER ROLE heir LOGIN');
 	sync_ok($node, 'customer', 'and given back: it goes on');
 }
