@@ -90,6 +90,7 @@ typedef struct Config
 	int64_t		not_found;
 	int64_t		ids_as_numbers;
 	int64_t		row_modify_time;
+	int64_t		tells_time;
 	int64_t		has_details;
 	int64_t		description_cn;
 	int64_t		gzip;

@@ -207,6 +207,8 @@ put_date(Reply *reply)
 	struct tm	tm;
 	char		text[64];
 
+	if (!config.tells_time)
+		return;
 	gmtime_r(&seconds, &tm);
 	strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	reply_header(reply, "Date", text);

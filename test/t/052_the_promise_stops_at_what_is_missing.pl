@@ -153,6 +153,26 @@ subtest 'an order that is not known' => sub {
 	drop_stream($node, 'named');
 };
 
+subtest 'a service that does not tell its time' => sub {
+	$sim->post('/_sim/config', { tells_time => 'off' });
+	add_stream($node, 'timeless', entry => "'customer'", settle => "'500 ms'");
+	sync_ok($node, 'timeless', 'first load');
+	my $id = change(op => 'update', count => 1)->[0];
+	sync_ok($node, 'timeless', 'a run after a change');
+	is_true($node, 'timeless', 'brings it', entity => 'customer');
+	wait_out($sim, 2);
+	sync_ok($node, 'timeless', 'a run when it should have settled');
+	is(coverage("complete_until BETWEEN now() - interval '25 hours' AND now() - interval '23 hours'", 'timeless'), 't',
+		'promises only what is a day old: our clock may be wrong');
+	my $open = "SELECT count(*) FROM jdy_incidents WHERE name = 'timeless' AND what = 'no time told' AND closed_at IS NULL";
+	is(query($node, $open), '1', 'an incident says so');
+	calm($sim, tells_time => 'on');
+	sync_ok($node, 'timeless', 'a run when the header is back');
+	is(coverage("complete_until > now() - interval '1 min'", 'timeless'), 't', 'promises the usual');
+	is(query($node, $open), '0', 'and closes the incident');
+	drop_stream($node, 'timeless');
+};
+
 subtest 'a service that says of every record that it does not exist' => sub {
 	add_stream($node, 'nobody', entry => "'customer'", settle => "'500 ms'");
 	fault(kind => 'errcode', errcode => 1030002003, path => $DETAIL, times => -1);
