@@ -123,7 +123,7 @@ jdy_resync(PG_FUNCTION_ARGS)
 	if (TIMESTAMP_IS_NOEND(from_time) || TIMESTAMP_NOT_FINITE(to_time) || from_time >= to_time)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("from_time must be before to_time, and both finite"),
+				 errmsg("from_time must be before to_time, and to_time finite"),
 				 errhint("To read everything again use jdy_sync with mode full.")));
 	InitMaterializedSRF(fcinfo, 0);
 	stream = linitial(streams_of(name, &extension));
