@@ -316,6 +316,11 @@ RETURNS text AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_decrypt(name, text) IS
 'one sensitive field with the client secret of the caller''s mapping; a value that is not ciphertext comes back as it is';
 
+CREATE FUNCTION jdy_render(template jsonb, record jsonb)
+RETURNS jsonb AS 'MODULE_PATHNAME' LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION jdy_render(jsonb, jsonb) IS
+'fills {{path}} templates inside any JSON from a record: a string that is one path keeps the type of what it finds, other text stays text; filters datetime and timestamp_ms, times without zone in Asia/Shanghai whatever TimeZone is';
+
 CREATE FUNCTION jdysync.progress()
 RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
@@ -334,6 +339,7 @@ REVOKE ALL ON FUNCTION
 	jdy_cancel(bigint),
 	jdy_fetch(name, text, jsonb, text, jsonb),
 	jdy_decrypt(name, text),
+	jdy_render(jsonb, jsonb),
 	jdysync.progress()	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
 FROM PUBLIC;
 
