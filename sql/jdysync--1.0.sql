@@ -204,6 +204,18 @@ CREATE TABLE jdysync.account (
 );
 COMMENT ON TABLE jdysync.account IS 'until when calls were made for an account, so that a restart does not burst; key is a digest';
 
+CREATE TABLE jdysync.mapped_view (
+	view regclass PRIMARY KEY,
+	stream_id integer NOT NULL,
+	mapping jsonb NOT NULL,
+	definition text NOT NULL
+);
+COMMENT ON TABLE jdysync.mapped_view IS 'views that jdy_create_view made: what of, and what they were then';
+COMMENT ON COLUMN jdysync.mapped_view.view IS 'the view; its owner may have dropped it since';
+COMMENT ON COLUMN jdysync.mapped_view.stream_id IS 'stream; it may be gone';
+COMMENT ON COLUMN jdysync.mapped_view.mapping IS 'as it was given';
+COMMENT ON COLUMN jdysync.mapped_view.definition IS 'pg_get_viewdef when it was made: a view that reads otherwise was changed and is not replaced';
+
 ---------------------------------------------------------------------------
 -- The catalogue
 ---------------------------------------------------------------------------
@@ -321,6 +333,11 @@ RETURNS jsonb AS 'MODULE_PATHNAME' LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION jdy_render(jsonb, jsonb) IS
 'fills {{path}} templates inside any JSON from a record: a string that is one path keeps the type of what it finds, other text stays text; filters datetime and timestamp_ms, times without zone in Asia/Shanghai whatever TimeZone is';
 
+CREATE FUNCTION jdy_create_view(view text, stream text, mapping jsonb)
+RETURNS regclass AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_create_view(text, text, jsonb) IS
+'compiles a mapping to a plain SQL view over a stream''s staging table, made with the caller''s rights; columns in the order of jsonb, id first; $where, $flat and $deleted are no columns; a view that it made and nobody changed is replaced';
+
 CREATE FUNCTION jdysync.progress()
 RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
@@ -340,6 +357,7 @@ REVOKE ALL ON FUNCTION
 	jdy_fetch(name, text, jsonb, text, jsonb),
 	jdy_decrypt(name, text),
 	jdy_render(jsonb, jsonb),
+	jdy_create_view(text, text, jsonb),
 	jdysync.progress()	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
 FROM PUBLIC;
 
@@ -679,6 +697,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.account', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.mapped_view', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream_stream_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run_run_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject_reject_id_seq', '');

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * name.c
- *		What a stream may be called.
+ *		What a stream may be called, and what somebody may have meant.
  *
  * A name becomes part of names of tables and views, which people type.  So it
  * may hold letters of any script, but nothing that cannot be seen or is
@@ -10,7 +10,7 @@
  * library's depend on the locale, so what is no letter stands in a table here.  It
  * is about blocks of punctuation and symbols, not about every single character.
  *
- * Called by stream.c.
+ * Called by stream.c; jdy_closest by whoever refuses a word.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -22,8 +22,11 @@
 #include "name.h"
 #include "spi.h"
 #include "utils/builtins.h"
+#include "utils/varlena.h"
 
 #define MAX_NAME_BYTES 50
+#define MAX_COMPARED 255		/* bytes that the distance of two words can be told of */
+#define MAX_DISTANCE 4
 
 typedef struct Range
 {
@@ -85,6 +88,25 @@ jdy_name_check(const char *name)
 				 errdetail_internal("%s", problem),
 				 errhint("Letters of any script, digits and _ are allowed, %d bytes at most.", MAX_NAME_BYTES)));
 	check_views(name);
+}
+
+void
+jdy_closest(Closest *closest, const char *candidate)
+{
+	int			length = pg_mbcliplen(closest->word, strlen(closest->word), MAX_COMPARED);
+	int			distance;
+
+	if (closest->best == NULL)
+		closest->distance = Min(MAX_DISTANCE, pg_mbstrlen_with_len(closest->word, length) / 2) + 1;
+	if (strlen(candidate) > MAX_COMPARED)
+		return;
+	distance = varstr_levenshtein_less_equal(closest->word, length, candidate, strlen(candidate),
+											 1, 1, 1, closest->distance, true);
+	if (distance < closest->distance)
+	{
+		closest->best = candidate;
+		closest->distance = distance;
+	}
 }
 
 /* NULL = none.  Looked at as Unicode, whatever the database's encoding. */

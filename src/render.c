@@ -68,7 +68,8 @@ static Cache *cached(FunctionCallInfo fcinfo, Jsonb *template);
 static Piece *read_value(const JsonbValue *value);
 static Piece *read_container(JsonbContainer *container);
 static Piece *read_text(const JsonbValue *value);
-static void check_placeholder(const Placeholder *placeholder);
+static void check_words(const char *text);
+static void check_placeholder(const char *text, const Placeholder *placeholder);
 static JsonbValue *fill(const Piece *piece, JsonbIteratorToken as, Jsonb *record, const ValueTimes *times,
 						JsonbParseState **state);
 static void fill_path(const Placeholder *placeholder, Jsonb *record, const ValueTimes *times, JsonbValue *result);
@@ -101,7 +102,17 @@ jdy_render(PG_FUNCTION_ARGS)
 }
 
 void
-jdy_template_check_words(const char *text)
+jdy_template_check(const char *text)
+{
+	Placeholder placeholder;
+
+	check_words(text);
+	for (const char *at = text; jdy_placeholder_next(at, &placeholder); at = placeholder.end)
+		check_placeholder(text, &placeholder);
+}
+
+static void
+check_words(const char *text)
 {
 	static const struct
 	{
@@ -225,12 +236,9 @@ read_text(const JsonbValue *value)
 	Placeholder placeholder;
 	int			n = 0;
 
-	jdy_template_check_words(text);
+	jdy_template_check(text);
 	for (; jdy_placeholder_next(at, &placeholder); at = placeholder.end)
-	{
-		check_placeholder(&placeholder);
 		n++;
-	}
 	if (n == 0)
 	{
 		piece->constant = *value;
@@ -256,14 +264,20 @@ read_text(const JsonbValue *value)
 
 /* What cannot be filled from a record is said before any record is. */
 static void
-check_placeholder(const Placeholder *placeholder)
+check_placeholder(const char *text, const Placeholder *placeholder)
 {
+	if (!jdy_is_path(placeholder->path))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("braces hold no path"),
+				 errdetail("\"%s\" in \"%s\" has an empty name.", placeholder->path, text),
+				 errhint("A path is names joined by dots, such as {{a.b.0.c}}.")));
 	if (jdy_placeholder_is_time(placeholder))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("template uses \"%s\", which is not supported", placeholder->path),
-				 errdetail("A record has no times of a run, and jdy_render gives the same for the same record at any time."),
-				 errhint("Add the time in SQL: jdy_render(...) || jsonb_build_object('at', now()).")));
+				 errdetail("The template is \"%s\"; a record has no times of a run.", text),
+				 errhint("Add the time in SQL: SELECT now(), ... over the view or beside jdy_render(...).")));
 	if (placeholder->filter != NULL && strcmp(placeholder->filter, "datetime") != 0 &&
 		strcmp(placeholder->filter, "timestamp_ms") != 0)
 		ereport(ERROR,

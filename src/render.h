@@ -8,7 +8,11 @@
 
 #include "postgres.h"
 
-/* An error that names the SQL way when a template's text uses _function or looks other records up. */
-extern void jdy_template_check_words(const char *text);
+/*
+ * An error, with the SQL way in its HINT, unless a template's text holds nothing but
+ * what a record can fill: no _function, no looking up of other records, no times of
+ * a run, filters datetime and timestamp_ms only, and paths without empty names.
+ */
+extern void jdy_template_check(const char *text);
 
 #endif							/* JDY_RENDER_H */

@@ -34,7 +34,6 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/varlena.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -793,24 +792,12 @@ read_ref(uint64 row)
 static const char *
 closest_stream(const char *name)
 {
-	const char *best = NULL;
-	int			best_distance = 4;
-	int			length = pg_mbcliplen(name, strlen(name), 255);
+	Closest		closest = {.word = name};
 	ListCell   *cell;
 
 	foreach(cell, jdy_stream_refs_enabled())
-	{
-		StreamRef  *ref = lfirst(cell);
-		int			distance = varstr_levenshtein_less_equal(name, length, ref->name,
-															 strlen(ref->name), 1, 1, 1, best_distance, true);
-
-		if (distance < best_distance)
-		{
-			best = ref->name;
-			best_distance = distance;
-		}
-	}
-	return best;
+		jdy_closest(&closest, ((StreamRef *) lfirst(cell))->name);
+	return closest.best;
 }
 
 static void

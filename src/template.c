@@ -289,9 +289,8 @@ apply_filter(const Placeholder *placeholder, TimestampTz at, pg_tz *time_zone)
 static TimestampTz
 timestamp_of(const Placeholder *placeholder, const char *text, pg_tz *time_zone)
 {
-	struct pg_tm tm = {0};
+	struct pg_tm tm;
 	Timestamp	local;
-	int			used = 0;
 	int			zone;
 	size_t		length = strlen(text);
 
@@ -302,12 +301,7 @@ timestamp_of(const Placeholder *placeholder, const char *text, pg_tz *time_zone)
 
 		return us - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 	}
-	if (sscanf(text, "%4d-%2d-%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &used) == 3 &&
-		(text[used] == '\0' ||
-		 sscanf(text + used, "%*1[ T]%2d:%2d:%2d", &tm.tm_hour, &tm.tm_min, &tm.tm_sec) == 3) &&
-		tm.tm_mon >= 1 && tm.tm_mon <= 12 && tm.tm_mday >= 1 &&
-		tm.tm_mday <= day_tab[isleap(tm.tm_year)][tm.tm_mon - 1] &&
-		tm.tm_hour < 24 && tm.tm_min < 60 && tm.tm_sec < 60)
+	if (jdy_local_time(text, &tm))
 	{
 		zone = DetermineTimeZoneOffset(&tm, time_zone);
 		if (tm2timestamp(&tm, 0, &zone, &local) == 0)
@@ -318,4 +312,29 @@ timestamp_of(const Placeholder *placeholder, const char *text, pg_tz *time_zone)
 			 errmsg("a field is no time that a filter can take"),
 			 errdetail("{{%s}} is \"%s\".", placeholder->path, text),
 			 errhint("A time is yyyy-MM-dd HH:mm:ss, yyyy-MM-dd, or seconds or milliseconds since 1970.")));
+}
+
+bool
+jdy_local_time(const char *text, struct pg_tm *tm)
+{
+	int			used = 0;
+
+	memset(tm, 0, sizeof(*tm));
+	if (sscanf(text, "%4d-%2d-%2d%n", &tm->tm_year, &tm->tm_mon, &tm->tm_mday, &used) != 3)
+		return false;
+	if (text[used] != '\0')
+	{
+		const char *time = text + used;
+
+		if (sscanf(time, "%*1[ T]%2d:%2d:%2d%n", &tm->tm_hour, &tm->tm_min, &tm->tm_sec, &used) != 3)
+			return false;
+		time += used;
+		if (*time == '.')
+			time += 1 + strspn(time + 1, "0123456789");
+		if (*time != '\0')
+			return false;
+	}
+	return tm->tm_year > 0 && tm->tm_mon >= 1 && tm->tm_mon <= 12 && tm->tm_mday >= 1 &&
+		tm->tm_mday <= day_tab[isleap(tm->tm_year)][tm->tm_mon - 1] &&
+		tm->tm_hour >= 0 && tm->tm_hour < 24 && tm->tm_min >= 0 && tm->tm_min < 60 && tm->tm_sec >= 0 && tm->tm_sec < 60;
 }
