@@ -69,7 +69,7 @@ jdy_compile_mapping(const Jsonb *json, const char *staging, const char *time_zon
 				 errmsg("mapping is not a JSON object"),
 				 errhint("A mapping looks like {\"customer_id\": \"id\", \"customer_name\": \"name\"}.")));
 	read_specials(&mapping->root, &specials);
-	view->source = (FieldSource) {staging, specials.flat, time_zone};
+	view->source = (FieldSource) {staging, specials.flat, NULL, time_zone};
 
 	add_column(view, "id", getKeyJsonValueFromContainer(&mapping->root, "id", 2, NULL));
 	iterator = JsonbIteratorInit(&mapping->root);

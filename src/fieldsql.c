@@ -12,7 +12,8 @@
  * GRANT SELECT would not be enough.  A CASE guards the cast of a number; the
  * calendar is jsonpath's datetime(), which gives nothing where it finds no time.
  *
- * Pure text: nothing is looked up.  Called by compile.c, condition.c and fieldview.c.
+ * Pure text: nothing is looked up.  Called by compile.c, condition.c and
+ * streamview.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -32,7 +33,7 @@
 /* A path taken apart. */
 typedef struct Place
 {
-	const char *column;			/* of the staging table, as SQL; NULL = none, base and rest count */
+	const char *column;			/* of the staging table or of d, as SQL; NULL = none, base and rest count */
 	bool		is_time;		/* that column is a timestamptz */
 	const char *base;			/* jsonb expression */
 	const char *rest;			/* path in it; "" = the base itself */
@@ -130,18 +131,37 @@ jdy_is_number(const char *text, char **literal)
 	return true;
 }
 
+/* A short text is hidden whole: five characters of seven would give it away. */
+char *
+jdy_field_masked(const FieldSource *source, const char *path, bool phone)
+{
+	char	   *text = jdy_field_text(source, path);
+
+	if (phone)
+		return psprintf("CASE WHEN length(%s) >= 8 THEN left(%s, 3) || '***' || right(%s, 2) WHEN %s <> '' THEN '***' END",
+						text, text, text, text);
+	return psprintf("CASE WHEN %s <> '' THEN '***' END", text);
+}
+
 /* An array that is none (the service writes "" for an empty one) has no elements. */
+char *
+jdy_field_elements(const FieldSource *source)
+{
+	Place		array = {.base = "s.data",.rest = source->flat};
+	char	   *json = source->record ? psprintf("d.%s", quote_identifier(source->flat)) : place_json(&array);
+
+	return psprintf("jsonb_array_elements(CASE jsonb_typeof(%s) WHEN 'array' THEN %s END)"
+					" WITH ORDINALITY e (entry, place)", json, json);
+}
+
 char *
 jdy_field_from(const FieldSource *source)
 {
-	Place		array = {.base = "s.data",.rest = source->flat};
-	char	   *json;
-
+	if (source->record != NULL)
+		return psprintf("%s s CROSS JOIN LATERAL jsonb_to_record(s.data) d (%s)", source->staging, source->record);
 	if (source->flat == NULL)
 		return psprintf("%s s", source->staging);
-	json = place_json(&array);
-	return psprintf("%s s CROSS JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(%s) WHEN 'array' THEN %s END)"
-					" WITH ORDINALITY e (entry, place)", source->staging, json, json);
+	return psprintf("%s s CROSS JOIN LATERAL %s", source->staging, jdy_field_elements(source));
 }
 
 char *
@@ -167,6 +187,8 @@ place_of(const FieldSource *source, const char *path)
 		place.base = "e.entry";
 		place.rest = path[length] == '.' ? path + length + 1 : "";
 	}
+	else if (source->record != NULL && strpbrk(path, ".[") == NULL)
+		place.column = psprintf("d.%s", quote_identifier(path));
 	return place;
 }
 

@@ -8,11 +8,16 @@
 
 #include "postgres.h"
 
-/* What a view selects from: a staging table s and, with flat, the elements e of an array of its records. */
+/*
+ * What a view selects from: a staging table s and, with flat, the elements e of an
+ * array of its records.  With record, fields of the record are columns of d, which takes a large
+ * record apart once instead of once a column.
+ */
 typedef struct FieldSource
 {
 	const char *staging;		/* quoted and qualified */
 	const char *flat;			/* path of the array; NULL = one row a record */
+	const char *record;			/* column definitions of d: text, jsonb for what is no scalar; NULL = no d */
 	const char *time_zone;		/* of times without zone */
 } FieldSource;
 
@@ -42,6 +47,15 @@ extern bool jdy_field_is_key(const char *path);
 
 /* Whether numeric (jdy_field_typed) takes the text; an SQL literal of it then. */
 extern bool jdy_is_number(const char *text, char **literal);
+
+/*
+ * The sensitive field's text with most of it hidden: of a phone the first three and
+ * last two characters stay; NULL where it is empty.
+ */
+extern char *jdy_field_masked(const FieldSource *source, const char *path, bool phone);
+
+/* The elements of `flat` as a table e (entry, place). */
+extern char *jdy_field_elements(const FieldSource *source);
 
 /* The FROM clause, without the word; and the id of a view's rows. */
 extern char *jdy_field_from(const FieldSource *source);

@@ -21,6 +21,7 @@
 #include "mb/pg_wchar.h"
 #include "name.h"
 #include "spi.h"
+#include "streamview.h"
 #include "utils/builtins.h"
 #include "utils/varlena.h"
 
@@ -141,21 +142,26 @@ is_letter(pg_wchar code)
 	return true;
 }
 
-/* The stream's views are made when they can be, perhaps long after the stream. */
+/*
+ * The stream's views are made when they can be, perhaps long after the stream.  Those
+ * over its own staging table do not count: a dump of the schema alone brings both.
+ */
 static void
 check_views(const char *name)
 {
 	static JdyStatement taken = {
 		.sql = "SELECT k.relname FROM pg_catalog.pg_class k, pg_catalog.unnest(ARRAY[$1, $1 || '_entry', $1 || '_masked']) AS n"
 		" WHERE k.relname = n AND k.relnamespace = (SELECT e.extnamespace FROM pg_catalog.pg_extension e"
-		" WHERE e.extname = 'jdysync')",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
+		" WHERE e.extname = 'jdysync') AND NOT EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.relname = $2"
+		"  AND t.relnamespace = 'jdysync'::regnamespace AND k.relowner = t.relowner AND " JDY_IS_VIEW_OVER("k", "t") ")",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
 	};
-	Datum		values[1];
+	Datum		values[2];
 
 	SPI_connect();
 	values[0] = CStringGetTextDatum(psprintf("jdy_%s", name));
+	values[1] = CStringGetTextDatum(psprintf("staging_%s", name));
 	jdy_execute(&taken, values, NULL);
 	if (SPI_processed > 0)
 		ereport(ERROR,

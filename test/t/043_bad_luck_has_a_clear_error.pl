@@ -194,7 +194,7 @@ subtest 'the server is dropped' => sub {
 
 subtest 'the staging table is dropped' => sub {
 	my $run_id = under_way('groundless');
-	query($node, 'DROP TABLE jdysync.staging_groundless');
+	query($node, 'DROP TABLE jdysync.staging_groundless CASCADE');
 	like(over($run_id), qr/^failed\|.*(staging|dropped|does not exist)/, 'the run says so');
 	my ($status, $out, $err) = $node->psql('postgres', "SELECT * FROM jdy_sync('groundless')");
 	like($err, qr/staging table of stream "groundless" is gone.*HINT:.*jdy_drop_stream/s, 'and so does the next');

@@ -24,7 +24,7 @@ CREATE TEMP TABLE truth_line (line jsonb);
 COPY truth_line FROM STDIN WITH (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02');
 $truth\\.
 WITH t AS (SELECT line->>'id' AS id, line->>'number' AS number, line->'data' AS data FROM truth_line),
-	should AS (SELECT to_jsonb(x) AS r FROM ($sql) x), is_there AS (SELECT to_jsonb(v) AS r FROM $view v)
+	should AS (SELECT to_jsonb(x) AS r FROM ($sql) x), is_there AS (SELECT to_jsonb(v) - 'synced_at' AS r FROM $view v)
 SELECT 'missing', r FROM (TABLE should EXCEPT ALL TABLE is_there) a
 UNION ALL SELECT 'extra', r FROM (TABLE is_there EXCEPT ALL TABLE should) b LIMIT 3});
 }
@@ -37,7 +37,7 @@ sub holds_truth
 	return is(view_differences($view, $entity, $sql), '', $what);
 }
 
-for my $entity (qw(customer sal_order))
+for my $entity (qw(customer supplier material sal_order))
 {
 	add_stream($node, $entity);
 	sync_ok($node, $entity, "$entity: first load");
@@ -65,6 +65,67 @@ $sim->post('/_sim/change', { op => 'update', count => 5 });
 isnt(view_differences('customer_clean', 'customer', $should{customer_clean}), '', 'before the run it is behind');
 sync_ok($node, 'customer', 'a run after changes');
 holds_truth($_, 'customer', $should{$_}, "$_ follows") for sort keys %should;
+
+# ---------------------------------------------------------------------------
+# The views that a stream comes with: every field that the service sends, in its type.
+# ---------------------------------------------------------------------------
+my %cast = (
+	text => q{NULLIF(%s->>'%s', '')},
+	jsonb => q{NULLIF(%s->'%s', '""')},
+	numeric => q{NULLIF(%s->>'%s', '')::numeric},
+	integer => q{NULLIF(%s->>'%s', '')::integer},
+	boolean => q{NULLIF(%s->>'%s', '')::boolean},
+	date => q{NULLIF(%s->>'%s', '')::date},
+	timestamptz => q{NULLIF(%s->>'%s', '')::timestamp AT TIME ZONE 'Asia/Shanghai'});
+
+# The columns of an entry's view as they should be, made of jsonb $from.
+sub columns
+{
+	my ($entry, $array, $from) = @_;
+	my $of = $array ? "= '$array'" : 'IS NULL';
+
+	return join ', ', map {
+		my ($field, $type) = split /\|/;
+		sprintf("$cast{$type} AS \"%s\"", $from, $field, $array && $field eq 'id' ? 'entry_id' : $field);
+	} split /\n/, query($node, qq{SELECT field, "as" FROM jdysync.catalog_field WHERE entry = '$entry' AND entry_of $of ORDER BY place});
+}
+
+for my $entity (qw(customer supplier material sal_order))
+{
+	holds_truth("jdy_$entity", $entity, 'SELECT ' . columns($entity, undef, 'data') . ' FROM t', "jdy_$entity holds the truth");
+	is( query($node, qq{SELECT string_agg(DISTINCT k, ',') FROM jdysync.staging_$entity s, jsonb_object_keys(data) k
+		WHERE NOT EXISTS (SELECT FROM jdysync.catalog_field f WHERE f.entry = '$entity' AND f.entry_of IS NULL AND f.field = k)}),
+		'', 'and has every field that came');
+	is( query($node, qq{SELECT string_agg(attname, ',') FROM pg_attribute WHERE attrelid = 'jdy_$entity'::regclass AND attnum > 0
+		AND attname NOT IN (SELECT attname FROM pg_attribute WHERE attrelid = 'jdy_${entity}_masked'::regclass)}), '', 'the masked view has the same columns');
+}
+holds_truth('jdy_sal_order_entry', 'sal_order',
+	q{SELECT concat(t.id, '-', l->>'id') AS id, t.id AS record_id, t.number AS record_number, } . columns('sal_order', 'material_entity', 'l')
+	  . q{ FROM t, jsonb_array_elements(data->'material_entity') l}, 'jdy_sal_order_entry holds the truth');
+is(query($node, q{SELECT bool_and(o.all_amount = l.amount) FROM jdy_sal_order o JOIN (SELECT record_id, sum(all_amount) AS amount FROM jdy_sal_order_entry GROUP BY 1) l ON l.record_id = o.id}),
+	't', 'and lines add up to their order');
+
+# A reader of the masked view alone learns nothing that the service encrypts.
+query($node, 'CREATE ROLE reader; GRANT SELECT ON jdy_customer_masked, jdy_supplier_masked, jdy_sal_order_masked TO reader');
+my %hidden = (
+	customer => q{SELECT unnest(ARRAY[data->>'addr', data->>'bank_account', data->>'invoice_phone']) FROM jdysync.staging_customer
+		UNION SELECT b.value FROM jdysync.staging_customer, jsonb_array_elements(data->'bomentity') c, jsonb_each_text(c) b WHERE b.key IN ('birthday', 'contact_address', 'email', 'mobile', 'phone', 'qq', 'wechat')},
+	supplier => q{SELECT data->>'bank_account' FROM jdysync.staging_supplier UNION SELECT unnest(ARRAY[a->>'income_acc_no', a->>'income_bank_code']) FROM jdysync.staging_supplier, jsonb_array_elements(data->'accountentity') a
+		UNION SELECT b.value FROM jdysync.staging_supplier, jsonb_array_elements(data->'bomentity') c, jsonb_each_text(c) b WHERE b.key IN ('birthday', 'contact_address', 'email', 'mobile', 'phone', 'qq', 'wechat')},
+	sal_order => q{SELECT unnest(ARRAY[data->>'contact_address', data->>'contact_phone']) FROM jdysync.staging_sal_order});
+
+for my $entity (sort keys %hidden)
+{
+	# taxpayer_no and a supplier's addr are not encrypted and may be the same text.
+	my $seen = query($node, "SET ROLE reader; SELECT string_agg((to_jsonb(v) - 'taxpayer_no' - '{addr}'::text[])::text, E'\n') FROM jdy_${entity}_masked v");
+	my @secrets = grep { length > 4 } split /\n/, query($node, $hidden{$entity});
+
+	cmp_ok(scalar @secrets, '>', 50, "$entity has secrets");
+	is(join(' ', grep { index($seen, $_) >= 0 } @secrets), '', 'of which a reader of the masked view sees none');
+}
+is(query($node, q{SELECT count(*) FROM jdy_customer_masked m JOIN jdy_customer c USING (id)
+	WHERE m.bomentity->0->>'mobile' IS DISTINCT FROM left(c.bomentity->0->>'mobile', 3) || '***' || right(c.bomentity->0->>'mobile', 2)}), '0', 'but how a phone begins and ends');
+($node->psql('postgres', 'SET ROLE reader; SELECT * FROM jdy_customer'))[0] == 0 and fail('the reader of one view reads another');
 
 # ---------------------------------------------------------------------------
 # Conditions, types, nested documents.
@@ -120,7 +181,9 @@ my ($status, $out, $err) = $node->psql('postgres', "SELECT jdy_drop_stream('cust
 like($err, qr/depends on table jdysync.staging_customer/, 'the views are named');
 query($node, "SELECT jdy_drop_stream('customer')");
 is(query($node, 'SELECT count(*) FROM customer_places'), '241', 'with the table kept they stay');
+is(query($node, q{SELECT to_regclass('jdy_customer'), to_regclass('jdy_customer_masked')}), '|', 'and the stream took its own with it');
 add_stream($node, 'customer');
 is(query($node, q{SELECT jdy_create_view('customer_clean', 'customer', '{"name":"name"}')}), 'customer_clean', 'and can be made again when the stream is back');
+is(query($node, 'SELECT count(*) FROM jdy_customer'), '241', 'with its own');
 
 done_testing();
