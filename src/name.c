@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * name.c
- *		What a stream may be called.
+ *		What a stream may be called, and what somebody may have meant.
  *
  * A name becomes part of names of tables and views, which people type.  So it
  * may hold letters of any script, but nothing that cannot be seen or is
@@ -10,7 +10,7 @@
  * library's depend on the locale, so what is no letter stands in a table here.  It
  * is about blocks of punctuation and symbols, not about every single character.
  *
- * Called by stream.c.
+ * Called by stream.c; jdy_closest by whoever refuses a word.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -21,9 +21,13 @@
 #include "mb/pg_wchar.h"
 #include "name.h"
 #include "spi.h"
+#include "streamview.h"
 #include "utils/builtins.h"
+#include "utils/varlena.h"
 
 #define MAX_NAME_BYTES 50
+#define MAX_COMPARED 255		/* bytes that the distance of two words can be told of */
+#define MAX_DISTANCE 4
 
 typedef struct Range
 {
@@ -87,6 +91,25 @@ jdy_name_check(const char *name)
 	check_views(name);
 }
 
+void
+jdy_closest(Closest *closest, const char *candidate)
+{
+	int			length = pg_mbcliplen(closest->word, strlen(closest->word), MAX_COMPARED);
+	int			distance;
+
+	if (closest->best == NULL)
+		closest->distance = Min(MAX_DISTANCE, pg_mbstrlen_with_len(closest->word, length) / 2) + 1;
+	if (strlen(candidate) > MAX_COMPARED)
+		return;
+	distance = varstr_levenshtein_less_equal(closest->word, length, candidate, strlen(candidate),
+											 1, 1, 1, closest->distance, true);
+	if (distance < closest->distance)
+	{
+		closest->best = candidate;
+		closest->distance = distance;
+	}
+}
+
 /* NULL = none.  Looked at as Unicode, whatever the database's encoding. */
 static const char *
 problem_of(const char *name)
@@ -119,21 +142,26 @@ is_letter(pg_wchar code)
 	return true;
 }
 
-/* The stream's views are made when they can be, perhaps long after the stream. */
+/*
+ * The stream's views are made when they can be, perhaps long after the stream.  Those
+ * over its own staging table do not count: a dump of the schema alone brings both.
+ */
 static void
 check_views(const char *name)
 {
 	static JdyStatement taken = {
 		.sql = "SELECT k.relname FROM pg_catalog.pg_class k, pg_catalog.unnest(ARRAY[$1, $1 || '_entry', $1 || '_masked']) AS n"
 		" WHERE k.relname = n AND k.relnamespace = (SELECT e.extnamespace FROM pg_catalog.pg_extension e"
-		" WHERE e.extname = 'jdysync')",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
+		" WHERE e.extname = 'jdysync') AND NOT EXISTS (SELECT FROM pg_catalog.pg_class t WHERE t.relname = $2"
+		"  AND t.relnamespace = 'jdysync'::regnamespace AND k.relowner = t.relowner AND " JDY_IS_VIEW_OVER("k", "t") ")",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
 	};
-	Datum		values[1];
+	Datum		values[2];
 
 	SPI_connect();
 	values[0] = CStringGetTextDatum(psprintf("jdy_%s", name));
+	values[1] = CStringGetTextDatum(psprintf("staging_%s", name));
 	jdy_execute(&taken, values, NULL);
 	if (SPI_processed > 0)
 		ereport(ERROR,

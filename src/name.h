@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * name.h
- *		What a stream may be called.
+ *		What a stream may be called, and what somebody may have meant.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_NAME_H
@@ -14,5 +14,16 @@
  * taken.  In a transaction.
  */
 extern void jdy_name_check(const char *name);
+
+/* The search for the name that somebody meant: for a HINT. */
+typedef struct Closest
+{
+	const char *word;			/* what he wrote */
+	const char *best;			/* NULL = nothing is near */
+	int			distance;
+} Closest;
+
+/* Takes `candidate` (kept, not copied) for the best when it is nearer to the word than those before. */
+extern void jdy_closest(Closest *closest, const char *candidate);
 
 #endif							/* JDY_NAME_H */

@@ -30,18 +30,16 @@
 #include "jdysync.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "name.h"
 #include "options.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
-#include "utils/varlena.h"
 
 /* Caps. */
 #define MAX_URL_BYTES 1024
 #define MAX_CREDENTIAL_BYTES 8192	/* a token may be a long JWT */
-#define MAX_HINT_DISTANCE 4		/* letters a misspelt option may differ by */
-#define MAX_OPTION_NAME 63
 
 #define MINUTE_MS (60 * 1000)
 #define HOUR_MS (60 * MINUTE_MS)
@@ -424,30 +422,15 @@ unknown_option(const OptionSet *set, const char *name)
 static const char *
 closest_name(const OptionSet *set, const char *name)
 {
-	int			length = strlen(name);
-	int			best = Min(MAX_HINT_DISTANCE, length / 2) + 1;
-	char	   *closest = NULL;
+	Closest		closest = {.word = name};
 
-	if (length > MAX_OPTION_NAME)
-		return NULL;
 	for (int i = 0; i < set->count; i++)
 	{
-		int			variants = set->options[i].kind == OPTION_SECRET ? 2 : 1;
-
-		for (int variant = 0; variant < variants; variant++)
-		{
-			char	   *candidate = psprintf("%s%s", set->options[i].name, variant == 0 ? "" : "_file");
-			int			distance = varstr_levenshtein_less_equal(name, length, candidate, strlen(candidate),
-																 1, 1, 1, best, true);
-
-			if (distance < best)
-			{
-				best = distance;
-				closest = candidate;
-			}
-		}
+		jdy_closest(&closest, set->options[i].name);
+		if (set->options[i].kind == OPTION_SECRET)
+			jdy_closest(&closest, psprintf("%s_file", set->options[i].name));
 	}
-	return closest;
+	return closest.best;
 }
 
 /* Checks a value and puts it into its field; raises an error that says what is allowed. */

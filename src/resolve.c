@@ -70,6 +70,7 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 				 errmsg("the catalogue has no entry \"%s\"", entry_name),
 				 errhint("SELECT entry, title FROM jdy_catalog lists them; anything else needs metadata.")));
 
+	stream->entry = entry ? entry->entry : NULL;
 	stream->api = meta ? meta->api : entry->api;
 	stream->method = meta ? meta->method : entry->method;
 	stream->shape.id_fields = meta && meta->id_fields != NIL ? meta->id_fields :

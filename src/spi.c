@@ -67,8 +67,10 @@ static struct
 
 static void check_lock(void);
 static void execute_plan(JdyStatement *statement, Datum *values, const char *nulls);
+static void execute_text(const char *sql);
 static int	plan_by_index(void);
 static void enter_owner(OwnerScope *scope);
+static int	pin_search_path(void);
 static void leave_owner(const OwnerScope *scope);
 static void look_up_extension(void);
 static void extension_changed(Datum arg, int cacheid, uint32 hashvalue);
@@ -92,17 +94,32 @@ jdy_execute_as_user(JdyStatement *statement, Datum *values, const char *nulls)
 void
 jdy_execute_utility(const char *sql)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	OwnerScope	scope;
-	int			rc;
 
 	enter_owner(&scope);
-	rc = SPI_execute(sql, false, 0);
+	execute_text(sql);
+	leave_owner(&scope);
+}
+
+void
+jdy_execute_utility_as_user(const char *sql)
+{
+	int			guc_level = pin_search_path();
+
+	execute_text(sql);
+	if (guc_level != 0)
+		AtEOXact_GUC(true, guc_level);
+}
+
+static void
+execute_text(const char *sql)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int			rc = SPI_execute(sql, false, 0);
+
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
-	leave_owner(&scope);
-	MemoryContextSwitchTo(caller);
 }
 
 Oid
@@ -295,13 +312,21 @@ enter_owner(OwnerScope *scope)
 	GetUserIdAndSecContext(&scope->user_id, &scope->sec_context);
 	SetUserIdAndSecContext(owner, scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
 
-	scope->guc_level = 0;
-	if (strcmp(namespace_search_path, JDY_SAFE_SEARCH_PATH) != 0)
-	{
-		scope->guc_level = NewGUCNestLevel();
-		(void) set_config_option("search_path", JDY_SAFE_SEARCH_PATH,
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	}
+	scope->guc_level = pin_search_path();
+}
+
+/* 0 = it was pinned already; else the level to go back to. */
+static int
+pin_search_path(void)
+{
+	int			guc_level;
+
+	if (strcmp(namespace_search_path, JDY_SAFE_SEARCH_PATH) == 0)
+		return 0;
+	guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", JDY_SAFE_SEARCH_PATH,
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return guc_level;
 }
 
 static void

@@ -44,6 +44,9 @@ extern void jdy_execute_as_user(JdyStatement *statement, Datum *values, const ch
 /* Utility text (CREATE TABLE …) as the extension's owner; text built with quote_identifier. */
 extern void jdy_execute_utility(const char *sql);
 
+/* The same as the current role, search_path pinned as well: nothing that stands in his own can slip in. */
+extern void jdy_execute_utility_as_user(const char *sql);
+
 /* The extension's oid, owner and schema in this database; InvalidOid / NULL when it is not here. */
 extern Oid	jdy_extension_oid(void);
 extern Oid	jdy_extension_owner(void);

@@ -30,11 +30,11 @@
 #include "spi.h"
 #include "storage/lmgr.h"
 #include "stream.h"
+#include "streamview.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/varlena.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -74,7 +74,7 @@ static JdyStatement load_stream = {
 
 static JdyStatement insert_stream = {
 	.sql = "INSERT INTO jdysync.stream (name, server, staging, entry, metadata, schedule, start_from, detail, decrypt,"
-	" settle, overlap) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+	" settle, overlap) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING stream_id",
 	.nargs = 11,
 	.argtypes = {TEXTOID, NAMEOID, REGCLASSOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, BOOLOID,
 	INTERVALOID, INTERVALOID}
@@ -118,6 +118,8 @@ static void load_definition(int stream_id, Definition *definition);
 static bool is_another(const Definition *before, const Definition *after, const Stream *stream);
 static void start_anew(int stream_id, const char *name, const uint8 *source);
 static Datum digest_datum(const uint8 *digest);
+static void check_is_new(const char *name);
+static void make_views(Stream *stream, Oid staging);
 static void check_intervals(Interval *settle, Interval *overlap);
 static void check_start(TimestampTz start_from);
 static void check_owner_can_log_in(Oid owner);
@@ -161,7 +163,6 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	definition.detail = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
 	definition.entry = !PG_ARGISNULL(9) ? text_to_cstring(PG_GETARG_TEXT_PP(9)) :
 		definition.metadata == NULL ? name : NULL;
-	jdy_name_check(name);
 	check_intervals(PG_GETARG_INTERVAL_P(7), PG_GETARG_INTERVAL_P(8));
 	if (!PG_ARGISNULL(4))
 		check_start(PG_GETARG_TIMESTAMPTZ(4));
@@ -169,6 +170,8 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 
 	SPI_connect();
+	check_is_new(name);
+	jdy_name_check(name);
 	staging = find_staging(name, &owner);
 	check_owner_can_log_in(owner);
 
@@ -193,6 +196,8 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	for (int i = 2; i <= 5; i++)
 		nulls[i + 2] = PG_ARGISNULL(i) ? 'n' : ' ';
 	jdy_execute(&insert_stream, values, nulls);
+	stream->stream_id = (int) jdy_spi_int64(0, 1, 0);
+	make_views(stream, staging);
 	announce_schedule(name, PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	announce_definition(stream, staging, definition.metadata);
 	SPI_finish();
@@ -286,6 +291,11 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
 	if (!PG_ARGISNULL(3))
 		announce_schedule(ref->name, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	if (stream != NULL)
+	{
+		stream->stream_id = ref->stream_id;
+		make_views(stream, ref->staging);
+	}
 	if (stream != NULL && (!PG_ARGISNULL(2) || !PG_ARGISNULL(9)))
 		announce_definition(stream, ref->staging, after.metadata);
 	SPI_finish();
@@ -313,6 +323,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 	if (OidIsValid(ref->owner) || !superuser())
 		require_member(ref);
 	lock_for_change(ref);
+	jdy_stream_views_drop(ref->stream_id);
 	for (int i = 0; i < lengthof(drops); i++)
 	{
 		Datum		values[1] = {Int32GetDatum(ref->stream_id)};
@@ -591,6 +602,27 @@ digest_datum(const uint8 *digest)
 }
 
 static void
+check_is_new(const char *name)
+{
+	Datum		values[2] = {CStringGetTextDatum(name), (Datum) 0};
+
+	jdy_execute(&find_ref, values, " n");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("stream \"%s\" exists already", name),
+				 errhint("Change it with jdy_alter_stream, or choose another name: the catalogue's entry can be given as entry => '...'.")));
+}
+
+static void
+make_views(Stream *stream, Oid staging)
+{
+	stream->staging = staging;
+	stream->staging_name = relation_name(staging);
+	jdy_stream_views_make(stream);
+}
+
+static void
 check_intervals(Interval *settle, Interval *overlap)
 {
 	Interval	zero = {0};
@@ -793,24 +825,12 @@ read_ref(uint64 row)
 static const char *
 closest_stream(const char *name)
 {
-	const char *best = NULL;
-	int			best_distance = 4;
-	int			length = pg_mbcliplen(name, strlen(name), 255);
+	Closest		closest = {.word = name};
 	ListCell   *cell;
 
 	foreach(cell, jdy_stream_refs_enabled())
-	{
-		StreamRef  *ref = lfirst(cell);
-		int			distance = varstr_levenshtein_less_equal(name, length, ref->name,
-															 strlen(ref->name), 1, 1, 1, best_distance, true);
-
-		if (distance < best_distance)
-		{
-			best = ref->name;
-			best_distance = distance;
-		}
-	}
-	return best;
+		jdy_closest(&closest, ((StreamRef *) lfirst(cell))->name);
+	return closest.best;
 }
 
 static void

@@ -60,6 +60,7 @@ typedef struct Stream
 	Endpoint   *endpoint;
 
 	/* What to ask. */
+	char	   *entry;			/* catalogue entry of this list; NULL = the catalogue does not know it */
 	char	   *api;
 	char	   *method;
 	RequestPlan *plan;

@@ -35,10 +35,20 @@ extern bool jdy_placeholder_is_time(const Placeholder *placeholder);
  */
 extern char *jdy_placeholder_text(const Placeholder *placeholder, Jsonb *record, const ValueTimes *times);
 
-/* What stands at a.b.0.c in the record; NULL when nothing or null does. */
+/* True when `text` is one path without filter: names joined by dots, [*] for all elements of an array. */
+extern bool jdy_is_path(const char *text);
+
+/*
+ * What stands at a.b.0.c in the record; NULL when nothing or null does.  A path
+ * with [*], such as a[*].b, gives an array of what all elements have there: always an
+ * array, elements without it left out.
+ */
 extern JsonbValue *jdy_jsonb_at(Jsonb *record, const char *path);
 
 /* A value's text: strings as they are, everything else as JSON writes it; NULL for null. */
 extern char *jdy_jsonb_value_text(const JsonbValue *value);
+
+/* Reads yyyy-MM-dd or yyyy-MM-dd HH:mm:ss, a fraction ignored; false when it is no such time. */
+extern bool jdy_local_time(const char *text, struct pg_tm *tm);
 
 #endif							/* JDY_TEMPLATE_H */

@@ -194,7 +194,7 @@ subtest 'the server is dropped' => sub {
 
 subtest 'the staging table is dropped' => sub {
 	my $run_id = under_way('groundless');
-	query($node, 'DROP TABLE jdysync.staging_groundless');
+	query($node, 'DROP TABLE jdysync.staging_groundless CASCADE');
 	like(over($run_id), qr/^failed\|42P01\|the staging table was dropped while the run was open\|.*jdy_drop_stream/, 'the run says so');
 	sync_fails($node, 'groundless', '42P01', qr/staging table of stream "groundless" is gone.*HINT:.*jdy_drop_stream/s, 'and so does the next');
 	query($node, "SELECT jdy_drop_stream('groundless')");

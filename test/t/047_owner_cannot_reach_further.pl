@@ -109,7 +109,7 @@ for my $column ('data TYPE bigint USING 3735928559', 'data TYPE text USING repea
 		'a stream with a detail that is still due');
 	is(query($node, "SELECT set_aside FROM jdy_coverage WHERE name = 'odd'"), '1', 'one is');
 	wait_out($sim, 1);
-	fine('mallory', "ALTER TABLE jdysync.staging_odd ALTER $column", "staging gets $column");
+	fine('mallory', "DROP VIEW jdy_odd, jdy_odd_masked; ALTER TABLE jdysync.staging_odd ALTER $column", "staging gets $column");
 	as_role('mallory', "SELECT * FROM jdy_sync('odd')");
 	$sim->post('/_sim/change', { entity => 'customer', op => 'update', count => 3 });
 	as_role('mallory', "SELECT * FROM jdy_sync('odd', mode => 'full')");
@@ -249,7 +249,7 @@ $node->safe_psql('postgres', q{UPDATE jdysync.run SET status = 'cancelled' WHERE
 
 # What a dropped table leaves behind in its stream is no claim to the relation that gets its oid.
 fine('mallory', "SELECT jdy_add_stream('stale', 'kingdee', entry => 'supplier', detail => false)", 'a stream');
-$node->safe_psql('postgres', q{CREATE TABLE public.another (n int); DROP TABLE jdysync.staging_stale;
+$node->safe_psql('postgres', q{CREATE TABLE public.another (n int); DROP TABLE jdysync.staging_stale CASCADE;
 	UPDATE jdysync.stream SET staging = 'public.another' WHERE name = 'stale'});
 refused('postgres', "SELECT * FROM jdy_sync('stale')", qr/is gone/, 'a stream has no table that is no staging table');
 
