@@ -120,6 +120,99 @@ COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no c
 COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed';
 COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said; NULL = it does not say';
 
+CREATE TABLE jdysync.push (
+	push_id integer PRIMARY KEY DEFAULT pg_catalog.nextval('jdysync.stream_stream_id_seq'),
+	name text COLLATE "C" NOT NULL UNIQUE,
+	server name NOT NULL,
+	source regclass NOT NULL,
+	metadata jsonb NOT NULL,
+	schedule text,
+	batch_rows integer NOT NULL CHECK (batch_rows > 0),
+	batch_bytes integer NOT NULL CHECK (batch_bytes > 0),
+	identity uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+	enabled boolean NOT NULL DEFAULT true,
+	pushed boolean NOT NULL DEFAULT false,
+	released boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE jdysync.push IS 'pushes: what is sent, and where';
+COMMENT ON COLUMN jdysync.push.push_id IS 'number of the push; no stream has the same';
+COMMENT ON COLUMN jdysync.push.name IS 'name of the push; no stream has the same';
+COMMENT ON COLUMN jdysync.push.server IS 'foreign server it calls';
+COMMENT ON COLUMN jdysync.push.source IS 'view or table with the records; its owner is the push''s owner';
+COMMENT ON COLUMN jdysync.push.metadata IS 'as the user gave it';
+COMMENT ON COLUMN jdysync.push.schedule IS 'interval or cron; checked and stored, not run by this version';
+COMMENT ON COLUMN jdysync.push.batch_rows IS 'most records of one request';
+COMMENT ON COLUMN jdysync.push.batch_bytes IS 'most bytes of one request''s records; a larger record goes alone';
+COMMENT ON COLUMN jdysync.push.identity IS 'goes into every Idempotency-Key, so that no other push has the same';
+COMMENT ON COLUMN jdysync.push.enabled IS 'runs with jdy_push() without a name';
+COMMENT ON COLUMN jdysync.push.pushed IS 'a run came to its end once; from then on a flood of changes is held';
+COMMENT ON COLUMN jdysync.push.released IS 'the next flood may pass (jdy_resume with force)';
+
+CREATE TABLE jdysync.delivery (
+	push_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	status text NOT NULL DEFAULT 'delivered' CHECK (status IN ('pending', 'delivered', 'dead')),
+	digest bytea,
+	refused_digest bytea,
+	attempts integer NOT NULL DEFAULT 0,
+	http_status integer,
+	errcode bigint,
+	last_error text,
+	request text,
+	reply text,
+	discarded text,
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (push_id, id)
+) WITH (fillfactor = 90);
+CREATE INDEX delivery_dead ON jdysync.delivery (push_id) WHERE status <> 'delivered';
+COMMENT ON TABLE jdysync.delivery IS 'where each record stands toward each push, as far as it was settled';
+COMMENT ON COLUMN jdysync.delivery.push_id IS 'push';
+COMMENT ON COLUMN jdysync.delivery.id IS 'record';
+COMMENT ON COLUMN jdysync.delivery.version IS 'of the last content sent; +1 for each';
+COMMENT ON COLUMN jdysync.delivery.status IS 'delivered | dead: refused by the target | pending: to be sent again (jdy_replay)';
+COMMENT ON COLUMN jdysync.delivery.digest IS 'of the payload that was acknowledged last; NULL = none was';
+COMMENT ON COLUMN jdysync.delivery.refused_digest IS 'of the payload that was refused: not sent again unless it changes';
+COMMENT ON COLUMN jdysync.delivery.attempts IS 'times that a version of it was refused';
+COMMENT ON COLUMN jdysync.delivery.http_status IS 'of the refusal';
+COMMENT ON COLUMN jdysync.delivery.errcode IS 'the target''s own code';
+COMMENT ON COLUMN jdysync.delivery.last_error IS 'why it was refused';
+COMMENT ON COLUMN jdysync.delivery.request IS 'a dead letter''s body';
+COMMENT ON COLUMN jdysync.delivery.reply IS 'what the target answered to it';
+COMMENT ON COLUMN jdysync.delivery.discarded IS 'why a dead letter needs nobody''s attention any more (jdy_discard)';
+COMMENT ON COLUMN jdysync.delivery.changed_at IS 'when it came to this';
+
+CREATE TABLE jdysync.batch (
+	batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	push_id integer NOT NULL,
+	run_id bigint NOT NULL,
+	key text NOT NULL,
+	body text NOT NULL,
+	ids text[] NOT NULL,
+	versions integer[] NOT NULL,
+	digests bytea[] NOT NULL,
+	status text NOT NULL DEFAULT 'sent' CHECK (status IN ('sent', 'in_doubt')),
+	attempts integer NOT NULL DEFAULT 0,
+	http_status integer,
+	last_error text,
+	sent_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX batch_push ON jdysync.batch (push_id, batch_id);
+COMMENT ON TABLE jdysync.batch IS 'requests whose outcome is open: committed before they are sent, gone when they are settled';
+COMMENT ON COLUMN jdysync.batch.batch_id IS 'number of the request';
+COMMENT ON COLUMN jdysync.batch.push_id IS 'push';
+COMMENT ON COLUMN jdysync.batch.run_id IS 'run that composed it';
+COMMENT ON COLUMN jdysync.batch.key IS 'its Idempotency-Key';
+COMMENT ON COLUMN jdysync.batch.body IS 'its bytes, to be sent again as they are';
+COMMENT ON COLUMN jdysync.batch.ids IS 'records in it';
+COMMENT ON COLUMN jdysync.batch.versions IS 'their versions';
+COMMENT ON COLUMN jdysync.batch.digests IS 'digests of their payloads';
+COMMENT ON COLUMN jdysync.batch.status IS 'sent | in_doubt: its answers stayed away';
+COMMENT ON COLUMN jdysync.batch.attempts IS 'runs that got no answer';
+COMMENT ON COLUMN jdysync.batch.http_status IS 'of the last reply';
+COMMENT ON COLUMN jdysync.batch.last_error IS 'what came instead of an answer';
+COMMENT ON COLUMN jdysync.batch.sent_at IS 'when it was composed';
+
 CREATE TABLE jdysync.run (
 	run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	stream_id integer NOT NULL,
@@ -139,6 +232,11 @@ CREATE TABLE jdysync.run (
 	unchanged bigint NOT NULL DEFAULT 0,
 	deleted bigint NOT NULL DEFAULT 0,
 	rejected bigint NOT NULL DEFAULT 0,
+	pending bigint NOT NULL DEFAULT 0,
+	delivered bigint NOT NULL DEFAULT 0,
+	verified bigint NOT NULL DEFAULT 0,
+	failed bigint NOT NULL DEFAULT 0,
+	dead bigint NOT NULL DEFAULT 0,
 	calls bigint NOT NULL DEFAULT 0,
 	retries bigint NOT NULL DEFAULT 0,
 	sqlstate text,
@@ -305,6 +403,49 @@ RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_cancel(bigint) IS
 'stops a queued or running run; false when it is over already; what was landed stays and the next run goes on from there';
 
+CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata jsonb, schedule text DEFAULT NULL,
+	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean) IS
+'registers a push of a view or table with a column id; payload: its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered';
+
+CREATE FUNCTION jdy_alter_push(name text, server name DEFAULT NULL, source regclass DEFAULT NULL, metadata jsonb DEFAULT NULL,
+	schedule text DEFAULT NULL, batch_rows integer DEFAULT NULL, batch_bytes integer DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_alter_push(text, name, regclass, jsonb, text, integer, integer) IS
+'changes a push; NULL = unchanged; records whose payload differs from what was acknowledged are sent again';
+
+CREATE FUNCTION jdy_drop_push(name text)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_drop_push(text) IS 'forgets a push and what it delivered';
+
+CREATE FUNCTION jdy_push(name text DEFAULT NULL)
+RETURNS TABLE (run_id bigint, push text, status text, pending bigint, delivered bigint, verified bigint, failed bigint,
+	dead bigint, calls bigint, retries bigint, elapsed interval, error text)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_push(text) IS
+'runs one push, or every enabled one, now in a background worker and waits; raises the run''s error when a push is named';
+
+CREATE FUNCTION jdy_preview(push text, n integer DEFAULT 10)
+RETURNS TABLE (method text, url text, headers text, body text)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_preview(text, integer) IS 'the first n requests that a run would make, not sent; secrets masked';
+
+CREATE FUNCTION jdy_replay(push text, ids text[] DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_replay(text, text[]) IS
+'dead letters (all, or these) are sent again by the next run, under a new key; returns how many';
+
+CREATE FUNCTION jdy_discard(push text, ids text[], reason text)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_discard(text, text[], text) IS
+'closes dead letters for good, with a reason; a record whose content changes later is sent all the same; returns how many';
+
+CREATE FUNCTION jdy_resume(name text, force boolean DEFAULT false)
+RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_resume(text, boolean) IS
+'force: lets a push that is held because too many records changed at once go once; true when that changed something';
+
 CREATE FUNCTION jdy_fetch(server name, path text, params jsonb DEFAULT '{}', method text DEFAULT 'GET',
 	body jsonb DEFAULT NULL)
 RETURNS jsonb AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
@@ -332,6 +473,14 @@ REVOKE ALL ON FUNCTION
 	jdy_resync(text, timestamptz, timestamptz),
 	jdy_start(text, text),
 	jdy_cancel(bigint),
+	jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean),
+	jdy_alter_push(text, name, regclass, jsonb, text, integer, integer),
+	jdy_drop_push(text),
+	jdy_push(text),
+	jdy_preview(text, integer),
+	jdy_replay(text, text[]),
+	jdy_discard(text, text[], text),
+	jdy_resume(text, boolean),
 	jdy_fetch(name, text, jsonb, text, jsonb),
 	jdy_decrypt(name, text),
 	jdysync.progress()	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
@@ -658,6 +807,7 @@ COMMENT ON COLUMN jdysync.catalog.window_format IS 'ms and s = epoch; datetime a
 
 COMMENT ON SEQUENCE jdysync.stream_stream_id_seq IS 'numbers of streams';
 COMMENT ON SEQUENCE jdysync.run_run_id_seq IS 'numbers of runs';
+COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
 COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
 
@@ -668,6 +818,10 @@ COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.delivery', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');

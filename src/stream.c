@@ -49,17 +49,21 @@
 #define DATA_COMPRESSION ""
 #endif
 
+/* Streams and pushes: number, name, owner, server, whether it runs by itself, loaded, its relation, which of the two. */
+#define REFS \
+	"SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging::oid, false AS is_push" \
+	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING \
+	" UNION ALL SELECT p.push_id, p.name, k.relowner, p.server::text, p.enabled, true, p.source::oid, true" \
+	" FROM jdysync.push p LEFT JOIN pg_catalog.pg_class k ON k.oid = p.source"
+
 static JdyStatement find_ref = {
-	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging"
-	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING ""
-	" WHERE s.name = $1 OR s.stream_id = $2",
+	.sql = "SELECT r.* FROM (" REFS ") AS r WHERE r.name = $1 OR r.stream_id = $2",
 	.nargs = 2,
 	.argtypes = {TEXTOID, INT4OID}
 };
 
 static JdyStatement all_refs = {
-	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging"
-	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " ORDER BY s.name",
+	.sql = "SELECT r.* FROM (" REFS ") AS r ORDER BY r.name",
 	.nargs = 0
 };
 
@@ -120,7 +124,6 @@ static void start_anew(int stream_id, const char *name, const uint8 *source);
 static Datum digest_datum(const uint8 *digest);
 static void check_intervals(Interval *settle, Interval *overlap);
 static void check_start(TimestampTz start_from);
-static void check_owner_can_log_in(Oid owner);
 static void announce_schedule(const char *name, const char *schedule);
 static void announce_definition(const Stream *stream, Oid staging, Jsonb *metadata);
 static char *relation_name(Oid relation);
@@ -132,7 +135,6 @@ static StreamRef *find_by_name(const char *name);
 static StreamRef *read_ref(uint64 row);
 static const char *closest_stream(const char *name);
 static void require_member(const StreamRef *ref);
-static void lock_for_change(const StreamRef *ref);
 
 Datum
 jdy_add_stream(PG_FUNCTION_ARGS)
@@ -170,7 +172,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	staging = find_staging(name, &owner);
-	check_owner_can_log_in(owner);
+	jdy_check_owner_can_log_in(owner);
 
 	/* Everything a run would trip over is said here. */
 	stream = resolve(name, owner, &definition);
@@ -229,7 +231,7 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	lock_for_change(ref);
+	jdy_stream_lock_or_raise(ref);
 	load_definition(ref->stream_id, &before);
 	after = before;
 	if (!PG_ARGISNULL(1))
@@ -312,7 +314,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 	/* Without its table a stream has no owner: then it is the superusers' to forget. */
 	if (OidIsValid(ref->owner) || !superuser())
 		require_member(ref);
-	lock_for_change(ref);
+	jdy_stream_lock_or_raise(ref);
 	for (int i = 0; i < lengthof(drops); i++)
 	{
 		Datum		values[1] = {Int32GetDatum(ref->stream_id)};
@@ -363,7 +365,7 @@ jdy_stream_ref_by_id(int stream_id)
 }
 
 List *
-jdy_stream_refs_enabled(void)
+jdy_stream_refs_enabled(bool pushes)
 {
 	List	   *refs = NIL;
 
@@ -372,7 +374,7 @@ jdy_stream_refs_enabled(void)
 	{
 		StreamRef  *ref = read_ref(r);
 
-		if (ref->enabled && OidIsValid(ref->owner) && has_privs_of_role(GetUserId(), ref->owner))
+		if (ref->is_push == pushes && ref->enabled && OidIsValid(ref->owner) && has_privs_of_role(GetUserId(), ref->owner))
 			refs = lappend(refs, ref);
 	}
 	return refs;
@@ -625,8 +627,8 @@ check_start(TimestampTz start_from)
 }
 
 /* A background worker works as the owner; before PostgreSQL 17 it can only be one that may log in. */
-static void
-check_owner_can_log_in(Oid owner)
+void
+jdy_check_owner_can_log_in(Oid owner)
 {
 	HeapTuple	tuple;
 	bool		can_log_in;
@@ -786,6 +788,7 @@ read_ref(uint64 row)
 	ref->enabled = DatumGetBool(jdy_spi_datum(row, 5, &isnull));
 	ref->loaded = DatumGetBool(jdy_spi_datum(row, 6, &isnull));
 	ref->staging = DatumGetObjectId(jdy_spi_datum(row, 7, &isnull));
+	ref->is_push = DatumGetBool(jdy_spi_datum(row, 8, &isnull));
 	return ref;
 }
 
@@ -828,8 +831,8 @@ require_member(const StreamRef *ref)
 }
 
 /* Nothing is changed under a run: the runner holds the same lock for its session. */
-static void
-lock_for_change(const StreamRef *ref)
+void
+jdy_stream_lock_or_raise(const StreamRef *ref)
 {
 	if (!jdy_stream_lock_for_change(ref->stream_id))
 		ereport(ERROR,
