@@ -222,6 +222,7 @@ CREATE TABLE jdysync.run (
 	status text NOT NULL CHECK (status IN ('queued', 'running', 'ok', 'failed', 'cancelled', 'interrupted')),
 	from_time timestamptz,
 	to_time timestamptz,
+	requested_by text COLLATE "C",	/* no regrole: a dump with a role that is gone, or not there, could not be restored */
 	queued_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	started_at timestamptz,
 	finished_at timestamptz,
@@ -520,7 +521,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA jdysync_shim FROM PUBLIC;
 
 /*
  * Who may see a stream: members of its staging table's owner; pg_monitor sees
- * health (runs, coverage, incidents, progress) without contents (calls, rejects, details of errors, ids of
+ * health (runs, coverage, incidents, progress) without contents (calls, rejects, texts of errors, ids of
  * records).
  *
  * Nothing in the schema chosen at CREATE EXTENSION may slip into what these
@@ -540,8 +541,11 @@ SELECT r.run_id, r.name, r.kind,
 				AND k.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
 		THEN 'interrupted' ELSE r.status END AS status,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
-	r.rejected, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate, r.error,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.detail END AS detail, r.hint
+	r.rejected, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
+	/* what a trigger or a cast of the owner's says may quote the record it failed on */
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.error END AS error,
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.detail END AS detail,
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.hint END AS hint
 FROM jdysync.run r
 LEFT JOIN jdysync.stream s USING (stream_id)
 LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
@@ -641,9 +645,9 @@ COMMENT ON COLUMN @extschema@.jdy_runs.calls IS 'HTTP attempts, tokens and repea
 COMMENT ON COLUMN @extschema@.jdy_runs.retries IS 'attempts beyond each call''s first';
 COMMENT ON COLUMN @extschema@.jdy_runs.elapsed IS 'from start to end; NULL while it runs';
 COMMENT ON COLUMN @extschema@.jdy_runs.sqlstate IS 'of the error that ended it';
-COMMENT ON COLUMN @extschema@.jdy_runs.error IS 'what ended it; NULL = nothing did';
+COMMENT ON COLUMN @extschema@.jdy_runs.error IS 'what ended it, its owner''s to read; NULL = nothing did';
 COMMENT ON COLUMN @extschema@.jdy_runs.detail IS 'the error''s particulars, the service''s own words among them; its owner''s to read';
-COMMENT ON COLUMN @extschema@.jdy_runs.hint IS 'what to do';
+COMMENT ON COLUMN @extschema@.jdy_runs.hint IS 'what to do; its owner''s to read';
 
 COMMENT ON COLUMN @extschema@.jdy_calls.run_id IS 'run that made the call';
 COMMENT ON COLUMN @extschema@.jdy_calls.at IS 'when it was sent';
@@ -742,6 +746,7 @@ COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | range';
 COMMENT ON COLUMN jdysync.run.status IS 'queued | running | ok | failed | cancelled | interrupted';
 COMMENT ON COLUMN jdysync.run.from_time IS 'mode range: start';
 COMMENT ON COLUMN jdysync.run.to_time IS 'mode range: end';
+COMMENT ON COLUMN jdysync.run.requested_by IS 'role that queued it with jdy_start, by the name it had then: it must still be a member of the stream''s owner when the run begins; NULL = a caller waits for it';
 COMMENT ON COLUMN jdysync.run.queued_at IS 'when it was asked for';
 COMMENT ON COLUMN jdysync.run.started_at IS 'NULL while queued';
 COMMENT ON COLUMN jdysync.run.finished_at IS 'NULL while it runs';

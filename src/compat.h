@@ -14,6 +14,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "fmgr.h"
+#include "storage/lock.h"
 #include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
@@ -155,6 +156,11 @@ pg_unicode_to_server_noerror(pg_wchar c, unsigned char *s)
 	({ static uint32 event_ = 0; if (event_ == 0) event_ = WaitEventExtensionNew(name); event_; })
 #else
 #define JDY_WAIT_EVENT(name) PG_WAIT_EXTENSION
+#endif
+
+/* Whether a lock at least as strong counts can be asked since 17; ours is as strong as they get. */
+#if PG_VERSION_NUM < 170000
+#define LockHeldByMe(locktag, lockmode, orstronger) LockHeldByMe(locktag, lockmode)
 #endif
 
 /* CreateWaitEventSet takes a resource owner since 17, a memory context before. */

@@ -95,7 +95,7 @@ define_settings(void)
 							   PGC_SIGHUP, GUC_LIST_INPUT, check_databases, NULL, NULL);
 	DefineCustomIntVariable("jdysync.max_workers",
 							"Most runs at once in the whole cluster.",
-							"They count toward max_worker_processes.",
+							"They count toward max_worker_processes. Who calls jdy_sync when all are busy waits for one.",
 							&jdy_max_workers, 4, 1, JDY_MAX_RUNS,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("jdysync.allowed_hosts",

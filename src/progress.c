@@ -17,6 +17,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "progress.h"
+#include "spi.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -28,8 +29,9 @@
 static RunSlot *own = NULL;
 
 static void changed(RunSlot *slot);
-static double calls_left(const RunCounters *counters, const RunProgress *progress);
-static double pace(const RunCounters *counters, const RunProgress *progress, int calls_per_minute);
+static double pages_left(const RunCounters *counters, const RunProgress *progress);
+static double details_left(const RunCounters *counters, const RunProgress *progress, const PaceLimits *limits);
+static double pace(const RunCounters *counters, const RunProgress *progress, double limit);
 static void append_count(StringInfo line, int64 count);
 static void put_slot(ReturnSetInfo *rsinfo, const RunSlot *slot);
 static const char *phase_name(RunPhase phase);
@@ -50,6 +52,8 @@ jdy_progress_phase(RunPhase phase)
 		return;
 	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
 	own->progress.phase = phase;
+	if (phase == PHASE_LOADING)
+		own->progress.backfill = true;
 	changed(own);
 	LWLockRelease(jdy_shared->runs_lock);
 }
@@ -71,8 +75,10 @@ jdy_progress_totals(int64 list_total, int64 details_due)
 	if (own == NULL)
 		return;
 	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
-	own->progress.list_total = list_total;
-	own->progress.details_due = details_due;
+	if (list_total >= 0)
+		own->progress.list_total = list_total;
+	if (details_due >= 0)
+		own->progress.details_due = details_due;
 	changed(own);
 	LWLockRelease(jdy_shared->runs_lock);
 }
@@ -89,32 +95,41 @@ jdy_progress_counters(const RunCounters *counters)
 }
 
 int
-jdy_progress_minutes_left(const RunCounters *counters, const RunProgress *progress, int calls_per_minute)
+jdy_progress_minutes_left(const RunCounters *counters, const RunProgress *progress, const PaceLimits *limits)
 {
-	double		left = calls_left(counters, progress);
-	double		per_minute = pace(counters, progress, calls_per_minute);
+	double		pages = pages_left(counters, progress);
+	double		details = details_left(counters, progress, limits);
+	double		limit = limits->calls_per_minute * (progress->backfill ? limits->backfill_share / 100.0 : 1.0);
+	double		per_minute = pace(counters, progress, limit);
+	double		minutes;
 
-	if (left < 0 || per_minute <= 0)
+	if (pages + details <= 0 || per_minute <= 0)
 		return -1;
-	return (int) Min(Max(ceil(left / per_minute), 1), INT_MAX / 2);
+	/* Pages come one after another, details several at once: the pace of the former says nothing of the latter. */
+	if (progress->phase != PHASE_DETAILS && limit > 0)
+		minutes = pages / per_minute + details / limit;
+	else
+		minutes = (pages + details) / per_minute;
+	return (int) Min(Max(ceil(minutes), 1), INT_MAX / 2);
 }
 
 char *
-jdy_progress_line(const char *name, const RunCounters *counters, const RunProgress *progress, int calls_per_minute)
+jdy_progress_line(const char *name, const RunCounters *counters, const RunProgress *progress, const PaceLimits *limits)
 {
 	StringInfoData line;
-	int			minutes = jdy_progress_minutes_left(counters, progress, calls_per_minute);
+	int			minutes = jdy_progress_minutes_left(counters, progress, limits);
 
 	initStringInfo(&line);
 	appendStringInfo(&line, "%s: ", name);
 	append_count(&line, counters->listed);
-	if (progress->list_total >= counters->listed)
+	if (progress->list_total >= 0)
 	{
+		/* What changes meanwhile is listed twice. */
 		appendStringInfoString(&line, " of ");
-		append_count(&line, progress->list_total);
+		append_count(&line, Max(progress->list_total, counters->listed));
 	}
 	appendStringInfoString(&line, " listed, ");
-	if (counters->details > 0 || progress->details_due > 0)
+	if (limits->details || counters->details > 0 || progress->details_due > 0)
 	{
 		append_count(&line, counters->details);
 		appendStringInfoString(&line, " details, ");
@@ -147,6 +162,7 @@ jdy_progress_rows(PG_FUNCTION_ARGS)
 		memcpy(&slot, &jdy_shared->runs[i], sizeof(RunSlot));
 		LWLockRelease(jdy_shared->runs_lock);
 		if (slot.state == RUN_RUNNING && slot.database == MyDatabaseId && slot.run_id != 0 &&
+			slot.extension == jdy_extension_oid() &&
 			(has_privs_of_role(GetUserId(), slot.owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
 			put_slot(rsinfo, &slot);
 	}
@@ -159,33 +175,34 @@ changed(RunSlot *slot)
 	slot->progress.updated_at = GetCurrentTimestamp();
 }
 
-/* While the whole list is read, rows not listed yet will want their details too, if the stream has any. */
 static double
-calls_left(const RunCounters *counters, const RunProgress *progress)
+pages_left(const RunCounters *counters, const RunProgress *progress)
 {
-	double		unlisted = Max(progress->list_total - counters->listed, 0);
-	double		left = ceil(unlisted / ROWS_PER_PAGE);
-
-	if (progress->list_total < 0 && progress->details_due < 0)
-		return -1;
-	if (progress->details_due >= 0)
-		left += progress->details_due;
-	if (progress->details_due >= 0 && progress->phase == PHASE_LOADING)
-		left += unlisted;
-	return left > 0 ? left : -1;
+	return ceil(Max(progress->list_total - counters->listed, 0) / (double) ROWS_PER_PAGE);
 }
 
-/* Calls a minute: as observed, but what a burst at the start shows cannot last beyond the limit. */
+/* When the whole list was or is being read, all records that are known will want their details. */
 static double
-pace(const RunCounters *counters, const RunProgress *progress, int calls_per_minute)
+details_left(const RunCounters *counters, const RunProgress *progress, const PaceLimits *limits)
+{
+	bool		due_known = progress->details_due >= 0 && progress->phase != PHASE_LOADING;
+
+	if (!due_known && progress->backfill && limits->details)
+		return Max(Max(progress->list_total, counters->listed) - counters->details, 0);
+	return Max(progress->details_due, 0);
+}
+
+/* Calls a minute: as observed, but what a burst at the start shows cannot last beyond the limit (0 = none). */
+static double
+pace(const RunCounters *counters, const RunProgress *progress, double limit)
 {
 	int64		elapsed_us = progress->updated_at - progress->started_at;
 	double		observed;
 
 	if (counters->calls < PACE_CALLS || elapsed_us < PACE_US)
-		return calls_per_minute;
+		return limit;
 	observed = counters->calls * ((double) USECS_PER_MINUTE / elapsed_us);
-	return calls_per_minute > 0 ? Min(observed, calls_per_minute) : observed;
+	return limit > 0 ? Min(observed, limit) : observed;
 }
 
 /* 12,300 */

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "jdysync.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "runlog.h"
 #include "spi.h"
 #include "utils/array.h"
@@ -147,11 +148,13 @@ int64
 jdy_run_queue(int stream_id, const char *name, RunMode mode)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.run (stream_id, name, mode, status) VALUES ($1, $2, $3, 'queued') RETURNING run_id",
-		3, {INT4OID, TEXTOID, TEXTOID}
+		"INSERT INTO jdysync.run (stream_id, name, mode, status, requested_by) "
+		"VALUES ($1, $2, $3, 'queued', $4) RETURNING run_id",
+		4, {INT4OID, TEXTOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[3] = {
-		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(jdy_mode_name(mode))
+	Datum		values[4] = {
+		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(jdy_mode_name(mode)),
+		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false))
 	};
 
 	jdy_execute(&statement, values, NULL);
@@ -184,6 +187,21 @@ jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
 	else
 		jdy_execute(&insert, values, mode == MODE_RANGE ? NULL : "   nn");
 	return SPI_processed > 0 ? jdy_spi_int64(0, 1, 0) : 0;
+}
+
+const char *
+jdy_run_requested_by(int64 run_id, MemoryContext context)
+{
+	static JdyStatement statement = {
+		"SELECT r.requested_by FROM jdysync.run r WHERE r.run_id = $1",
+		1, {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(run_id)};
+	char	   *name;
+
+	jdy_execute(&statement, values, NULL);
+	name = SPI_processed > 0 ? jdy_spi_text(0, 1) : NULL;
+	return name != NULL ? MemoryContextStrdup(context, name) : NULL;
 }
 
 void

@@ -47,6 +47,9 @@ extern int64 jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMod
 						   TimestampTz from_time, TimestampTz to_time);
 extern void jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const RunError *error);
 
+/* Name that the role had which queued the run, in `context`; NULL = not on record. */
+extern const char *jdy_run_requested_by(int64 run_id, MemoryContext context);
+
 /*
  * Opens incident `what` for stream/push `name` unless it is open, or closes it.
  * what is constant text per kind; advice tells a person what to do.

@@ -26,6 +26,9 @@
  * write tx2, or because one bad record is not the end).  So the lock has an
  * object's tag, which no SQL function can take, but the manager's method of
  * advisory locks, which keeps it until it is released or the process ends.
+ * pg_advisory_unlock_all() releases it, and the owner's triggers may call that: so
+ * every transaction of the run looks whether it is still held (jdy_tx_guard), and
+ * whether the extension is still the one that the run was asked of.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -37,6 +40,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "compat.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -57,6 +61,8 @@
 #include "storage/proc.h"
 #include "stream.h"
 #include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -81,17 +87,21 @@ static struct
 }			job;
 
 static LOCKTAG stream_lock_tag;
+static volatile sig_atomic_t cancel_signalled = false;
 static emit_log_hook_type previous_emit_log_hook = NULL;
 
+static void handle_cancel(SIGNAL_ARGS);
 static void keep_memory(void);
 static void connect_as_owner(void);
 static void make_run(MemoryContext context);
 static void begin_run(void);
+static bool may_be_run_by(const char *requester, Oid owner);
 static void end_run(MemoryContext context);
 static void note_error(MemoryContext context);
+static bool was_cancelled(const ErrorData *edata);
 static void roll_back(void);
 static void explain_error(void);
-static void blame(const char *message, int sqlstate);
+static void blame(const char *message, int sqlstate, const char *hint);
 static void finish(void);
 static void finish_at_exit(int code, Datum arg);
 static void keep_last_words(ErrorData *edata);
@@ -107,6 +117,7 @@ jdy_runner_main(Datum slot)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, handle_cancel);
 	if (!jdy_slot_attach(&job.ticket, &job.request))
 		proc_exit(0);
 	before_shmem_exit(finish_at_exit, (Datum) 0);
@@ -144,19 +155,14 @@ jdy_runner_register(const SlotTicket *ticket, BackgroundWorkerHandle **handle)
 }
 
 bool
-jdy_runner_start_queued(int64 run_id, int stream_id, Oid owner, RunMode mode,
-						TimestampTz from_time, TimestampTz to_time)
+jdy_runner_start_queued(const RunRequest *request)
 {
-	RunRequest	request = {
-		.database = MyDatabaseId, .owner = owner, .stream_id = stream_id, .mode = mode,
-		.from_time = from_time, .to_time = to_time, .run_id = run_id
-	};
 	SlotTicket	ticket;
 	RunError	error;
 	BackgroundWorkerHandle *handle;
 	pid_t		pid;
 
-	if (!jdy_slot_take_queued(&request, jdy_max_workers, &ticket))
+	if (!jdy_slot_take_queued(request, jdy_max_workers, &ticket))
 		return false;
 	if (jdy_runner_register(&ticket, &handle) &&
 		WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_STARTED)
@@ -254,6 +260,14 @@ jdy_pin_settings(void)
 					PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/* pg_cancel_backend, or jdy_cancel. */
+static void
+handle_cancel(SIGNAL_ARGS)
+{
+	cancel_signalled = true;
+	StatementCancelHandler(postgres_signal_arg);
+}
+
 /*
  * As it comes, glibc returns every large block to the system when it is freed, and
  * takes a new one, page fault by page fault, for the next batch of rows: a fifth
@@ -304,14 +318,23 @@ make_run(MemoryContext context)
 	jdy_progress_attach(NULL);
 }
 
-/* From the lock on nobody can join: what a caller changed before it called must be seen by the run. */
+/*
+ * From the lock on nobody can join: what a caller changed before it called must be seen by the run.
+ *
+ * A queued run was asked for by one who might run the stream then, to be made with
+ * its owner's rights.  Once the stream is another's, that must not become a way to
+ * the new owner's rights, a superuser's maybe.
+ */
 static void
 begin_run(void)
 {
 	StreamRef  *stream;
 	int64		run_id;
+	const char *requester = NULL;
+	bool		permitted = true;
 
 	jdy_stream_lock(job.request.stream_id, true);
+	jdy_tx_guard(job.request.extension, &stream_lock_tag);
 	jdy_slot_running(&job.ticket);
 	job.began_us = jdy_monotonic_us();
 
@@ -338,6 +361,11 @@ begin_run(void)
 				 errhint("Run it again.")));
 	run_id = jdy_run_begin(job.request.run_id, job.request.stream_id, stream->name, job.request.mode,
 						   job.request.from_time, job.request.to_time);
+	if (job.request.run_id != 0 && run_id != 0)
+	{
+		requester = jdy_run_requested_by(run_id, TopMemoryContext);
+		permitted = may_be_run_by(requester, stream->owner);
+	}
 	jdy_tx_commit();
 
 	job.begun = run_id != 0;
@@ -351,23 +379,48 @@ begin_run(void)
 		job.status = "cancelled";
 		jdy_run_error(&job.error, ERRCODE_QUERY_CANCELED, "the run was cancelled", NULL, NULL);
 	}
+	if (!permitted)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("who queued the run may not run the stream any more"),
+				 requester != NULL ?
+				 errdetail("Role \"%s\" queued it, and is not a member of the role that owns the stream.", requester) :
+				 errdetail("It is not on record who queued it."),
+				 errhint("A member of the stream's owner can queue it again with jdy_start.")));
+}
+
+static bool
+may_be_run_by(const char *requester, Oid owner)
+{
+	Oid			role = requester != NULL ? get_role_oid(requester, true) : InvalidOid;
+
+	return OidIsValid(role) && has_privs_of_role(role, owner);
 }
 
 /*
  * A cancel that comes now is too late: the row must get its end.  If even that
  * fails (the extension is gone, the disk is full), the waiters are told, and the
- * row stays for the next runner.
+ * row stays for the next runner.  The guard would only say again what ended the
+ * run: the row is its own, with or without the stream's lock, as long as it is
+ * in the tables of the run's own extension.
  */
 static void
 end_run(MemoryContext context)
 {
 	HOLD_CANCEL_INTERRUPTS();
+	jdy_tx_guard(InvalidOid, NULL);
 	PG_TRY();
 	{
+		bool		there;
+
 		jdy_tx_begin("end a run");
-		if (strcmp(job.status, "failed") == 0)
+		there = jdy_extension_hold(job.request.extension);
+		if (!there && strcmp(job.status, "cancelled") != 0)
+			blame("the extension was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT,
+				  "After CREATE EXTENSION jdysync add the stream again.");
+		else if (strcmp(job.status, "failed") == 0)
 			explain_error();
-		if (OidIsValid(jdy_extension_oid()))
+		if (there)
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
 		jdy_tx_commit();
 	}
@@ -388,7 +441,7 @@ note_error(MemoryContext context)
 	MemoryContextSwitchTo(context);
 	edata = CopyErrorData();
 	job.status = "failed";
-	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (was_cancelled(edata))
 	{
 		job.status = "cancelled";
 		jdy_run_error(&job.error, ERRCODE_QUERY_CANCELED, "the run was cancelled", NULL, NULL);
@@ -403,6 +456,14 @@ note_error(MemoryContext context)
 	roll_back();
 	MemoryContextSwitchTo(context);
 	RESUME_INTERRUPTS();
+}
+
+/* The owner's code may raise the same SQLSTATE, as for a statement that some other server cancelled. */
+static bool
+was_cancelled(const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		(cancel_signalled || jdy_slot_cancelled(&job.ticket));
 }
 
 /* As PostgresMain does it; much of a run happens outside of transactions. */
@@ -427,23 +488,28 @@ explain_error(void)
 {
 	StreamRef  *stream;
 
-	if (!OidIsValid(jdy_extension_oid()))
-		blame("the extension was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
-	else if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job.request.owner)))
-		blame("the run's role was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(job.request.owner)))
+		blame("the run's role was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT,
+			  "The next run works as the owner that the stream has then.");
 	else if ((stream = jdy_stream_ref_by_id(job.request.stream_id)) == NULL)
-		blame("the stream was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT);
+		blame("the stream was dropped while the run was open", ERRCODE_UNDEFINED_OBJECT,
+			  "Add the stream again; a kept staging table is adopted.");
+	else if (!OidIsValid(stream->owner))
+		blame("the staging table was dropped while the run was open", ERRCODE_UNDEFINED_TABLE,
+			  "Forget the stream with jdy_drop_stream and add it again: it loads anew.");
 	else if (stream->owner != job.request.owner)
-		blame("the stream got another owner while the run was open", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
+		blame("the stream got another owner while the run was open", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			  "The next run works as the owner that the stream has then.");
 }
 
 static void
-blame(const char *message, int sqlstate)
+blame(const char *message, int sqlstate, const char *hint)
 {
-	char	   *consequence = psprintf("What failed then: %s", job.error.message);
+	char	   *consequence = job.error.message[0] == '\0' ? NULL :
+		psprintf("What failed then: %s", job.error.message);
 
-	jdy_run_error(&job.error, sqlstate, message, consequence,
-				  "The next run works as the owner that the stream has then.");
+	job.status = "failed";
+	jdy_run_error(&job.error, sqlstate, message, consequence, hint);
 }
 
 /* In this order: whoever gets the lock next finds the row ended, whoever waits finds the lock free. */
@@ -452,7 +518,7 @@ finish(void)
 {
 	int64		elapsed_us = jdy_monotonic_us() - job.began_us;
 
-	if (stream_lock_tag.locktag_field3 != 0)
+	if (stream_lock_tag.locktag_field3 != 0 && LockHeldByMe(&stream_lock_tag, ExclusiveLock, false))
 		LockRelease(&stream_lock_tag, ExclusiveLock, true);
 	job.finished = true;
 	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error, elapsed_us);
@@ -484,6 +550,8 @@ finish_at_exit(int code, Datum arg)
 					  job.begun ? "the runner was stopped" : "the runner was stopped before the run began",
 					  job.last_words.sqlstate != 0 ? job.last_words.message : NULL,
 					  job.last_words.hint[0] != '\0' ? job.last_words.hint :
+					  job.last_words.sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ?
+					  "ALTER ROLE … LOGIN for the owner of the stream, or give the stream another owner." :
 					  "What was landed stays; the next run goes on from there.");
 	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error,
 					job.began_us != 0 ? jdy_monotonic_us() - job.began_us : 0);

@@ -23,21 +23,19 @@ typedef struct RunResult
 } RunResult;
 
 /*
- * Runs stream `stream_id` in a worker as `owner` and waits, with progress as
- * NOTICEs (sync.c).  Joins a run of the same mode that has not begun.  Cancels
- * the run when the caller is cancelled, ends or loses its client, and nobody
- * else waits.  What goes wrong with the run, or with starting it, is in the
+ * Makes the run in a worker and waits, with progress as NOTICEs about stream
+ * `name` (sync.c).  Joins a run of the same mode that has not begun; waits for
+ * a worker when jdysync.max_workers are out.  Cancels the run when the caller is
+ * cancelled, ends or loses its client, and nobody else waits.  What goes wrong with the run, or with starting it, is in the
  * result; only what goes wrong with the caller is raised.
  */
-extern void jdy_run_and_wait(int stream_id, const char *name, Oid owner, RunMode mode,
-							 TimestampTz from_time, TimestampTz to_time, RunResult *result);
+extern void jdy_run_and_wait(const RunRequest *request, const char *name, RunResult *result);
 
 /* Registers a worker for the slot; false when the server has none left. */
 extern bool jdy_runner_register(const SlotTicket *ticket, BackgroundWorkerHandle **handle);
 
-/* Starts a worker for the queued run `run_id` (from the scheduler); false when no worker can be had now. */
-extern bool jdy_runner_start_queued(int64 run_id, int stream_id, Oid owner, RunMode mode,
-									TimestampTz from_time, TimestampTz to_time);
+/* Starts a worker for a queued run (from the scheduler); false when none can be had now. */
+extern bool jdy_runner_start_queued(const RunRequest *request);
 
 /* Asks the run to stop; false when it is not open here. */
 extern bool jdy_runner_cancel(int64 run_id);

@@ -2,9 +2,11 @@
  * runslot.c
  *		Slots of open runs in shared memory: where callers and runners meet.
  *
- * A caller takes a slot, registers a worker that gets the slot's number, and
- * waits on the slot's condition variable.  Either may vanish at any moment:
+ * A caller takes a slot, registers a worker that gets the slot's number when it is
+ * the slot's turn, and waits on the slot's condition variable.  Either may vanish at
+ * any moment:
  *
+ *	last caller leaves the line				the slot is free at once
  *	caller leaves before the runner came	the slot is free at once; the
  *											runner finds its ticket void, exits
  *	last caller leaves later				cancel is set, the runner signalled
@@ -16,8 +18,17 @@
  *
  * A run that was queued outlives its waiters: somebody asked for it who does
  * not wait.  A slot whose runner neither came nor was given up within
- * START_LIMIT_MS does not count any more.  Everything is guarded by runs_lock; signals are sent under it, so
- * that a pid in a slot is always the runner's.
+ * START_LIMIT_MS does not count any more.
+ *
+ * No more than jdysync.max_workers workers are out at once, whoever asked for the
+ * runs: they would take the server's workers from queued runs and parallel
+ * queries.  Who finds none free gets a place in a line, all queued runs together one,
+ * so that neither callers nor the queue starve the other.  A place counts as
+ * long as it is asked for: a caller whose client does not read its notices, or a
+ * scheduler that does not come back, holds up nobody.
+ *
+ * Everything is guarded by runs_lock; signals are sent under it, so that a pid in
+ * a slot is always the runner's.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -29,32 +40,57 @@
 #include "utils/timestamp.h"
 
 #define START_LIMIT_MS 60000
+#define LINE_LIMIT_MS 10000		/* a place that was not asked for so long does not count */
 
 static RunSlot *find_joinable(const RunRequest *request);
 static RunSlot *find_free(void);
-static int	count_queued(void);
-static void take(RunSlot *slot, const RunRequest *request, bool waits);
+static int	count_workers(void);
+static int	count_ahead(uint64 place);
+static bool asked_lately(TimestampTz asked_at);
+static void tell_line(void);
+static void take(RunSlot *slot, const RunRequest *request, RunState state);
 static RunSlot *valid(const SlotTicket *ticket);
 static void note_ticket(const RunSlot *slot, SlotTicket *ticket);
 static bool is_open(const RunSlot *slot);
 static void request_cancel(RunSlot *slot);
 
 bool
-jdy_slot_enter(const RunRequest *request, SlotTicket *ticket, bool *joined)
+jdy_slot_enter(const RunRequest *request, SlotTicket *ticket)
 {
 	RunSlot    *slot;
 
 	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
 	slot = find_joinable(request);
-	*joined = slot != NULL;
 	if (slot != NULL)
 		slot->waiters++;
 	else if ((slot = find_free()) != NULL)
-		take(slot, request, true);
+		take(slot, request, RUN_WAITING);
 	if (slot != NULL)
 		note_ticket(slot, ticket);
 	LWLockRelease(jdy_shared->runs_lock);
 	return slot != NULL;
+}
+
+bool
+jdy_slot_claim(const SlotTicket *ticket, int limit)
+{
+	RunSlot    *slot;
+	bool		claimed = false;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	slot = valid(ticket);
+	if (slot != NULL && slot->state == RUN_WAITING)
+	{
+		slot->asked_at = GetCurrentTimestamp();
+		claimed = count_workers() + count_ahead(slot->place) < limit;
+		if (claimed)
+		{
+			slot->state = RUN_STARTING;
+			slot->progress.started_at = slot->progress.updated_at = slot->asked_at;
+		}
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+	return claimed;
 }
 
 bool
@@ -63,11 +99,15 @@ jdy_slot_take_queued(const RunRequest *request, int limit, SlotTicket *ticket)
 	RunSlot    *slot = NULL;
 
 	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
-	if (count_queued() < limit)
+	if (jdy_shared->queued_place == 0 || !asked_lately(jdy_shared->queued_asked_at))
+		jdy_shared->queued_place = ++jdy_shared->last_place;
+	jdy_shared->queued_asked_at = GetCurrentTimestamp();
+	if (count_workers() + count_ahead(jdy_shared->queued_place) < limit)
 		slot = find_free();
 	if (slot != NULL)
 	{
-		take(slot, request, false);
+		jdy_shared->queued_place = 0;
+		take(slot, request, RUN_STARTING);
 		note_ticket(slot, ticket);
 	}
 	LWLockRelease(jdy_shared->runs_lock);
@@ -91,6 +131,7 @@ jdy_slot_leave(const SlotTicket *ticket)
 			request_cancel(slot);
 	}
 	LWLockRelease(jdy_shared->runs_lock);
+	tell_line();
 }
 
 bool
@@ -130,7 +171,10 @@ jdy_slot_abandon(const SlotTicket *ticket, const RunError *error)
 	LWLockRelease(jdy_shared->runs_lock);
 
 	if (abandoned)
+	{
 		ConditionVariableBroadcast(jdy_slot_changed(ticket));
+		tell_line();
+	}
 	return abandoned;
 }
 
@@ -147,6 +191,7 @@ jdy_slot_attach(const SlotTicket *ticket, RunRequest *request)
 	{
 		slot->runner_pid = MyProcPid;
 		request->database = slot->database;
+		request->extension = slot->extension;
 		request->owner = slot->owner;
 		request->stream_id = slot->stream_id;
 		request->mode = slot->mode;
@@ -216,6 +261,7 @@ jdy_slot_finish(const SlotTicket *ticket, const char *status, const RunCounters 
 	}
 	LWLockRelease(jdy_shared->runs_lock);
 	ConditionVariableBroadcast(jdy_slot_changed(ticket));
+	tell_line();
 }
 
 bool
@@ -252,7 +298,8 @@ jdy_slot_stream_open(int stream_id)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		found = is_open(slot) && slot->database == MyDatabaseId && slot->stream_id == stream_id;
+		found = is_open(slot) && slot->state != RUN_WAITING &&
+			slot->database == MyDatabaseId && slot->stream_id == stream_id;
 	}
 	LWLockRelease(jdy_shared->runs_lock);
 	return found;
@@ -282,9 +329,10 @@ find_joinable(const RunRequest *request)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		if (is_open(slot) && slot->state == RUN_STARTING && !slot->cancel &&
-			slot->database == request->database && slot->stream_id == request->stream_id &&
-			slot->owner == request->owner && slot->mode == request->mode)
+		if (is_open(slot) && slot->state != RUN_RUNNING && !slot->cancel &&
+			slot->database == request->database && slot->extension == request->extension &&
+			slot->stream_id == request->stream_id && slot->owner == request->owner &&
+			slot->mode == request->mode)
 			return slot;
 	}
 	return NULL;
@@ -304,23 +352,58 @@ find_free(void)
 }
 
 static int
-count_queued(void)
+count_workers(void)
 {
 	int			count = 0;
 
 	for (int i = 0; i < JDY_MAX_RUNS; i++)
-		if (is_open(&jdy_shared->runs[i]) && !jdy_shared->runs[i].waited_for)
+		if (is_open(&jdy_shared->runs[i]) && jdy_shared->runs[i].state != RUN_WAITING)
 			count++;
 	return count;
 }
 
+/* Those in line before `place`. */
+static int
+count_ahead(uint64 place)
+{
+	uint64		queued = jdy_shared->queued_place;
+	int			count = queued != 0 && queued < place && asked_lately(jdy_shared->queued_asked_at) ? 1 : 0;
+
+	for (int i = 0; i < JDY_MAX_RUNS; i++)
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		if (slot->state == RUN_WAITING && slot->place < place && asked_lately(slot->asked_at))
+			count++;
+	}
+	return count;
+}
+
+static bool
+asked_lately(TimestampTz asked_at)
+{
+	return !TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(), LINE_LIMIT_MS);
+}
+
+/* A worker may be had.  Who is overlooked, as nothing is locked here, asks again by the clock. */
+static void
+tell_line(void)
+{
+	for (int i = 0; i < JDY_MAX_RUNS; i++)
+		if (jdy_shared->runs[i].state == RUN_WAITING)
+			ConditionVariableBroadcast(&jdy_shared->runs[i].changed);
+}
+
 /* Everything but the condition variable, on which former waiters may still be listed. */
 static void
-take(RunSlot *slot, const RunRequest *request, bool waits)
+take(RunSlot *slot, const RunRequest *request, RunState state)
 {
-	slot->state = RUN_STARTING;
+	bool		waits = state == RUN_WAITING;
+
+	slot->state = state;
 	slot->ticket++;
 	slot->database = request->database;
+	slot->extension = request->extension;
 	slot->owner = request->owner;
 	slot->stream_id = request->stream_id;
 	slot->mode = request->mode;
@@ -331,6 +414,8 @@ take(RunSlot *slot, const RunRequest *request, bool waits)
 	slot->waiters = waits ? 1 : 0;
 	slot->waited_for = waits;
 	slot->cancel = false;
+	slot->place = waits ? ++jdy_shared->last_place : 0;
+	slot->asked_at = GetCurrentTimestamp();
 	slot->elapsed_us = 0;
 	slot->status[0] = '\0';
 	MemSet(&slot->counters, 0, sizeof(RunCounters));
@@ -362,7 +447,7 @@ is_open(const RunSlot *slot)
 {
 	if (slot->state == RUN_STARTING && slot->runner_pid == 0)
 		return !TimestampDifferenceExceeds(slot->progress.started_at, GetCurrentTimestamp(), START_LIMIT_MS);
-	return slot->state == RUN_STARTING || slot->state == RUN_RUNNING;
+	return slot->state == RUN_WAITING || slot->state == RUN_STARTING || slot->state == RUN_RUNNING;
 }
 
 /* A runner that has not come yet looks at the flag when it does. */

@@ -21,6 +21,7 @@ typedef struct SlotTicket
 typedef struct RunRequest
 {
 	Oid			database;
+	Oid			extension;		/* that stream_id is a number of */
 	Oid			owner;
 	int			stream_id;
 	RunMode		mode;
@@ -30,13 +31,22 @@ typedef struct RunRequest
 } RunRequest;
 
 /*
- * A caller's way in: joins a slot with the same request that has not begun
- * (*joined), else takes a free one, for which the caller then registers a worker.
- * false: all are in use.
+ * A caller's way in: joins a slot with the same request that has not begun, else
+ * takes a free one, which waits for a worker.  false: all are in use.
  */
-extern bool jdy_slot_enter(const RunRequest *request, SlotTicket *ticket, bool *joined);
+extern bool jdy_slot_enter(const RunRequest *request, SlotTicket *ticket);
 
-/* A slot for a queued run; false when all are in use or `limit` queued runs are open. */
+/*
+ * Asks for a worker for a slot that waits for one; to be asked again and again.
+ * true once, when fewer than `limit` workers are out and it is the slot's turn:
+ * the caller then registers it.
+ */
+extern bool jdy_slot_claim(const SlotTicket *ticket, int limit);
+
+/*
+ * A slot for a queued run, whose worker the caller then registers; false when all
+ * are in use, or `limit` workers are out, or callers were in line before.
+ */
 extern bool jdy_slot_take_queued(const RunRequest *request, int limit, SlotTicket *ticket);
 
 /* A caller's way out.  The last waiter of a run that was started for waiters cancels it. */
@@ -68,7 +78,7 @@ extern void jdy_slot_finish(const SlotTicket *ticket, const char *status, const 
 /* Asks an open run to stop; false when none is open under this number in this database. */
 extern bool jdy_slot_cancel(int64 run_id);
 
-/* True when the stream has an open run in this database. */
+/* True when the stream has an open run in this database, callers in line for a worker not counted. */
 extern bool jdy_slot_stream_open(int stream_id);
 
 /* Terminates every runner of a database that is about to be dropped. */

@@ -37,16 +37,11 @@
 #define MAX_STREAMS "1000"		/* whose queued runs are looked at in one visit */
 #define BUSY_MS 60000			/* the stream has an open run, whose end marks us due anyway */
 #define AGAIN_MS 1000			/* there is more of what was just ended */
-#define FULL_MS 5000			/* no worker to be had: others' may end unseen */
+#define FULL_MS 5000			/* no worker to be had: others' may end unseen; and our place in line must be kept (runslot.c) */
 
 typedef struct QueuedRun
 {
-	int64		run_id;
-	int			stream_id;
-	RunMode		mode;
-	TimestampTz from_time;
-	TimestampTz to_time;
-	Oid			owner;
+	RunRequest	request;
 	bool		can_log_in;
 	bool		more;			/* of the same stream are queued behind it */
 } QueuedRun;
@@ -115,10 +110,9 @@ start_queued_runs(void)
 			again = again || run->more;
 			continue;
 		}
-		if (jdy_slot_stream_open(run->stream_id))
+		if (jdy_slot_stream_open(run->request.stream_id))
 			busy = true;
-		else if (!jdy_runner_start_queued(run->run_id, run->stream_id, run->owner, run->mode,
-										  run->from_time, run->to_time))
+		else if (!jdy_runner_start_queued(&run->request))
 			return in_ms(FULL_MS);
 	}
 	if (again)
@@ -149,12 +143,14 @@ read_queued_runs(MemoryContext context)
 		QueuedRun  *run = palloc(sizeof(QueuedRun));
 		bool		isnull;
 
-		run->run_id = jdy_spi_int64(i, 1, 0);
-		run->stream_id = (int) jdy_spi_int64(i, 2, 0);
-		run->mode = jdy_mode_parse(jdy_spi_text(i, 3));
-		run->from_time = DatumGetTimestampTz(jdy_spi_datum(i, 4, &isnull));
-		run->to_time = DatumGetTimestampTz(jdy_spi_datum(i, 5, &isnull));
-		run->owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
+		run->request.database = MyDatabaseId;
+		run->request.extension = jdy_extension_oid();
+		run->request.run_id = jdy_spi_int64(i, 1, 0);
+		run->request.stream_id = (int) jdy_spi_int64(i, 2, 0);
+		run->request.mode = jdy_mode_parse(jdy_spi_text(i, 3));
+		run->request.from_time = DatumGetTimestampTz(jdy_spi_datum(i, 4, &isnull));
+		run->request.to_time = DatumGetTimestampTz(jdy_spi_datum(i, 5, &isnull));
+		run->request.owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
 		runs = lappend(runs, run);
@@ -179,7 +175,7 @@ end_hopeless_runs(List *runs)
 		QueuedRun  *run = lfirst(lc);
 
 		if (!run->can_log_in)
-			jdy_run_end(run->run_id, "failed", &none, &error);
+			jdy_run_end(run->request.run_id, "failed", &none, &error);
 	}
 }
 

@@ -7,7 +7,7 @@
  *
  *	accounts_lock	accounts[] (budget.c)
  *	sessions_lock	sessions[] (session.c): tokens, clock offset, router
- *	runs_lock		runs[] (runner.c, progress.c)
+ *	runs_lock		runs[], the line for workers (runslot.c, progress.c)
  *	databases_lock	databases[], launcher (launcher.c, scheduler.c)
  *
  * No lock is held while anything is waited for, but for these locks' own order:
@@ -86,6 +86,7 @@ typedef struct Session
 typedef enum RunState
 {
 	RUN_FREE,
+	RUN_WAITING,				/* for a worker, in line with others: no worker yet; others can join */
 	RUN_STARTING,				/* worker registered, may wait for the stream's lock: others can join */
 	RUN_RUNNING,				/* has the lock: too late to join */
 	RUN_DONE					/* result is there; freed by the last waiter */
@@ -146,6 +147,7 @@ typedef struct RunProgress
 	RunWaiting	waiting;
 	int64		list_total;		/* rows the service says there are; -1 = not known */
 	int64		details_due;	/* -1 = not known */
+	bool		backfill;		/* the whole list was read, so all its details are due, at the pace of a first load */
 	TimestampTz started_at;
 	TimestampTz updated_at;
 } RunProgress;
@@ -155,6 +157,7 @@ typedef struct RunSlot
 	RunState	state;
 	uint64		ticket;			/* +1 with each use: who comes late finds another's */
 	Oid			database;
+	Oid			extension;		/* that the stream belongs to */
 	Oid			owner;			/* role the runner works as */
 	int			stream_id;
 	RunMode		mode;
@@ -165,6 +168,8 @@ typedef struct RunSlot
 	int			waiters;		/* callers that will read the result */
 	bool		waited_for;		/* somebody waited once: the run ends with its last waiter */
 	bool		cancel;			/* asked to stop */
+	uint64		place;			/* in the line, while RUN_WAITING */
+	TimestampTz asked_at;		/* when it last asked for a worker, while RUN_WAITING */
 	RunCounters counters;
 	RunProgress progress;
 	RunError	error;
@@ -193,6 +198,9 @@ typedef struct JdyShared
 	ConditionVariable session_changed;
 	Account		accounts[JDY_MAX_ACCOUNTS];
 	Session		sessions[JDY_MAX_SESSIONS];
+	uint64		last_place;		/* the last one given in the line for workers */
+	uint64		queued_place;	/* of the queued runs of all databases; 0 = none asked in vain */
+	TimestampTz queued_asked_at;	/* when a scheduler last asked for a worker in vain */
 	RunSlot		runs[JDY_MAX_RUNS];
 	DatabaseSlot databases[JDY_MAX_DATABASES];
 } JdyShared;

@@ -23,10 +23,12 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "compat.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "spi.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
@@ -55,6 +57,15 @@ static struct
 	Oid			schema;
 }			extension;
 
+/* What a unit of work of this process relies on. */
+static struct
+{
+	Oid			extension;		/* InvalidOid = any */
+	bool		locked;
+	LOCKTAG		lock;			/* if locked */
+}			guard;
+
+static void check_lock(void);
 static void execute_plan(JdyStatement *statement, Datum *values, const char *nulls);
 static int	plan_by_index(void);
 static void enter_owner(OwnerScope *scope);
@@ -116,20 +127,51 @@ jdy_extension_schema(void)
 	return OidIsValid(extension.schema) ? get_namespace_name(extension.schema) : NULL;
 }
 
+/* Whoever drops the extension begins with this lock; taking it takes in what was done before. */
+bool
+jdy_extension_hold(Oid extension)
+{
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return jdy_extension_oid() == extension;
+}
+
+void
+jdy_tx_guard(Oid extension, const LOCKTAG *lock)
+{
+	guard.extension = extension;
+	guard.locked = lock != NULL;
+	if (lock != NULL)
+		guard.lock = *lock;
+}
+
+/*
+ * The guard is asked before the snapshot.  Without it plans and names would find
+ * the tables of another extension, made under the same name since: the streams there
+ * have the numbers of those that were dropped.
+ */
 void
 jdy_tx_begin(const char *activity)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	if (OidIsValid(guard.extension) && !jdy_extension_hold(guard.extension))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension jdysync was dropped while it was used"),
+				 errdetail("Its streams went with it; one that has the same name now is another."),
+				 errhint("Run the new stream, if there is one.")));
+	check_lock();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	debug_query_string = activity;
 	pgstat_report_activity(STATE_RUNNING, activity);
 }
 
+/* What was done without the lock must not stay. */
 void
 jdy_tx_commit(void)
 {
+	check_lock();
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -174,6 +216,18 @@ Datum
 jdy_spi_datum(uint64 row, int column, bool *isnull)
 {
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+/* The lock is of the manager's method that advisory locks use, so that it outlives errors (runner.c). */
+static void
+check_lock(void)
+{
+	if (guard.locked && !LockHeldByMe(&guard.lock, ExclusiveLock, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the lock of the run's stream was released"),
+				 errdetail("Without it a second run could work on the stream at the same time, so nothing more is written."),
+				 errhint("A trigger of the staging table, or a function that one uses, calls pg_advisory_unlock_all(): let it release its own locks one by one.")));
 }
 
 /*

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "storage/lock.h"
 
 #define JDY_MAX_ARGS 24
 
@@ -49,11 +50,25 @@ extern Oid	jdy_extension_owner(void);
 extern const char *jdy_extension_schema(void);
 
 /*
+ * Whether `extension` is still the oid of the extension; if so, nobody can drop it
+ * before the end of the transaction.
+ */
+extern bool jdy_extension_hold(Oid extension);
+
+/*
  * A worker's unit of work: begin opens a transaction, SPI and a snapshot and
  * reports `activity` (constant, no names, no secrets); commit ends all three.
+ * Both raise an error when what jdy_tx_guard asks for does not hold.
  */
 extern void jdy_tx_begin(const char *activity);
 extern void jdy_tx_commit(void);
+
+/*
+ * From here on every unit of work of this process is for the extension with this
+ * oid, however another may be called by then, and while the process holds `lock`
+ * (exclusively).  InvalidOid, NULL: does not matter.
+ */
+extern void jdy_tx_guard(Oid extension, const LOCKTAG *lock);
 
 /* Column `name` (1-based `column`) of row `row` of SPI_tuptable; NULL / 0 when null. */
 extern char *jdy_spi_text(uint64 row, int column);

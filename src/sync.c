@@ -2,10 +2,11 @@
  * sync.c
  *		What people call to run a stream: jdy_sync and its relatives.
  *
- * jdy_sync starts a runner (or joins one that has not begun), and waits for it
- * with the latch: it can be cancelled, timed out, terminated or left by its
- * client at any moment, and leaves the run's slot in whatever way it ends.  The
- * run belongs to those who wait; the last one's leaving cancels it.
+ * jdy_sync starts a runner as soon as jdysync.max_workers lets it (or joins a run
+ * that has not begun), and waits for it with the latch: it can be cancelled, timed
+ * out, terminated or left by its client at any moment, and leaves the run's slot in
+ * whatever way it ends.  The run belongs to those who wait; the last one's leaving
+ * cancels it.
  *
  * The waiting session's own transaction stays open.  It must not have written
  * anything, since the runner could neither see it nor get past its locks, so
@@ -39,7 +40,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-#define LONG_LOAD_MINUTES 5		/* a first load that takes longer gets a hint */
+#define LONG_RUN_MINUTES 5		/* who waits longer, as for a first load, gets a hint */
 #define TICK_MS 1000
 
 /* Of libpq/libpq.h, which takes in headers of GSSAPI that need not be there. */
@@ -49,9 +50,9 @@ extern bool pq_check_connection(void);
 typedef struct Waiter
 {
 	SlotTicket	ticket;
-	BackgroundWorkerHandle *handle; /* NULL when it joined another's */
+	BackgroundWorkerHandle *handle; /* NULL when another started the worker, or none is started yet */
 	const char *name;
-	int			calls_per_minute;
+	PaceLimits	limits;			/* of what is to be expected */
 	int64		told_us;		/* when the last NOTICE went out */
 	char	   *told;			/* what it said */
 	bool		told_long;
@@ -64,27 +65,30 @@ typedef struct Lookup
 	int			stream_id;
 	MemoryContext memory;		/* of streams */
 	List	   *streams;		/* of StreamRef */
-	int			calls_per_minute;
+	Oid			extension;		/* that they belong to */
+	PaceLimits	limits;
 } Lookup;
 
 static void require_can_wait(void);
 static RunMode requested_mode(const char *mode);
-static void run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, TimestampTz to_time,
+static void run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz from_time, TimestampTz to_time,
 					   bool raise, ReturnSetInfo *rsinfo);
-static List *streams_of(const char *name);
+static List *streams_of(const char *name, Oid *extension);
 static void find_streams(Lookup *lookup);
 static void without_locks(void (*look) (Lookup *), Lookup *lookup);
 static void raise_result(const StreamRef *stream, const RunResult *result);
 static void put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *result);
 static void wait_for_run(Waiter *waiter, RunResult *result);
+static bool starts_worker(Waiter *waiter, const RunSlot *slot);
 static bool never_starts(Waiter *waiter, const RunSlot *slot);
 static void tell_progress(Waiter *waiter, const RunSlot *slot);
 static void tell(Waiter *waiter, char *line);
 static void check_client(void);
 static void leave_at_error(int code, Datum ticket);
 static void no_worker(RunError *error);
-static int	calls_per_minute_of(int stream_id);
-static void find_calls_per_minute(Lookup *lookup);
+static PaceLimits limits_of(int stream_id);
+static void find_limits(Lookup *lookup);
+static bool has_details(int stream_id);
 
 PG_FUNCTION_INFO_V1(jdy_sync);
 PG_FUNCTION_INFO_V1(jdy_resync);
@@ -96,12 +100,13 @@ jdy_sync(PG_FUNCTION_ARGS)
 {
 	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	RunMode		mode = PG_ARGISNULL(1) ? MODE_AUTO : requested_mode(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Oid			extension;
 	ListCell   *lc;
 
 	require_can_wait();
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, streams_of(name))
-		run_stream(lfirst(lc), mode, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
+	foreach(lc, streams_of(name, &extension))
+		run_stream(lfirst(lc), extension, mode, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -111,6 +116,8 @@ jdy_resync(PG_FUNCTION_ARGS)
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	TimestampTz from_time = PG_GETARG_TIMESTAMPTZ(1);
 	TimestampTz to_time = PG_GETARG_TIMESTAMPTZ(2);
+	Oid			extension;
+	StreamRef  *stream;
 
 	require_can_wait();
 	if (TIMESTAMP_IS_NOEND(from_time) || TIMESTAMP_NOT_FINITE(to_time) || from_time >= to_time)
@@ -119,7 +126,8 @@ jdy_resync(PG_FUNCTION_ARGS)
 				 errmsg("from_time must be before to_time, and both finite"),
 				 errhint("To read everything again use jdy_sync with mode full.")));
 	InitMaterializedSRF(fcinfo, 0);
-	run_stream(linitial(streams_of(name)), MODE_RANGE, from_time, to_time, true,
+	stream = linitial(streams_of(name, &extension));
+	run_stream(stream, extension, MODE_RANGE, from_time, to_time, true,
 			   (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
@@ -185,20 +193,13 @@ jdy_cancel(PG_FUNCTION_ARGS)
 }
 
 void
-jdy_run_and_wait(int stream_id, const char *name, Oid owner, RunMode mode,
-				 TimestampTz from_time, TimestampTz to_time, RunResult *result)
+jdy_run_and_wait(const RunRequest *request, const char *name, RunResult *result)
 {
-	RunRequest	request = {
-		.database = MyDatabaseId, .owner = owner, .stream_id = stream_id, .mode = mode,
-		.from_time = from_time, .to_time = to_time
-	};
 	Waiter		waiter = {.name = name};
-	RunError	error;
-	bool		joined;
 
 	MemSet(result, 0, sizeof(RunResult));
-	waiter.calls_per_minute = calls_per_minute_of(stream_id);
-	if (!jdy_slot_enter(&request, &waiter.ticket, &joined))
+	waiter.limits = limits_of(request->stream_id);
+	if (!jdy_slot_enter(request, &waiter.ticket))
 	{
 		strlcpy(result->status, "failed", sizeof(result->status));
 		jdy_run_error(&result->error, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, "too many runs are open",
@@ -208,11 +209,6 @@ jdy_run_and_wait(int stream_id, const char *name, Oid owner, RunMode mode,
 
 	PG_ENSURE_ERROR_CLEANUP(leave_at_error, PointerGetDatum(&waiter.ticket));
 	{
-		if (!joined && !jdy_runner_register(&waiter.ticket, &waiter.handle))
-		{
-			no_worker(&error);
-			jdy_slot_abandon(&waiter.ticket, &error);
-		}
 		wait_for_run(&waiter, result);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave_at_error, PointerGetDatum(&waiter.ticket));
@@ -258,12 +254,16 @@ requested_mode(const char *word)
 }
 
 static void
-run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, TimestampTz to_time,
+run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz from_time, TimestampTz to_time,
 		   bool raise, ReturnSetInfo *rsinfo)
 {
+	RunRequest	request = {
+		.database = MyDatabaseId, .extension = extension, .owner = stream->owner, .stream_id = stream->stream_id,
+		.mode = mode, .from_time = from_time, .to_time = to_time
+	};
 	RunResult	result;
 
-	jdy_run_and_wait(stream->stream_id, stream->name, stream->owner, mode, from_time, to_time, &result);
+	jdy_run_and_wait(&request, stream->name, &result);
 	if (raise && strcmp(result.status, "ok") != 0)
 		raise_result(stream, &result);
 	put_result(rsinfo, stream, &result);
@@ -271,11 +271,12 @@ run_stream(const StreamRef *stream, RunMode mode, TimestampTz from_time, Timesta
 
 /* The stream called `name`, or all that are enabled; in the caller's memory, which outlives SPI's. */
 static List *
-streams_of(const char *name)
+streams_of(const char *name, Oid *extension)
 {
 	Lookup		lookup = {.name = name, .memory = CurrentMemoryContext};
 
 	without_locks(find_streams, &lookup);
+	*extension = lookup.extension;
 	return lookup.streams;
 }
 
@@ -285,6 +286,8 @@ find_streams(Lookup *lookup)
 	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref(lookup->name)) : jdy_stream_refs_enabled();
 	ListCell   *lc;
 
+	/* The locks on its tables, held until here, keep it as it is. */
+	lookup->extension = jdy_extension_oid();
 	MemoryContextSwitchTo(lookup->memory);
 	foreach(lc, found)
 	{
@@ -344,7 +347,8 @@ raise_result(const StreamRef *stream, const RunResult *result)
 			 errmsg_internal("%s", error->message[0] != '\0' ? error->message : "the run failed"),
 			 error->detail[0] != '\0' ? errdetail_internal("%s", error->detail) : 0,
 			 error->hint[0] != '\0' ? errhint("%s", error->hint) : 0,
-			 errcontext("run %lld of stream \"%s\"", (long long) result->run_id, stream->name)));
+			 errcontext("%s", result->run_id != 0 ? psprintf("run %lld of stream \"%s\"", (long long) result->run_id, stream->name) :
+						psprintf("a run of stream \"%s\" that did not begin", stream->name))));
 }
 
 static void
@@ -391,7 +395,7 @@ wait_for_run(Waiter *waiter, RunResult *result)
 			elog(ERROR, "slot of the run is gone");
 		if (slot.state == RUN_DONE)
 			break;
-		if (never_starts(waiter, &slot))
+		if (starts_worker(waiter, &slot) || never_starts(waiter, &slot))
 			continue;
 		tell_progress(waiter, &slot);
 		ConditionVariableTimedSleep(jdy_slot_changed(&waiter->ticket), TICK_MS, JDY_WAIT_EVENT("JdysyncRun"));
@@ -403,6 +407,22 @@ wait_for_run(Waiter *waiter, RunResult *result)
 	result->error = slot.error;
 	result->elapsed_us = slot.elapsed_us;
 	strlcpy(result->status, slot.status, sizeof(result->status));
+}
+
+/* When it is the run's turn.  Of several who wait for it, the first to look starts the worker. */
+static bool
+starts_worker(Waiter *waiter, const RunSlot *slot)
+{
+	RunError	error;
+
+	if (slot->state != RUN_WAITING || !jdy_slot_claim(&waiter->ticket, jdy_max_workers))
+		return false;
+	if (!jdy_runner_register(&waiter->ticket, &waiter->handle))
+	{
+		no_worker(&error);
+		jdy_slot_abandon(&waiter->ticket, &error);
+	}
+	return true;
 }
 
 /* Who started the worker can ask the postmaster; who joined, or lost the one who did, must go by the clock. */
@@ -434,20 +454,26 @@ tell_progress(Waiter *waiter, const RunSlot *slot)
 		return;
 	waiter->told_us = now_us;
 
+	if (slot->state == RUN_WAITING)
+	{
+		tell(waiter, psprintf("%s: waiting for a worker, all %d of jdysync.max_workers are busy",
+							  waiter->name, jdy_max_workers));
+		return;
+	}
 	if (slot->state == RUN_STARTING)
 	{
 		if (slot->runner_pid != 0)
 			tell(waiter, psprintf("%s: waiting for the open run to end", waiter->name));
 		return;
 	}
-	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress, waiter->calls_per_minute));
+	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress, &waiter->limits));
 
-	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress, waiter->calls_per_minute);
-	if (slot->progress.phase == PHASE_LOADING && minutes > LONG_LOAD_MINUTES && !waiter->told_long)
+	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress, &waiter->limits);
+	if (minutes > LONG_RUN_MINUTES && !waiter->told_long)
 	{
 		waiter->told_long = true;
 		ereport(NOTICE,
-				(errmsg("the first load of \"%s\" takes about %d minutes", waiter->name, minutes),
+				(errmsg("the run of \"%s\" takes about %d more minutes", waiter->name, minutes),
 				 errhint("jdy_start does the same without waiting.")));
 	}
 }
@@ -489,17 +515,17 @@ no_worker(RunError *error)
 }
 
 /* For the estimate only: as the server says, else its default. */
-static int
-calls_per_minute_of(int stream_id)
+static PaceLimits
+limits_of(int stream_id)
 {
 	Lookup		lookup = {.stream_id = stream_id};
 
-	without_locks(find_calls_per_minute, &lookup);
-	return lookup.calls_per_minute;
+	without_locks(find_limits, &lookup);
+	return lookup.limits;
 }
 
 static void
-find_calls_per_minute(Lookup *lookup)
+find_limits(Lookup *lookup)
 {
 	int			limit = -1;
 	bool		kingdee = true;
@@ -507,14 +533,34 @@ find_calls_per_minute(Lookup *lookup)
 	ForeignServer *server = stream != NULL ? GetForeignServerByName(stream->server, true) : NULL;
 	ListCell   *lc;
 
+	lookup->limits.backfill_share = 80;
 	foreach(lc, server != NULL ? server->options : NIL)
 	{
 		DefElem    *option = lfirst(lc);
 
 		if (strcmp(option->defname, "calls_per_minute") == 0)
 			limit = pg_strtoint32(defGetString(option));
+		else if (strcmp(option->defname, "backfill_share") == 0)
+			lookup->limits.backfill_share = atoi(defGetString(option));
 		else if (strcmp(option->defname, "auth") == 0)
 			kingdee = strcmp(defGetString(option), "kingdee") == 0;
 	}
-	lookup->calls_per_minute = limit >= 0 ? limit : (kingdee ? 500 : 0);
+	lookup->limits.calls_per_minute = limit >= 0 ? limit : (kingdee ? 500 : 0);
+	lookup->limits.details = has_details(lookup->stream_id);
+}
+
+/* As the stream says, else as the catalogue does; to load the stream would evaluate its owner's _function. */
+static bool
+has_details(int stream_id)
+{
+	static JdyStatement look = {
+		"SELECT 1 FROM jdysync.stream s WHERE s.stream_id = $1 AND COALESCE(s.detail, EXISTS ("
+		"SELECT FROM jdysync.catalog c WHERE c.detail_api IS NOT NULL "
+		"AND CASE WHEN s.metadata IS NULL THEN c.entry = s.entry ELSE c.api = s.metadata->>'api' END))",
+		1, {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(stream_id)};
+
+	jdy_execute(&look, values, NULL);
+	return SPI_processed > 0;
 }

@@ -716,21 +716,30 @@ PG_FUNCTION_INFO_V1(jdy_test_progress_line);
 PG_FUNCTION_INFO_V1(jdy_test_run_log);
 PG_FUNCTION_INFO_V1(jdy_test_stream_lock);
 
-/* (name text, loading boolean, listed, total, details, due, calls bigint, seconds, calls_per_minute int) returns text */
+/*
+ * (name text, phase text, listed, total, details, due, calls bigint, seconds, calls_per_minute int, with_details boolean,
+ * loaded boolean) returns text; phase: loading, listing or details; loaded: the run reads, or has read, the whole list
+ */
 Datum
 jdy_test_progress_line(PG_FUNCTION_ARGS)
 {
 	RunCounters counters = {
 		.listed = PG_GETARG_INT64(2), .details = PG_GETARG_INT64(4), .calls = PG_GETARG_INT64(6)
 	};
+	char	   *phase = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	PaceLimits	limits = {
+		.calls_per_minute = PG_GETARG_INT32(8), .backfill_share = 80, .details = PG_GETARG_BOOL(9)
+	};
 	RunProgress progress = {
-		.phase = PG_GETARG_BOOL(1) ? PHASE_LOADING : PHASE_LISTING,
+		.phase = strcmp(phase, "loading") == 0 ? PHASE_LOADING :
+		strcmp(phase, "details") == 0 ? PHASE_DETAILS : PHASE_LISTING,
+		.backfill = PG_GETARG_BOOL(10),
 		.list_total = PG_GETARG_INT64(3), .details_due = PG_GETARG_INT64(5),
 		.updated_at = PG_GETARG_INT32(7) * USECS_PER_SEC
 	};
 
 	PG_RETURN_TEXT_P(cstring_to_text(jdy_progress_line(text_to_cstring(PG_GETARG_TEXT_PP(0)), &counters,
-													   &progress, PG_GETARG_INT32(8))));
+													   &progress, &limits)));
 }
 
 /* (stream_id int, calls int, error bytea, log_calls int) returns bigint: a failed run of so many calls, every third bad, and a reject twice */

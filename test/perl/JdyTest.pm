@@ -38,7 +38,7 @@ our $current;
 my %running;
 
 # Starts a simulator on a free port.  Options: any of the command line
-# (customers => 500, seed => 7, pad => 2000), set => { switch => value }.
+# (customers => 500, seed => 7, pad => 2000, bind => '::1'), set => { switch => value }.
 sub start_sim
 {
 	my (%options) = @_;
@@ -65,7 +65,8 @@ sub start_sim
 	  && -s "$directory/port"
 	  or BAIL_OUT('the simulator does not start: ' . PostgreSQL::Test::Utils::slurp_file("$directory/log"));
 	$self->{port} = PostgreSQL::Test::Utils::slurp_file("$directory/port") + 0;
-	$self->{url} = ($options{'tls-cert'} ? 'https' : 'http') . "://127.0.0.1:$self->{port}";
+	$self->{url} = ($options{'tls-cert'} ? 'https' : 'http') . "://"
+	  . (($options{bind} // '') eq '::1' ? '[::1]' : '127.0.0.1') . ":$self->{port}";
 	$current = $self;
 	return $self;
 }

@@ -92,18 +92,29 @@ sub sync_ok
 	return $run;
 }
 
-# The run fails with this SQLSTATE and this text (a pattern) somewhere in message, detail or hint.
+# The run fails with exactly this SQLSTATE, this text (a pattern) somewhere in message, detail
+# or hint, and a HINT.  Options: call (instead of jdy_sync), no_hint => why none would help here.
 sub sync_fails
 {
-	my ($node, $name, $sqlstate, $text, $what, $call) = @_;
-	my $run = sync_stream($node, $name, $call);
+	my ($node, $name, $sqlstate, $text, $what, %options) = @_;
+
+	($sqlstate // '') =~ /^[0-9A-Z]{5}\z/ && $sqlstate !~ /^XX/ or die 'sync_fails wants one SQLSTATE that users may see';
+	my $run = sync_stream($node, $name, $options{call});
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	subtest $what => sub {
 		ok(!$run->{ok}, 'the run fails') or return;
-		like($run->{err}, qr/ERROR:  $sqlstate/, 'SQLSTATE') if defined $sqlstate;
+		my ($said) = $run->{err} =~ /ERROR:  (\w{5}): /;
+		is($said, $sqlstate, 'SQLSTATE') or diag($run->{err});
 		like($run->{err}, $text, 'text');
-		unlike($run->{err}, qr/ERROR:  XX/, 'no internal error');
+		if ($options{no_hint})
+		{
+			unlike($run->{err}, qr/^HINT:/m, "no hint: $options{no_hint}");
+		}
+		else
+		{
+			like($run->{err}, qr/^HINT:  \S/m, 'what to do');
+		}
 		unlike($run->{err}, qr/f2adcfef73369bfc4e1384677d38a0ff/, 'no secret');
 	};
 	return $run;

@@ -69,6 +69,8 @@ static const Switch switches[] = {
 	INT(token_limit, "2"),
 	INT(token_window_ms, "60000"),
 	INT(retry_after, "none"),
+	INT(concurrency_limit, "0"),
+	NAME(concurrency_code, "429", "429|5007"),
 	INT(clock_offset_ms, "0"),
 	INT(latency_ms, "0"),
 
@@ -99,6 +101,7 @@ static const Switch switches[] = {
 	ONOFF(ids_as_numbers, "off"),
 	ONOFF(row_modify_time, "off"),
 	ONOFF(has_details, "on"),
+	ONOFF(description_cn, "off"),
 	ONOFF(gzip, "on"),
 };
 

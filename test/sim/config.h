@@ -25,6 +25,7 @@ enum {EXPIRED_4011, EXPIRED_401, EXPIRED_BUSINESS};
 enum {MISSING_ERRCODE, MISSING_NULL_DATA, MISSING_EMPTY_DATA, MISSING_HTTP404};
 enum {DUPLICATES_EXTRA, DUPLICATES_DISPLACE};
 enum {ROUTER_502, ROUTER_404, ROUTER_5001};
+enum {CONCURRENCY_429, CONCURRENCY_5007};
 enum {GRAIN_MS, GRAIN_S};
 enum {FORMAT_MS, FORMAT_S, FORMAT_DATETIME, FORMAT_DATE};
 
@@ -55,6 +56,8 @@ typedef struct Config
 	int64_t		token_limit;
 	int64_t		token_window_ms;
 	int64_t		retry_after;
+	int64_t		concurrency_limit;
+	int64_t		concurrency_code;
 	int64_t		clock_offset_ms;
 	int64_t		latency_ms;
 
@@ -88,6 +91,7 @@ typedef struct Config
 	int64_t		ids_as_numbers;
 	int64_t		row_modify_time;
 	int64_t		has_details;
+	int64_t		description_cn;
 	int64_t		gzip;
 } Config;
 

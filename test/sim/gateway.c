@@ -212,12 +212,37 @@ router_is_right(Request *req)
 	return false;
 }
 
+/* HTTP 429, with Retry-After when wished. */
+static bool
+refuse_too_many(Request *req)
+{
+	char		seconds[24];
+
+	reply_error(&req->reply, 429, 429, "API 被限流", false);
+	if (config.retry_after >= 0)
+	{
+		snprintf(seconds, sizeof(seconds), "%lld", (long long) config.retry_after);
+		reply_header(&req->reply, "Retry-After", seconds);
+	}
+	return false;
+}
+
+/* A request is under way until its reply was sent, however long that is held back. */
+static bool
+within_concurrency(Request *req)
+{
+	if (config.concurrency_limit <= 0 || stats_in_flight() <= config.concurrency_limit)
+		return true;
+	tally.refused_by_concurrency++;
+	if (config.concurrency_code == CONCURRENCY_5007)
+		return refuse(req, 5007, "too many concurrent requests");
+	return refuse_too_many(req);
+}
+
 /* Counts the call, or refuses it when the window is full. */
 static bool
 within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
 {
-	char		seconds[24];
-
 	if (limit <= 0)
 		return true;
 	if ((int64_t) rate_count(rate, req->arrived_us, window_ms) < limit)
@@ -226,13 +251,7 @@ within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
 		return true;
 	}
 	tally.refused_by_rate++;
-	reply_error(&req->reply, 429, 429, "API 被限流", false);
-	if (config.retry_after >= 0)
-	{
-		snprintf(seconds, sizeof(seconds), "%lld", (long long) config.retry_after);
-		reply_header(&req->reply, "Retry-After", seconds);
-	}
-	return false;
+	return refuse_too_many(req);
 }
 
 bool
@@ -246,7 +265,7 @@ gateway_may_call(Request *req)
 		reply_error(&req->reply, 200, 1020002008, "用户授权信息有误", true);
 		return false;
 	}
-	return router_is_right(req) &&
+	return router_is_right(req) && within_concurrency(req) &&
 		within_rate(req, &call_rate, config.rate_limit, config.rate_window_ms);
 }
 

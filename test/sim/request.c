@@ -193,5 +193,10 @@ reply_error(Reply *reply, int status, int64_t errcode,
 	buf_int(&reply->body, errcode);
 	buf_text(&reply->body, ",\"description\":");
 	buf_json(&reply->body, description, strlen(description));
+	if (config.description_cn)
+	{
+		buf_text(&reply->body, ",\"description_cn\":");
+		buf_json(&reply->body, description, strlen(description));
+	}
 	buf_text(&reply->body, with_data ? ",\"data\":null}" : "}");
 }

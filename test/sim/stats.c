@@ -192,6 +192,12 @@ stats_over(const Request *req)
 		in_flight--;
 }
 
+int64_t
+stats_in_flight(void)
+{
+	return in_flight;
+}
+
 void
 stats_show(Buf *out)
 {
@@ -206,6 +212,8 @@ stats_show(Buf *out)
 	buf_printf(out, "\"token_calls\":%lld,\"bad_signatures\":%lld,\"refused_by_rate\":%lld,",
 			   (long long) tally.token_calls, (long long) tally.bad_signatures,
 			   (long long) tally.refused_by_rate);
+	buf_printf(out, "\"refused_by_concurrency\":%lld,",
+			   (long long) tally.refused_by_concurrency);
 	buf_printf(out, "\"faults_fired\":%lld,\"connections\":%lld,\"max_concurrent\":%lld,",
 			   (long long) tally.faults_fired, (long long) tally.connections,
 			   (long long) max_in_flight);

@@ -28,6 +28,7 @@ typedef struct Tally
 {
 	int64_t		bad_signatures;
 	int64_t		refused_by_rate;
+	int64_t		refused_by_concurrency;
 	int64_t		token_calls;
 	int64_t		connections;
 	int64_t		faults_fired;
@@ -39,6 +40,9 @@ extern Tally tally;
 extern void stats_arrived(const Request *req);
 extern void stats_answered(const Request *req);
 extern void stats_over(const Request *req);
+
+/* Requests that came in and are not over, this one among them. */
+extern int64_t stats_in_flight(void);
 
 extern void stats_show(Buf *out);
 extern void stats_requests(Buf *out, int n);

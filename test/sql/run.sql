@@ -1,23 +1,33 @@
 -- What is kept of a run, and what is said of it while it goes.
 
-CREATE FUNCTION pg_temp.progress_line(name text, loading boolean, listed bigint, total bigint, details bigint,
-	due bigint, calls bigint, seconds int, calls_per_minute int) RETURNS text
+CREATE FUNCTION pg_temp.progress_line(name text, phase text, listed bigint, total bigint, details bigint,
+	due bigint, calls bigint, seconds int, calls_per_minute int, with_details boolean, loaded boolean DEFAULT false) RETURNS text
 AS '$libdir/jdysync', 'jdy_test_progress_line' LANGUAGE C STRICT;
 CREATE FUNCTION pg_temp.run_log(stream_id int, calls int, error bytea, log_calls int DEFAULT 2) RETURNS bigint
 AS '$libdir/jdysync', 'jdy_test_run_log' LANGUAGE C STRICT;
 CREATE FUNCTION pg_temp.stream_lock(stream_id int, lock boolean) RETURNS boolean
 AS '$libdir/jdysync', 'jdy_test_stream_lock' LANGUAGE C STRICT;
 
--- Everything known; nothing but the calls; a loading list whose details are still to come; no limit; about to end.
-SELECT pg_temp.progress_line('customer', false, 12300, 48211, 3050, 1500, 214, 60, 500);
-SELECT pg_temp.progress_line('customer', false, 0, -1, 0, -1, 1, 0, 500);
-SELECT pg_temp.progress_line('customer', true, 12300, 48211, 3050, 1500, 214, 60, 500);
-SELECT pg_temp.progress_line('客户', false, 999, 1000, 0, -1, 10, 1, 0);
-SELECT pg_temp.progress_line('customer', false, 1000, 1000, 1000, 0, 1010, 120, 500);
-SELECT pg_temp.progress_line('customer', false, 1234567, 1234567, 1000000, 600, 1200, 60, 0);
+-- Everything known; nothing but the calls; no details; about to end; no limit.
+SELECT pg_temp.progress_line('customer', 'details', 12300, 48211, 3050, 1500, 214, 60, 500, true);
+SELECT pg_temp.progress_line('customer', 'listing', 0, -1, 0, -1, 1, 0, 500, false);
+SELECT pg_temp.progress_line('客户', 'listing', 999, 1000, 0, -1, 10, 1, 0, false);
+SELECT pg_temp.progress_line('customer', 'details', 1000, 1000, 1000, 0, 1010, 120, 500, true);
+SELECT pg_temp.progress_line('customer', 'details', 1234567, 1234567, 1000000, 600, 1200, 60, 0, true);
+-- What was listed again while the run went on.
+SELECT pg_temp.progress_line('customer', 'details', 1010, 1000, 10, 990, 30, 1, 500, true);
 -- A burst at the start does not promise more than the limit; a slow service does not reach it.
-SELECT pg_temp.progress_line('customer', false, 0, 100000, 0, -1, 500, 3, 500);
-SELECT pg_temp.progress_line('customer', false, 0, 100000, 0, -1, 50, 60, 500);
+SELECT pg_temp.progress_line('customer', 'listing', 0, 100000, 0, -1, 500, 3, 500, false);
+SELECT pg_temp.progress_line('customer', 'listing', 0, 100000, 0, -1, 50, 60, 500, false);
+-- The details of a list that is being loaded are still to come, at a first load's share of the limit (400 calls):
+-- all of its records' where their number is known, else of those known so far.  Without details only pages are.
+SELECT pg_temp.progress_line('customer', 'loading', 12300, 48211, 0, -1, 214, 60, 500, true, true);
+SELECT pg_temp.progress_line('customer', 'loading', 12300, -1, 0, -1, 214, 60, 500, true, true);
+SELECT pg_temp.progress_line('customer', 'loading', 12300, 48211, 0, -1, 214, 60, 500, false, true);
+-- The same between the list and its details; from then on those that are due, at the pace seen.
+SELECT pg_temp.progress_line('customer', 'listing', 48211, 48211, 0, -1, 600, 90, 500, true, true);
+SELECT pg_temp.progress_line('customer', 'details', 48211, 48211, 8211, 40000, 9000, 1350, 500, true, true);
+SELECT pg_temp.progress_line('customer', 'details', 48211, 48211, 8211, 40000, 9000, 2700, 500, true, true);
 
 -- Calls are written in whatever number; texts that the database cannot hold are made to fit.
 SELECT pg_temp.run_log(-1, 600, '\xe5aea2e688b720ff20e5aea2') AS run_id \gset

@@ -318,6 +318,10 @@ subtest 'the gateway knows its clients and their clocks' => sub {
 	is(errcode(business($list, 'page=1', stamp => $now - 290_000)), 0, 'not quite five minutes');
 	is(errcode(signed('GET', '/jdy/v2/bd/nothing', '')), 5001, 'an unknown API');
 	is(errcode(signed('POST', $list, '')), 5002, 'another method');
+	is($json->decode(business($list, 'page=x')->{body})->{description_cn}, undef, 'an error has one description');
+	config(description_cn => JSON::PP::true);
+	like($json->decode(business($list, 'page=x')->{body})->{description_cn}, qr/\S/, 'or a Chinese one beside it');
+	config(description_cn => JSON::PP::false);
 	is(business($list, 'search=' . 'x' x 2048)->{status}, 414, 'a URL of more than 2048 characters');
 
 	is(errcode(business($list, 'page=1', nonce => 77)), 0, 'a nonce');
@@ -391,6 +395,39 @@ subtest 'rates are limited over every sliding window' => sub {
 	is($stats->{refused_by_rate}, 1, 'one was refused');
 	config(rate_window_ms => 50);
 	ok(poll(sub { business($list, 'page=1')->{status} == 200 }), 'calls pass again when the window moved on');
+};
+
+subtest 'so many calls at once, and no more' => sub {
+	fresh();
+	# Sends a call on a connection of its own; the reply is read later.
+	my $call = sub {
+		my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") or die "connect: $@";
+		my $headers = signed_headers('GET', $list, 'page_size=1', headers => { 'app-token' => $token, 'X-GW-Router-Addr' => 'https://tf.jdy.com' });
+		syswrite($socket, "GET $list?page_size=1 HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n"
+			  . join('', map { "$_: $headers->{$_}\r\n" } keys %$headers) . "\r\n");
+		return $socket;
+	};
+	my $refusal = sub {
+		my ($socket) = @_;
+		local $/;
+		my $text = <$socket>;
+		return join(' ', $text =~ m{^HTTP/1\.1 (\d+)}, $text =~ /"errcode":(\d+)/);
+	};
+
+	for my $case ([ '429', '429 429' ], [ '5007', '519 5007' ])
+	{
+		my ($code, $expected) = @$case;
+
+		config(concurrency_limit => 3, concurrency_code => $code, latency_ms => 1000);
+		my @sockets = map { $call->() } 1 .. 5;
+		is_deeply([ sort map { $refusal->($_) } @sockets ], [ sort(('200 0') x 3, ($expected) x 2) ], "three of five calls pass, two get $expected");
+		config(latency_ms => 0);
+		ok(poll(sub { errcode(business($list, 'page_size=1')) == 0 }), 'calls pass again when those are over');
+	}
+	is(control('GET', 'stats')->{refused_by_concurrency} >= 4, 1, 'they are counted');
+	is(control('GET', 'stats')->{refused_by_rate}, 0, 'apart from the rate');
+	config(concurrency_limit => 0, latency_ms => 200);
+	is_deeply([ map { $refusal->($_) } map { $call->() } 1 .. 8 ], [ ('200 0') x 8 ], 'without a limit all pass');
 };
 
 subtest 'pages are cut at 100 rows while total_page follows the asked size' => sub {

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use JdyTest;
+use JdyTruth;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -87,6 +88,46 @@ my ($ret, $out, $err) = $node->psql('postgres', q{
 });
 like($err, qr/canceling statement due to statement timeout/, 'waiting for the budget can be cancelled');
 cmp_ok(time - $started, '<', 1.5, 'at once');
+
+# ---------------------------------------------------------------------------
+# jdy_sync: while there is work, the budget is used; a first load leaves a fifth of it to others.
+# ---------------------------------------------------------------------------
+
+# When the simulator got each list and detail call lately, in seconds, in order.
+sub call_times
+{
+	return sort { $a <=> $b } map { $_->{at_ms} / 1000 } grep { $_->{url} =~ m{^/jdy/v2/bd/customer} } @{ sim_get('/_sim/requests?n=1000') };
+}
+
+# A share of the budget is used when the next call after so many calls comes a window later, soon.
+sub uses_the_budget
+{
+	my ($what, $share) = @_;
+	my $per_window = $share * $LIMIT;
+	my @at = call_times();
+	my $windows = int($#at / $per_window);
+	my $took = $at[ $windows * $per_window ] - $at[0];
+	my @stretches = sort { $a <=> $b } map { $at[ $_ + $per_window ] - $at[$_] } 0 .. $#at - $per_window;
+
+	cmp_ok(sim_get('/_sim/stats')->{max_calls_in_window}, '<=', $LIMIT, "$what: no window has more calls than the budget");
+	cmp_ok($windows, '>=', 3, "$what: there is work for three windows and more (" . @at . ' calls)');
+	cmp_ok($took, '<=', $windows * $WINDOW / 0.97, "$what: at least 97 % of " . 100 * $share . " % of the budget is used ($took s)");
+	cmp_ok($stretches[ @stretches / 2 ], '<=', $WINDOW / 0.97, "$what: and so it is in most sliding windows ($stretches[@stretches / 2] s)");
+	cmp_ok($stretches[-1], '<=', $WINDOW / 0.75, "$what: and nearly in all ($stretches[-1] s)");
+	return @stretches;
+}
+
+$sim = start_sim(customers => 330, set => { rate_limit => 0, rate_window_ms => $WINDOW * 1000, latency_ms => 20 });
+create_server($node, 'work', server => \%server);
+add_stream($node, 'customer', server => "'work'");
+sync_ok($node, 'customer', 'a first load');
+uses_the_budget('a first load', 0.8);
+$sim->post('/_sim/change', { op => 'update', ids => [ split /\n/, query($node, 'SELECT id FROM jdysync.staging_customer') ] });
+$sim->post('/_sim/stats/reset');
+sync_ok($node, 'customer', 'a run after changes');
+my @stretches = uses_the_budget('changes', 1);
+cmp_ok($stretches[0], '>=', $WINDOW - 0.002, "changes: so many calls take a window, wherever it begins ($stretches[0] s)");
+is_true($node, 'customer', 'nothing is missing');
 
 $node->stop;
 $sim->stop;

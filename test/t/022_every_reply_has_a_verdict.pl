@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use JdyTest;
+use JdyTruth;
 use Misbehaving;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -62,7 +63,7 @@ for my $fault ({ kind => 'status', status => 500 }, { kind => 'status', status =
 }
 
 # But not for ever.
-for my $case ([ { kind => 'status', status => 500 }, qr/08006|HV00M/, 'the service failed' ],
+for my $case ([ { kind => 'status', status => 500 }, qr/HV00M/, 'the service failed' ],
 	[ { kind => 'reset' }, qr/08006/, 'the connection broke' ],
 	[ { kind => 'html' }, qr/HV00M/, 'the reply is not what was asked for' ])
 {
@@ -213,6 +214,54 @@ $sim->stop;
 is(check($server), 'mapping true, connection false', 'nobody listens');
 like(($node->psql('postgres', "\\set VERBOSITY verbose\nSELECT jdy_fetch('plain', '/x')"))[2], qr/ERROR:  08001: .*the host could not be reached/,
 	'and jdy_fetch says so');
+
+# Calls that failed together do not come back together: each waits some time between none and a
+# second, at most twice as long after its second failure, and so on.
+{
+	my $failing = 80;
+	my @delays;
+	my (%last, %failures);
+
+	$sim->stop;
+	$sim = start_sim(customers => $failing, set => {%NO_LIMITS});
+	create_server($node, 'crowd', server => { calls_per_minute => 0, concurrency => 16 });
+	add_stream($node, 'customer', server => "'crowd'");
+	$sim->post('/_sim/fault', { kind => 'status', status => 500, path => '/customer_detail', times => $failing });
+	is(sync_ok($node, 'customer', 'a load in which many calls fail once')->{retries}, $failing, 'each is made again');
+	for my $request (@{ $sim->get('/_sim/requests?n=1000') })
+	{
+		my ($id) = $request->{url} =~ /customer_detail\?.*\bid=(\d+)/ or next;
+		push @delays, ($request->{at_ms} - $last{$id}) / 1000 / 2**($failures{$id}++) if exists $last{$id};
+		$last{$id} = $request->{at_ms};
+	}
+	is(scalar(@delays), $failing, 'so many delays');
+
+	# Of 80 numbers drawn evenly from 100, about 55 differ, each quarter has 20, and the mean is 50.
+	my %distinct = map { int($_ * 100) => 1 } @delays;
+	my @quarters = map { my $q = $_; scalar grep { $_ >= $q / 4 && ($_ < ($q + 1) / 4 || $q == 3) } @delays } 0 .. 3;
+	my $mean = eval { my $sum = 0; $sum += $_ for @delays; $sum / @delays };
+	cmp_ok(scalar(keys %distinct), '>=', 30, 'they differ (' . keys(%distinct) . ' of 100 possible)');
+	cmp_ok((sort { $a <=> $b } @quarters)[0], '>=', 4, "and are spread over all of the time (@quarters)");
+	cmp_ok($mean, '>', 0.3, "neither soon ($mean s)");
+	cmp_ok($mean, '<', 0.8, 'nor late on the whole');
+	is(scalar(grep { $_ > 2 } @delays), 0, 'none much later than the limit, however slow this machine is');
+	is_true($node, 'customer', 'nothing is missing');
+}
+
+# A service that answers only so many calls at once, as this account's programs do not know: those
+# refused are made again, and the run ends with everything.
+for my $code ('429', '5007')
+{
+	$sim->stop;
+	$sim = start_sim(customers => 90, set => { %NO_LIMITS, concurrency_limit => 2, concurrency_code => $code, latency_ms => 5 });
+	pull_server($node, "narrow$code", server => { max_attempts => 100 });
+	add_stream($node, "narrow$code", server => "'narrow$code'", entry => "'customer'");
+	sync_ok($node, "narrow$code", "a service that answers two calls at once, others get $code");
+	cmp_ok($sim->get('/_sim/stats')->{refused_by_concurrency}, '>', 0, 'calls were refused');
+	sync_ok($node, "narrow$code", 'a later run');
+	is_true($node, "narrow$code", 'nothing is missing', entity => 'customer');
+	is(query($node, "SELECT details_due, set_aside FROM jdy_coverage WHERE name = 'narrow$code'"), '0|0', 'nor set aside');
+}
 
 # Nothing is asked where nothing may act.
 $node->safe_psql('postgres', "ALTER SYSTEM SET jdysync.enabled = off");

@@ -6,6 +6,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use JdyRuns;
 use JdyTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -134,12 +135,43 @@ is( value_of($node, 'SELECT status, mode, finished_at IS NOT NULL FROM jdy_runs 
 
 # Progress.
 {
-	$sim->post('/_sim/config', { latency_ms => 1200 });
-	my ($status, $out, $err) = $node->psql('postgres', "SELECT status FROM jdy_sync('customer', 'full')");
-	is($out, 'ok', 'a slow run');
-	like($err, qr/NOTICE:  customer: [\d,]+( of [\d,]+)? listed, ([\d,]+ details, )?[\d,]+ calls(, about \d+ min left)?$/m,
-		'tells its progress');
+	my $from = -s $node->logfile;
+	$sim->post('/_sim/config', { latency_ms => 350 });
+	my ($status, $out, $err) = $node->psql('postgres', "SET log_min_messages = notice; SELECT status FROM jdy_sync('customer', 'full')");
 	$sim->post('/_sim/config', { latency_ms => 0 });
+	is($out, 'ok', 'a slow run');
+
+	# Nothing is known before the first page came; from then on every part is there until nothing is left to do.
+	my @lines = $err =~ /NOTICE:  (.*)$/mg;
+	shift @lines while @lines && $lines[0] =~ /^customer: 0 listed, 0 details, \d+ calls$/;
+	pop @lines if @lines && $lines[-1] =~ /^customer: 60 of 60 listed, 60 details, \d+ calls$/;
+	cmp_ok(scalar(@lines), '>=', 2, 'tells its progress');
+	is_deeply([ grep { !/^customer: \d+ of 60 listed, \d+ details, \d+ calls, about 1 min left$/ } @lines ], [], 'in full');
+
+	my @times = slurp_file($node->logfile, $from) =~ /^\S+ (\S+) \w+ .*NOTICE:  customer: .* listed/mg;
+	my @seconds = map { my ($h, $m, $s) = split /:/; 3600 * $h + 60 * $m + $s } @times;
+	cmp_ok(scalar(@seconds), '>=', scalar(@lines), 'the log has them with their times');
+	my @pauses = map { $seconds[$_] - $seconds[ $_ - 1 ] } 1 .. $#seconds;
+	is_deeply([ grep { ($_ < 0 ? $_ + 86400 : $_) < 0.9 } @pauses ], [], 'at most one a second');
+}
+
+# A load that takes long is better left alone; that shows while details are fetched, too.
+{
+	$sim->post('/_sim/config', { latency_ms => 0 });
+	$node->safe_psql('postgres', "SELECT jdy_add_stream('slow', 'kingdee', entry => 'customer')");
+	# 60 details at 6 calls a minute, of which a first load may take 80 %: 12.5 minutes.
+	$sim->post('/_sim/fault', { kind => 'stall', path => 'customer_detail', times => -1 });
+	$node->safe_psql('postgres', "ALTER SERVER kingdee OPTIONS (ADD calls_per_minute '6', ADD rate_window '100 ms')");
+	my $caller = background_sql($node, "SELECT * FROM jdy_sync('slow')");
+	ok(poll_until(sub { says($caller, qr/NOTICE:  00000: the run of "slow" takes about 13 more minutes\nHINT:  jdy_start does the same without waiting/) }, 'a hint', 20),
+		'a hint at jdy_start while details are fetched') or diag($caller->{err});
+	like($caller->{err}, qr/slow: 60 of 60 listed, 0 details, \d+ calls, about 13 min left/, 'by what is left to do');
+	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . session_pid($caller) . ')');
+	finish_session($caller);
+	is(scalar(() = $caller->{err} =~ /more minutes/g), 1, 'once');
+	$sim->delete('/_sim/fault');
+	$node->safe_psql('postgres', 'ALTER SERVER kingdee OPTIONS (DROP calls_per_minute, DROP rate_window)');
+	$node->safe_psql('postgres', "SELECT jdy_drop_stream('slow', false)");
 }
 
 # Where nobody could wait.

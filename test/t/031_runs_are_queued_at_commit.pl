@@ -11,7 +11,7 @@ use Time::HiRes qw(time);
 
 my $sim = start_sim(customers => 30, set => { rate_limit => 0, token_limit => 0 });
 my $node = new_node('main', server => { timeout => '2 s', max_attempts => 100 }, conf => "jdysync.max_workers = 1\n");
-$node->safe_psql('postgres', "SELECT jdy_add_stream('customer', 'kingdee'); SELECT jdy_add_stream('supplier', 'kingdee')");
+$node->safe_psql('postgres', "SELECT jdy_add_stream('customer', 'kingdee'); SELECT jdy_add_stream('supplier', 'kingdee'); SELECT jdy_add_stream('material', 'kingdee')");
 
 sub stall { $sim->post('/_sim/fault', { kind => 'stall', path => $_[0], times => -1 }); return; }
 sub go_on { $sim->delete('/_sim/fault'); return; }
@@ -67,11 +67,72 @@ wait_for_status($node, $run_id, 'ok', 'a queued run is made');
 	$run_id = value_of($node, "SELECT jdy_start('customer')");
 	wait_until_running($node, 'customer');
 	my $caller = background_sql($node, "SELECT run_id, status FROM jdy_sync('customer')");
-	poll_sql($node, "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'object' AND classid = 'jdysync.stream'::regclass AND NOT granted");
+	ok(poll_until(sub { says($caller, qr/waiting for a worker/) }, 'a NOTICE'), 'a caller waits behind it');
 	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . session_pid($caller) . ')');
 	ok(!finish_session($caller), 'a caller that waits for it leaves');
 	go_on();
 	wait_for_status($node, $run_id, 'ok', 'the queued run goes on');
+}
+
+# Callers count, too: they wait in line for a worker, and the queue has its place there.
+{
+	my $order = value_of($node, 'SELECT max(run_id) FROM jdysync.run');
+	my $most = 0;
+	my $runners = sub {
+		my $count = value_of($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jdysync runner'");
+		$most = $count if $count > $most;
+		return $count;
+	};
+
+	stall('/jdy/v2/bd/customer');
+	my @callers = background_sql($node, "SELECT status FROM jdy_sync('customer')");
+	wait_until_running($node, 'customer');
+	for my $name (qw(supplier material))
+	{
+		push @callers, background_sql($node, "SELECT status FROM jdy_sync('$name')");
+		ok(poll_until(sub { says($callers[-1], qr/NOTICE:  00000: $name: waiting for a worker, all 1 of jdysync.max_workers are busy/) }, 'a NOTICE'),
+			"who syncs $name is told that there is no worker");
+	}
+	value_of($node, "SELECT jdy_add_stream('another', 'kingdee', entry => 'supplier', detail => false)");
+	my $queued = value_of($node, "SELECT jdy_start('another')");
+	push @callers, background_sql($node, "SELECT status FROM jdy_sync('supplier')");
+	my $left = background_sql($node, "SELECT status FROM jdy_sync('material', 'full')");
+	ok(poll_until(sub { says($left, qr/waiting for a worker/) }, 'a NOTICE'), 'another waits');
+	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . session_pid($left) . ')');
+	ok(!finish_session($left), 'and can be cancelled');
+	push @callers, background_sql($node, "SELECT status FROM jdy_sync('customer')");
+	ok(poll_until(sub { says($callers[-1], qr/waiting for a worker/) }, 'a NOTICE'), 'and one more');
+	is($runners->(), '1', 'one worker is out');
+	go_on();
+	poll_until(sub { $runners->(); value_of($node, "SELECT count(*) = 5 AND bool_and(status = 'ok') FROM jdysync.run WHERE run_id > $order") eq 't' }, 'all runs');
+	ok(finish_session($_), "$_->{name} gets its turn") or diag($_->{err}) for @callers;
+	wait_for_status($node, $queued, 'ok', 'and so does the queued run');
+	is(scalar(() = $callers[1]->{err} =~ /waiting for a worker/g), 1, 'who waits is told so once');
+	is($most, 1, 'never more than one worker');
+	is( value_of($node, "SELECT bool_and(later.started_at >= earlier.finished_at) FROM jdysync.run earlier JOIN jdysync.run later ON later.started_at > earlier.started_at WHERE earlier.run_id > $order AND later.run_id > $order"),
+		't', 'one run after another');
+	is( value_of($node, "SELECT string_agg(name, ' ' ORDER BY started_at) FROM (SELECT name, started_at FROM jdysync.run WHERE run_id > $order ORDER BY started_at) AS r"),
+		'customer supplier material another customer', 'in the order in which they were asked for; who wants the same shares a run');
+	value_of($node, "SELECT jdy_drop_stream('another', false)");
+}
+
+# Queued runs of many streams do not keep a caller waiting for all of them.
+{
+	my @names = map { "many_$_" } 1 .. 5;
+	value_of($node, "SELECT jdy_add_stream('$_', 'kingdee', entry => 'supplier', detail => false)") for @names;
+	stall('/jdy/v2/bd/customer');
+	my $first = background_sql($node, "SELECT status FROM jdy_sync('customer')");
+	wait_until_running($node, 'customer');
+	my @queued = split /\|/, value_of($node, 'SELECT ' . join ', ', map { "jdy_start('$_')" } @names);
+	my $caller = background_sql($node, "SELECT run_id FROM jdy_sync('material')");
+	ok(poll_until(sub { says($caller, qr/waiting for a worker/) }, 'a NOTICE'), 'a caller behind five queued runs');
+	go_on();
+	ok(finish_session($_), "$_->{name} ends") or diag($_->{err}) for $first, $caller;
+	wait_for_status($node, $_, 'ok', 'a queued run') for @queued;
+	my ($run_id) = $caller->{out} =~ /^(\d+)$/m;
+	cmp_ok(value_of($node, "SELECT count(*) FROM jdysync.run q, jdysync.run c WHERE c.run_id = $run_id AND q.run_id = ANY (ARRAY[" . join(',', @queued) . "]) AND q.started_at < c.started_at"),
+		'<=', 1, 'does not wait for all of them');
+	value_of($node, "SELECT jdy_drop_stream('$_', false)") for @names;
 }
 
 # Cancelled while queued or running.

@@ -233,4 +233,21 @@ PASTED
 	drop_stream($node, 'pairs');
 }
 
+# ---------------------------------------------------------------------------
+# IPv6.  A machine without it cannot show this; the test says so and fails.
+# ---------------------------------------------------------------------------
+if (ok((eval { PostgreSQL::Test::Utils::slurp_file('/proc/net/if_inet6') } // '') =~ /^0{31}1 /m, 'this machine has ::1, which the next tests need'))
+{
+	$sim = start_sim(customers => 120, bind => '::1', set => {%NO_LIMITS});
+	like($sim->url, qr{^http://\[::1\]:\d+$}, 'a service at ::1 only');
+	pull_server($node, 'six');
+	add_stream($node, 'v6', server => "'six'", entry => "'customer'");
+	is(sync_ok($node, 'v6', 'a load over IPv6')->{inserted}, 120, 'brings all');
+	changed_at_source(op => 'insert', count => 5);
+	sync_ok($node, 'v6', 'and a later run');
+	is_true($node, 'v6', 'staging equals the truth', entity => 'customer');
+	is(query($node, q{SELECT count(*) FILTER (WHERE url LIKE 'http://[::1]:%') = count(*) AND count(*) > 120 FROM jdy_calls c JOIN jdy_runs r USING (run_id) WHERE r.name = 'v6'}),
+		't', 'its calls are on record as such');
+}
+
 done_testing();

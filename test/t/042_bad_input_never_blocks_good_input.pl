@@ -141,11 +141,34 @@ subtest 'details that are no details' => sub {
 	finish();
 };
 
+# Less than max_response, so a reply like any other; but larger than anybody wants a record.
+for my $case ([ 'in a first load', $LIST, page => 2, row => 17 ], [ 'in a window', $LIST, row => 2 ], [ 'in a detail', $DETAIL ])
+{
+	my ($what, $path, %where) = @$case;
+
+	subtest "a row of 50 MB $what" => sub {
+		begin();
+		if ($what eq 'in a window')
+		{
+			sync_ok($node, 'customer', 'first load');
+			$sim->post('/_sim/change', { op => 'insert', count => 30 });
+		}
+		# Several answers show a window's rows, and which of them land depends on the clock: all are bent.
+		fault(kind => 'huge', bytes => 50_000_000, path => $path, times => $what eq 'in a window' ? -1 : 1, %where);
+		my $run = sync_ok($node, 'customer', 'the run goes on');
+		cmp_ok($run->{rejected}, '>=', 1, 'a row was set aside');
+		is(rejects("reason = 'row over 16 MB' AND id IS NOT NULL AND octet_length(raw) > 50000000"), $run->{rejected}, 'with all of its bytes');
+		is(query($node, q{SELECT count(*) FROM (SELECT id FROM jdysync.staging_customer UNION SELECT id FROM jdy_rejects WHERE name = 'customer') s}),
+			existing(), 'every other record is there');
+		finish();
+	};
+}
+
 subtest 'ten details in a row that cannot be had' => sub {
 	begin();
 	$sim->post('/_sim/stats/reset');
 	fault(kind => 'errcode', errcode => 1030003001, description => 'mend the customer', path => $DETAIL, times => -1);
-	sync_fails($node, 'customer', undef, qr/too many details in a row.*mend the customer/s, 'fail the run');
+	sync_fails($node, 'customer', 'HV000', qr/too many details in a row.*mend the customer/s, 'fail the run');
 	is(query($node, 'SELECT count(*) FROM jdysync.staging_customer'), existing(), 'the list landed');
 	cmp_ok(paths($sim)->{$DETAIL}, '<', 30, 'without trying all of them');
 	is(query($node, "SELECT complete_until IS NULL FROM jdy_coverage WHERE name = 'customer'"), 't', 'nothing is promised');
@@ -198,23 +221,23 @@ subtest 'one id with two contents in an answer' => sub {
 # Pages that are not what was asked.  Tried again; when it stays so, an error.
 # ---------------------------------------------------------------------------
 my @pages = (
-	[ 'HTML', qr/HTML/, kind => 'html' ],
-	[ 'an empty body', qr/empty body/, kind => 'empty' ],
-	[ 'broken JSON', qr/JSON|ends|cut/i, kind => 'json' ],
-	[ 'a body cut short', qr/connection broke|not what was asked|reset|cut|closed|transfer/i, kind => 'cut', bytes => 300 ],
-	[ 'another page', qr/another page/, kind => 'wrong_page', echo => 9 ],
-	[ 'no rows', qr/rows/, kind => 'no_rows' ],
-	[ 'a body of 80 MB', qr/too large/, kind => 'huge', bytes => 80_000_000 ],
-	[ 'a body that unpacks to 100 MB', qr/too large/, kind => 'gzip_bomb' ]);
+	[ 'HTML', 'HV00M', qr/HTML/, kind => 'html' ],
+	[ 'an empty body', 'HV00M', qr/empty body/, kind => 'empty' ],
+	[ 'broken JSON', 'HV00M', qr/JSON|ends|cut/i, kind => 'json' ],
+	[ 'a body cut short', '08006', qr/connection broke|reset|cut|closed|transfer/i, kind => 'cut', bytes => 300 ],
+	[ 'another page', 'HV00M', qr/another page/, kind => 'wrong_page', echo => 9 ],
+	[ 'no rows', 'HV00M', qr/rows/, kind => 'no_rows' ],
+	[ 'a body of 80 MB', '54000', qr/too large.*max_response/s, kind => 'huge', bytes => 80_000_000 ],
+	[ 'a body that unpacks to 100 MB', '54000', qr/too large.*max_response/s, kind => 'gzip_bomb' ]);
 
 for my $case (@pages)
 {
-	my ($what, $text, %fault) = @$case;
+	my ($what, $sqlstate, $text, %fault) = @$case;
 
 	subtest "$what in a first load" => sub {
 		begin();
 		fault(%fault, path => $LIST, page => 2, times => -1);
-		sync_fails($node, 'customer', '(?:HV|08|54|53)\w{3}', $text, 'when it stays so');
+		sync_fails($node, 'customer', $sqlstate, $text, 'when it stays so');
 		is(query($node, "SELECT listed_until IS NULL FROM jdy_coverage WHERE name = 'customer'"), 't', 'nothing is promised');
 		finish();
 	};
@@ -224,7 +247,7 @@ for my $case (@pages)
 		my $listed = query($node, "SELECT listed_until FROM jdy_coverage WHERE name = 'customer'");
 		$sim->post('/_sim/change', { op => 'insert', count => 30 });
 		fault(%fault, path => $LIST, times => -1);
-		sync_fails($node, 'customer', undef, $text, 'when it stays so');
+		sync_fails($node, 'customer', $sqlstate, $text, 'when it stays so');
 		is(query($node, "SELECT listed_until FROM jdy_coverage WHERE name = 'customer'"), $listed, 'the watermark stays');
 		finish();
 	};
@@ -234,7 +257,7 @@ subtest 'each of them once: the call is tried again' => sub {
 	begin();
 	for my $case (@pages[ 0 .. 5 ])
 	{
-		my ($what, $text, %fault) = @$case;
+		my ($what, $sqlstate, $text, %fault) = @$case;
 		fault(%fault, path => $LIST, page => 2, times => 1);
 		my $run = sync_ok($node, 'customer', "$what once", "jdy_sync('customer', mode => 'full')");
 		cmp_ok($run->{retries}, '>=', 1, 'was tried again');

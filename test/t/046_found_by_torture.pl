@@ -176,7 +176,7 @@ for my $past_end ([ past_end => 'error' ], [ past_end => 'last', past_end_echo =
 {
 	begin_case(customers => 1500, server => { concurrency => 1 });
 	fault(kind => 'errcode', errcode => 1030002002, description => 'broken for good', after => 10, times => -1);
-	sync_fails($node, $name, undef, qr/broken for good/, 'a page that is refused every time');
+	sync_fails($node, $name, 'HV000', qr/broken for good/, 'a page that is refused every time');
 	cmp_ok($sim->get('/_sim/stats')->{total}, '<', 40, 'does not cost many calls');
 	end_case();
 }
