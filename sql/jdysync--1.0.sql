@@ -461,7 +461,7 @@ COMMENT ON FUNCTION jdy_decrypt(name, text) IS
 CREATE FUNCTION jdysync.progress()
 RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
-	calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
+	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
 AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database that the caller may see, from shared memory; read it through the view jdy_progress';
 
@@ -531,6 +531,28 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA jdysync_shim FROM PUBLIC;
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
+/*
+ * A dropped table leaves its oid behind, which a restored dump may find to be another
+ * relation's: then its owner would become the owner of a stream that is none of his.
+ */
+CREATE VIEW jdysync.subject AS
+SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
+	false AS is_push
+FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
+	SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
+UNION ALL
+SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true
+FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source;
+COMMENT ON VIEW jdysync.subject IS 'what runs are of: streams and pushes, with their owners';
+COMMENT ON COLUMN jdysync.subject.stream_id IS 'number of the stream or push';
+COMMENT ON COLUMN jdysync.subject.name IS 'its name';
+COMMENT ON COLUMN jdysync.subject.server IS 'foreign server it calls';
+COMMENT ON COLUMN jdysync.subject.enabled IS 'runs with jdy_sync() or jdy_push() without a name';
+COMMENT ON COLUMN jdysync.subject.loaded IS 'its first load is over';
+COMMENT ON COLUMN jdysync.subject.relation IS 'staging table, or source of the push';
+COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
+COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
+
 CREATE VIEW @extschema@.jdy_runs WITH (security_barrier) AS
 SELECT r.run_id, r.name, r.kind,
 	CASE WHEN r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery() AND NOT EXISTS (
@@ -541,24 +563,22 @@ SELECT r.run_id, r.name, r.kind,
 				AND k.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
 		THEN 'interrupted' ELSE r.status END AS status,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
-	r.rejected, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
+	r.rejected, r.pending, r.delivered, r.verified, r.failed, r.dead, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
 	/* what a trigger or a cast of the owner's says may quote the record it failed on */
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.error END AS error,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.detail END AS detail,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.hint END AS hint
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.error END AS error,
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.detail END AS detail,
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.hint END AS hint
 FROM jdysync.run r
-LEFT JOIN jdysync.stream s USING (stream_id)
-LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+LEFT JOIN jdysync.subject s USING (stream_id)
+WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
 SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error
 FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
-LEFT JOIN jdysync.stream s USING (stream_id)
-LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE');
+LEFT JOIN jdysync.subject s USING (stream_id)
+WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_calls IS 'HTTP attempts of runs (jdysync.log_calls says which are kept); http_status NULL = no reply; ms = milliseconds';
 
 CREATE VIEW @extschema@.jdy_rejects WITH (security_barrier) AS
@@ -572,9 +592,8 @@ COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL c
 CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
 SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
 FROM jdysync.incident i
-LEFT JOIN jdysync.stream s USING (name)
-LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+LEFT JOIN jdysync.subject s USING (name)
+WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
@@ -608,12 +627,27 @@ COMMENT ON VIEW @extschema@.jdy_coverage IS
 
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
 SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.details, p.details_due, p.inserted,
-	p.updated, p.unchanged, p.rejected, p.calls, p.retries, p.started_at, p.updated_at
+	p.updated, p.unchanged, p.rejected, p.pending, p.delivered, p.dead, p.calls, p.retries, p.started_at, p.updated_at
 FROM jdysync.progress() p
-JOIN jdysync.stream s USING (stream_id)
-JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+JOIN jdysync.subject s USING (stream_id)
+WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_progress IS 'open runs as they go, before anything is committed';
+
+CREATE VIEW @extschema@.jdy_deliveries WITH (security_barrier) AS
+SELECT s.name AS push, d.id, d.status, d.version, d.attempts, d.last_error, d.http_status, d.errcode, d.changed_at, d.discarded,
+	d.request, d.reply
+FROM jdysync.delivery d
+JOIN jdysync.subject s ON s.stream_id = d.push_id
+WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = d.push_id AND d.id = ANY (b.ids))
+UNION ALL
+SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL
+FROM jdysync.batch b
+JOIN jdysync.subject s ON s.stream_id = b.push_id
+CROSS JOIN LATERAL unnest(b.ids, b.versions) AS u (id, version)
+WHERE pg_catalog.pg_has_role(s.owner, 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_deliveries IS
+'where each record stands toward each push; records that were never sent are not here: jdy_preview shows what is pending';
 
 CREATE VIEW @extschema@.jdy_catalog AS
 SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
@@ -641,6 +675,11 @@ COMMENT ON COLUMN @extschema@.jdy_runs.updated IS 'known records whose content c
 COMMENT ON COLUMN @extschema@.jdy_runs.unchanged IS 'records read again and found equal: nothing was written';
 COMMENT ON COLUMN @extschema@.jdy_runs.deleted IS 'records marked deleted';
 COMMENT ON COLUMN @extschema@.jdy_runs.rejected IS 'rows set aside because PostgreSQL cannot hold them: jdy_rejects';
+COMMENT ON COLUMN @extschema@.jdy_runs.pending IS 'push: records that were to be sent';
+COMMENT ON COLUMN @extschema@.jdy_runs.delivered IS 'push: records that the target acknowledged';
+COMMENT ON COLUMN @extschema@.jdy_runs.verified IS 'push: records that were read back';
+COMMENT ON COLUMN @extschema@.jdy_runs.failed IS 'push: records of which it is not known whether they arrived';
+COMMENT ON COLUMN @extschema@.jdy_runs.dead IS 'push: records that the target refuses: jdy_deliveries says why';
 COMMENT ON COLUMN @extschema@.jdy_runs.calls IS 'HTTP attempts, tokens and repeats included';
 COMMENT ON COLUMN @extschema@.jdy_runs.retries IS 'attempts beyond each call''s first';
 COMMENT ON COLUMN @extschema@.jdy_runs.elapsed IS 'from start to end; NULL while it runs';
@@ -699,10 +738,26 @@ COMMENT ON COLUMN @extschema@.jdy_progress.inserted IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.unchanged IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.rejected IS 'so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.pending IS 'push: records to be sent, as far as they were counted';
+COMMENT ON COLUMN @extschema@.jdy_progress.delivered IS 'push: acknowledged so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.dead IS 'push: refused so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.retries IS 'attempts beyond each call''s first so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.started_at IS 'start of the run';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated_at IS 'when this line was last brought up to date';
+
+COMMENT ON COLUMN @extschema@.jdy_deliveries.push IS 'push';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.id IS 'record';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.status IS 'pending (to be sent again) | sent | delivered | in_doubt (no answer came) | dead (refused)';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.version IS '+1 for each content sent';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.attempts IS 'dead: versions refused; in_doubt: runs without an answer';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.last_error IS 'why it is dead or in doubt';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.http_status IS 'of the last reply; NULL = none came, or it was fine';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.errcode IS 'the target''s own code';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.changed_at IS 'since when it stands so';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.discarded IS 'reason given to jdy_discard';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered';
 
 COMMENT ON COLUMN @extschema@.jdy_catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN @extschema@.jdy_catalog.title IS 'the list''s Chinese name';
@@ -757,6 +812,11 @@ COMMENT ON COLUMN jdysync.run.updated IS 'known records that changed';
 COMMENT ON COLUMN jdysync.run.unchanged IS 'records found equal';
 COMMENT ON COLUMN jdysync.run.deleted IS 'records marked deleted';
 COMMENT ON COLUMN jdysync.run.rejected IS 'rows set aside';
+COMMENT ON COLUMN jdysync.run.pending IS 'push: records that were to be sent';
+COMMENT ON COLUMN jdysync.run.delivered IS 'push: records acknowledged';
+COMMENT ON COLUMN jdysync.run.verified IS 'push: records read back';
+COMMENT ON COLUMN jdysync.run.failed IS 'push: records in doubt';
+COMMENT ON COLUMN jdysync.run.dead IS 'push: records refused';
 COMMENT ON COLUMN jdysync.run.calls IS 'HTTP attempts';
 COMMENT ON COLUMN jdysync.run.retries IS 'attempts beyond each call''s first';
 COMMENT ON COLUMN jdysync.run.sqlstate IS 'of the error that ended it';

@@ -59,7 +59,7 @@ static JdyStatement doubt = {
 	.argtypes = {INT8OID, INT4OID, TEXTOID}
 };
 
-static JdyStatement accept = {
+static JdyStatement note_accepted = {
 	.sql = "INSERT INTO jdysync.delivery AS d (push_id, id, version, digest)"
 	" SELECT $1, u.id, u.version, u.digest FROM pg_catalog.unnest($2, $3, $4) AS u (id, version, digest)"
 	" ON CONFLICT (push_id, id) DO UPDATE SET version = EXCLUDED.version, digest = EXCLUDED.digest, status = 'delivered',"
@@ -172,7 +172,7 @@ jdy_delivery_accepted(const Push *push, const Batch *batch)
 
 	values[0] = Int32GetDatum(push->push_id);
 	fill_arrays(batch->records, batch->n, &values[1]);
-	jdy_execute(&accept, values, NULL);
+	jdy_execute(&note_accepted, values, NULL);
 	jdy_delivery_forget(batch);
 }
 
@@ -229,7 +229,7 @@ jdy_delivery_baseline(const Push *push, Outgoing *records, int n)
 		records[i].version = 1;
 	values[0] = Int32GetDatum(push->push_id);
 	fill_arrays(records, n, &values[1]);
-	jdy_execute(&accept, values, NULL);
+	jdy_execute(&note_accepted, values, NULL);
 }
 
 void

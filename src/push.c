@@ -69,12 +69,12 @@ typedef struct Run
 } Run;
 
 /* What a scan of the source fills. */
-typedef struct Scan
+typedef struct Look
 {
 	Run		   *run;
 	int64		found;
 	int64		changed;
-} Scan;
+} Look;
 
 static Run *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);
 static void begin(Run *run);
@@ -85,7 +85,7 @@ static void scan_source(Run *run);
 static void take_pending(void *arg, Outgoing *records, int n);
 static void hold(Run *run, const Batch *batch);
 static bool is_held(Run *run, const char *id);
-static void check_flood(Run *run, const Scan *scan);
+static void check_flood(Run *run, const Look *scan);
 static void send_all(Run *run);
 static bool may_send(const Run *run);
 static List *next_batches(Run *run);
@@ -202,7 +202,7 @@ read_again(Run *run)
 static void
 scan_source(Run *run)
 {
-	Scan		scan = {run, 0, 0};
+	Look		scan = {run, 0, 0};
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *cell;
 
@@ -223,7 +223,7 @@ scan_source(Run *run)
 static void
 take_pending(void *arg, Outgoing *records, int n)
 {
-	Scan	   *scan = arg;
+	Look	   *scan = arg;
 	Run		   *run = scan->run;
 	Standing	standings[JDY_SOURCE_CHUNK];
 	char	   *revived[JDY_SOURCE_CHUNK];
@@ -281,7 +281,7 @@ is_held(Run *run, const char *id)
 
 /* A changed view, or a spoiled table, would else be sent out before anybody sees it. */
 static void
-check_flood(Run *run, const Scan *scan)
+check_flood(Run *run, const Look *scan)
 {
 	static const char *const what = "push held";
 	int64		known;

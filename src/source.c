@@ -23,6 +23,7 @@
 #include "push.h"
 #include "spi.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 
 #define SHA256_BYTES 32

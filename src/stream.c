@@ -49,21 +49,16 @@
 #define DATA_COMPRESSION ""
 #endif
 
-/* Streams and pushes: number, name, owner, server, whether it runs by itself, loaded, its relation, which of the two. */
-#define REFS \
-	"SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging::oid, false AS is_push" \
-	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING \
-	" UNION ALL SELECT p.push_id, p.name, k.relowner, p.server::text, p.enabled, true, p.source::oid, true" \
-	" FROM jdysync.push p LEFT JOIN pg_catalog.pg_class k ON k.oid = p.source"
+#define REF_COLUMNS "j.stream_id, j.name, j.owner, j.server::text, j.enabled, j.loaded, j.relation::oid, j.is_push"
 
 static JdyStatement find_ref = {
-	.sql = "SELECT r.* FROM (" REFS ") AS r WHERE r.name = $1 OR r.stream_id = $2",
+	.sql = "SELECT " REF_COLUMNS " FROM jdysync.subject j WHERE j.name = $1 OR j.stream_id = $2",
 	.nargs = 2,
 	.argtypes = {TEXTOID, INT4OID}
 };
 
 static JdyStatement all_refs = {
-	.sql = "SELECT r.* FROM (" REFS ") AS r ORDER BY r.name",
+	.sql = "SELECT " REF_COLUMNS " FROM jdysync.subject j ORDER BY j.name",
 	.nargs = 0
 };
 
@@ -801,7 +796,7 @@ closest_stream(const char *name)
 	int			length = pg_mbcliplen(name, strlen(name), 255);
 	ListCell   *cell;
 
-	foreach(cell, jdy_stream_refs_enabled())
+	foreach(cell, jdy_stream_refs_enabled(false))
 	{
 		StreamRef  *ref = lfirst(cell);
 		int			distance = varstr_levenshtein_less_equal(name, length, ref->name,
