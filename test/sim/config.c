@@ -100,6 +100,21 @@ static const Switch switches[] = {
 	ONOFF(row_modify_time, "off"),
 	ONOFF(has_details, "on"),
 	ONOFF(gzip, "on"),
+
+	NAME(target_auth, "bearer", "bearer|basic|none"),
+	TEXT(target_token, "push-token"),
+	TEXT(target_user, "push-user"),
+	TEXT(target_password, "push-password"),
+	TEXT(target_rows_key, "array"),
+	TEXT(target_id, "id"),
+	ONOFF(target_dedupe, "on"),
+	ONOFF(target_requires_key, "off"),
+	ONOFF(target_remembers_refusals, "off"),
+	NAME(target_poison, "batch", "batch|errcode|item|counts"),
+	INT(target_max_rows, "0"),
+	INT(target_max_bytes, "0"),
+	INT(target_rate_limit, "0"),
+	INT(target_rate_window_ms, "60000"),
 };
 
 #define N_SWITCHES (sizeof(switches) / sizeof(switches[0]))

@@ -27,6 +27,8 @@ enum {DUPLICATES_EXTRA, DUPLICATES_DISPLACE};
 enum {ROUTER_502, ROUTER_404, ROUTER_5001};
 enum {GRAIN_MS, GRAIN_S};
 enum {FORMAT_MS, FORMAT_S, FORMAT_DATETIME, FORMAT_DATE};
+enum {TARGET_BEARER, TARGET_BASIC, TARGET_NONE};
+enum {POISON_BATCH, POISON_BY_ERRCODE, POISON_ITEM, POISON_COUNTS};
 
 typedef struct Config
 {
@@ -89,6 +91,22 @@ typedef struct Config
 	int64_t		row_modify_time;
 	int64_t		has_details;
 	int64_t		gzip;
+
+	/* targets of pushes */
+	int64_t		target_auth;
+	char		target_token[128];
+	char		target_user[64];
+	char		target_password[64];
+	char		target_rows_key[64];
+	char		target_id[64];
+	int64_t		target_dedupe;
+	int64_t		target_requires_key;
+	int64_t		target_remembers_refusals;
+	int64_t		target_poison;
+	int64_t		target_max_rows;
+	int64_t		target_max_bytes;
+	int64_t		target_rate_limit;
+	int64_t		target_rate_window_ms;
 } Config;
 
 extern Config config;

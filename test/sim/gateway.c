@@ -117,11 +117,9 @@ string_to_sign(Buf *out, const Request *req, const char *nonce,
 static bool
 nonce_was_used(const char *nonce)
 {
-	uint64_t	h = 0;
+	uint64_t	h = hash_bytes(nonce, strlen(nonce));
 	size_t		i;
 
-	for (; *nonce != '\0'; nonce++)
-		h = mix64(h + (unsigned char) *nonce);
 	if (nonces == NULL)
 		nonces = sim_alloc(NONCES * sizeof(uint64_t));
 	for (i = 0; i < n_nonces && i < NONCES; i++)
@@ -212,9 +210,8 @@ router_is_right(Request *req)
 	return false;
 }
 
-/* Counts the call, or refuses it when the window is full. */
-static bool
-within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
+bool
+gateway_within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
 {
 	char		seconds[24];
 
@@ -247,7 +244,7 @@ gateway_may_call(Request *req)
 		return false;
 	}
 	return router_is_right(req) &&
-		within_rate(req, &call_rate, config.rate_limit, config.rate_window_ms);
+		gateway_within_rate(req, &call_rate, config.rate_limit, config.rate_window_ms);
 }
 
 bool
@@ -334,7 +331,7 @@ gateway_token(Request *req)
 	const Token *token;
 
 	req->is_token = true;
-	if (!within_rate(req, &token_rate, config.token_limit, config.token_window_ms))
+	if (!gateway_within_rate(req, &token_rate, config.token_limit, config.token_window_ms))
 		return;
 	crypt_signature(config.app_secret, config.app_key, strlen(config.app_key), right);
 	if (key == NULL || given == NULL)

@@ -14,6 +14,7 @@
 #include "server.h"
 #include "shape.h"
 #include "stats.h"
+#include "target.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -231,6 +232,7 @@ main(int argc, char **argv)
 	server_stop();
 	fault_clear();
 	gateway_free();
+	target_reset();
 	stats_free();
 	data_free();
 	crypt_cleanup();

@@ -55,6 +55,7 @@ typedef struct Request
 	char		method[16];
 	char	   *url;			/* as on the wire */
 	char	   *path;			/* before the '?', as on the wire */
+	char	   *plain_path;		/* the same, percent-decoded */
 	const char *query;			/* after the '?', as on the wire, or "" */
 	Param		params[MAX_PARAMS];
 	int			n_params;
@@ -64,6 +65,7 @@ typedef struct Request
 	bool		control;
 	bool		is_call;		/* counts against the call rate */
 	bool		is_token;
+	bool		is_push;		/* came to a target of pushes */
 	int			rows_served;	/* -1 = not a page */
 	struct Fault *fault;		/* the fault that applies, a copy, or NULL */
 	Reply		reply;
