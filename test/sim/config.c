@@ -115,6 +115,16 @@ static const Switch switches[] = {
 	INT(target_max_bytes, "0"),
 	INT(target_rate_limit, "0"),
 	INT(target_rate_window_ms, "60000"),
+	TEXT(qeasy_app_key, "qeasyapp0001"),
+	TEXT(qeasy_app_secret, "qeasysecret000000001"),
+	INT(qeasy_token_lifetime_s, "7200"),
+	INT(qeasy_rate_limit, "60"),
+	INT(qeasy_rate_window_ms, "60000"),
+	INT(qeasy_penalty_ms, "0"),
+	NAME(qeasy_errors, "http", "http|200"),
+	ONOFF(qeasy_upsert, "off"),
+	NAME(qeasy_text_match, "contains", "contains|exact"),
+	ONOFF(qeasy_requires_times, "on"),
 };
 
 #define N_SWITCHES (sizeof(switches) / sizeof(switches[0]))

@@ -22,6 +22,7 @@
 #include "shape.h"
 #include "stats.h"
 #include "target.h"
+#include "target_qeasy.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -94,6 +95,7 @@ reset(Request *req, json_t *body)
 	gateway_reset();
 	service_reset();
 	target_reset();
+	qeasy_reset();
 	stats_reset();
 	data_reset();
 	fine(req);
@@ -419,6 +421,7 @@ expire_tokens(Request *req, json_t *body)
 {
 	(void) body;
 	gateway_expire_tokens();
+	qeasy_expire_tokens();
 	fine(req);
 }
 

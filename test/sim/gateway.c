@@ -17,6 +17,7 @@
 #include "crypt.h"
 #include "data.h"
 #include "stats.h"
+#include "tokens.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,15 +28,7 @@
 #define CLOCK_TOLERANCE_MS (5 * 60 * 1000)
 #define NONCES 100000
 
-typedef struct Token
-{
-	char		text[160];
-	int64_t		expires_ms;
-	bool		killed;
-} Token;
-
-static Token *tokens;
-static size_t n_tokens;
+static Tokens tokens;
 static Rate call_rate;
 static Rate token_rate;
 static uint64_t secret_turn;
@@ -178,20 +171,13 @@ static bool
 token_is_right(Request *req)
 {
 	const char *given = header_or_empty(req, "app-token");
-	size_t		i = n_tokens;
+	const Token *token = tokens_find(&tokens, given);
 
 	if (given[0] == '\0')
 		return refuse(req, 4009, "access token is empty");
-	while (i-- > 0)				/* the newest first */
-		if (strcmp(tokens[i].text, given) == 0)
-		{
-			if (tokens[i].killed)
-				break;
-			if (tokens[i].expires_ms <= sim_now_ms())
-				return refuse_expired(req);
-			return true;
-		}
-	return refuse(req, 4010, "access token is invalid");
+	if (token == NULL || token->killed)
+		return refuse(req, 4010, "access token is invalid");
+	return !token_is_expired(token) || refuse_expired(req);
 }
 
 static bool
@@ -210,18 +196,11 @@ router_is_right(Request *req)
 	return false;
 }
 
-bool
-gateway_within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
+void
+gateway_refuse_rate(Request *req)
 {
 	char		seconds[24];
 
-	if (limit <= 0)
-		return true;
-	if ((int64_t) rate_count(rate, req->arrived_us, window_ms) < limit)
-	{
-		rate_add(rate, req->arrived_us);
-		return true;
-	}
 	tally.refused_by_rate++;
 	reply_error(&req->reply, 429, 429, "API 被限流", false);
 	if (config.retry_after >= 0)
@@ -229,6 +208,19 @@ gateway_within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
 		snprintf(seconds, sizeof(seconds), "%lld", (long long) config.retry_after);
 		reply_header(&req->reply, "Retry-After", seconds);
 	}
+}
+
+bool
+gateway_within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
+{
+	if (limit <= 0)
+		return true;
+	if ((int64_t) rate_count(rate, req->arrived_us, window_ms) < limit)
+	{
+		rate_add(rate, req->arrived_us);
+		return true;
+	}
+	gateway_refuse_rate(req);
 	return false;
 }
 
@@ -250,11 +242,10 @@ gateway_may_call(Request *req)
 bool
 gateway_plain(Request *req)
 {
-	const char *given = header_or_empty(req, "Authorization");
+	const char *given = request_bearer(req);
 
 	req->is_call = true;
-	if (strncasecmp(given, "Bearer ", 7) == 0 &&
-		strcmp(given + 7, config.plain_token) == 0)
+	if (given != NULL && strcmp(given, config.plain_token) == 0)
 		return true;
 	reply_json(&req->reply, 401, "{\"code\":401,\"msg\":\"unauthorized\",\"data\":null}");
 	return false;
@@ -305,20 +296,16 @@ gateway_authorize(Request *req)
 static const Token *
 issue_token(void)
 {
-	uint64_t	h = mix64(data_seed + n_tokens + 1);
-	size_t		i;
+	uint64_t	h = mix64(data_seed + tokens.n + 1);
 	Token	   *token;
 
-	for (i = 0; config.new_token_kills_old && i < n_tokens; i++)
-		tokens[i].killed = true;
-	tokens = sim_realloc(tokens, (n_tokens + 1) * sizeof(Token));
-	token = &tokens[n_tokens++];
-	memset(token, 0, sizeof(*token));
+	if (config.new_token_kills_old)
+		tokens_kill(&tokens);
+	token = tokens_add(&tokens, config.token_lifetime_s);
 	snprintf(token->text, sizeof(token->text),
 			 "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.%016llx%016llx.%016llx",
 			 (unsigned long long) h, (unsigned long long) mix64(h),
 			 (unsigned long long) mix64(h + 1));
-	token->expires_ms = sim_now_ms() + config.token_lifetime_s * 1000;
 	return token;
 }
 
@@ -347,7 +334,7 @@ gateway_token(Request *req)
 		reply_json(&req->reply, 200, "{\"errcode\":0,\"description\":\"成功\",\"data\":{");
 		buf_printf(&req->reply.body, "\"uid\":100000001,\"access_token\":\"%032llx\","
 				   "\"app-token\":\"%s\",\"expires\":%lld}}",
-				   (unsigned long long) mix64(n_tokens), token->text,
+				   (unsigned long long) mix64(tokens.n), token->text,
 				   (long long) token->expires_ms);
 	}
 }
@@ -355,10 +342,7 @@ gateway_token(Request *req)
 void
 gateway_expire_tokens(void)
 {
-	size_t		i;
-
-	for (i = 0; i < n_tokens; i++)
-		tokens[i].expires_ms = 0;
+	tokens_expire(&tokens);
 }
 
 void
@@ -374,7 +358,7 @@ gateway_rotate_app_secret(void)
 void
 gateway_reset(void)
 {
-	n_tokens = 0;
+	tokens_clear(&tokens);
 	secret_turn = 0;
 	n_nonces = 0;
 	rate_clear(&call_rate);
@@ -385,8 +369,6 @@ void
 gateway_free(void)
 {
 	gateway_reset();
-	free(tokens);
 	free(nonces);
-	tokens = NULL;
 	nonces = NULL;
 }

@@ -18,6 +18,9 @@ extern bool gateway_plain(Request *req);	/* Authorization: Bearer */
 extern bool gateway_within_rate(Request *req, Rate *rate, int64_t limit,
 								int64_t window_ms);
 
+/* The refusal alone. */
+extern void gateway_refuse_rate(Request *req);
+
 extern void gateway_authorize(Request *req);	/* push_app_authorize */
 extern void gateway_token(Request *req);	/* kingdee_auth_token */
 

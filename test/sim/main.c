@@ -15,6 +15,7 @@
 #include "shape.h"
 #include "stats.h"
 #include "target.h"
+#include "target_qeasy.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -233,6 +234,7 @@ main(int argc, char **argv)
 	fault_clear();
 	gateway_free();
 	target_reset();
+	qeasy_reset();
 	stats_free();
 	data_free();
 	crypt_cleanup();

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 static int
@@ -141,6 +142,22 @@ const char *
 request_header(const Request *req, const char *name)
 {
 	return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
+}
+
+const char *
+request_bearer(const Request *req)
+{
+	const char *given = request_header(req, "Authorization");
+
+	return given != NULL && strncasecmp(given, "Bearer ", 7) == 0 ? given + 7 : NULL;
+}
+
+bool
+request_is_json(const Request *req)
+{
+	const char *type = request_header(req, "Content-Type");
+
+	return type != NULL && strncasecmp(type, "application/json", 16) == 0;
 }
 
 const char *

@@ -20,6 +20,7 @@
 #include "lists.h"
 #include "stats.h"
 #include "target.h"
+#include "target_qeasy.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,7 +34,9 @@ typedef enum RouteKind
 	ROUTE_TOKEN,
 	ROUTE_LIST,
 	ROUTE_DETAIL,
-	ROUTE_TARGET
+	/* those of other services, which have no plain form */
+	ROUTE_TARGET,
+	ROUTE_QEASY
 } RouteKind;
 
 typedef struct Route
@@ -56,6 +59,8 @@ static const Route routes[] = {
 	{"/jdy/v2/scm/sal_order", "GET", ROUTE_LIST, SAL_ORDER},
 	{"/jdy/v2/scm/sal_order_detail", "GET", ROUTE_DETAIL, SAL_ORDER},
 	{TARGET_PATH, NULL, ROUTE_TARGET, 0},
+	{QEASY_TOKEN_PATH, NULL, ROUTE_QEASY, 0},
+	{QEASY_PATH, NULL, ROUTE_QEASY, 0},
 };
 
 typedef struct Churn
@@ -147,14 +152,19 @@ let_it_churn(void)
 static bool
 allowed(Request *req, const Route *route, bool plain)
 {
-	if (route->kind == ROUTE_TARGET)
-		return target_may_call(req);
-	if (plain)
-		return gateway_plain(req);
-	if (!gateway_signed(req))
-		return false;
-	return route->kind == ROUTE_AUTHORIZE || route->kind == ROUTE_TOKEN ||
-		gateway_may_call(req);
+	switch (route->kind)
+	{
+		case ROUTE_TARGET:
+			return target_may_call(req);
+		case ROUTE_QEASY:
+			return qeasy_may_call(req);
+		case ROUTE_AUTHORIZE:
+		case ROUTE_TOKEN:
+			return gateway_signed(req);
+		default:
+			return plain ? gateway_plain(req) :
+				gateway_signed(req) && gateway_may_call(req);
+	}
 }
 
 static void
@@ -177,6 +187,9 @@ perform(Request *req, const Route *route, bool plain)
 		case ROUTE_TARGET:
 			target_answer(req);
 			break;
+		case ROUTE_QEASY:
+			qeasy_answer(req);
+			break;
 	}
 }
 
@@ -185,7 +198,7 @@ answer_call(Request *req)
 {
 	const Route *route = find_route(req->path);
 	bool		plain = request_header(req, "Authorization") != NULL &&
-		(route == NULL || route->kind != ROUTE_TARGET);
+		(route == NULL || route->kind < ROUTE_TARGET);
 
 	if (strcmp(req->method, "GET") == 0 && strlen(req->url) > MAX_URL)
 	{

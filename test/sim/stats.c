@@ -55,6 +55,9 @@ static Rate calls;
 static int64_t pushes;
 static int64_t max_pushes_in_window;
 static Rate push_calls;
+static int64_t qeasy_total;
+static int64_t max_qeasy_in_window;
+static Rate qeasy_calls;
 static Entry *entries;
 static int64_t n_entries;
 
@@ -195,6 +198,11 @@ stats_answered(const Request *req)
 		pushes++;
 		note_call(req, &push_calls, config.target_rate_window_ms, &max_pushes_in_window);
 	}
+	if (req->is_qeasy)
+	{
+		qeasy_total++;
+		note_call(req, &qeasy_calls, config.qeasy_rate_window_ms, &max_qeasy_in_window);
+	}
 	remember(req);
 }
 
@@ -227,6 +235,9 @@ stats_show(Buf *out)
 	buf_printf(out, "\"target_accepted\":%lld,\"target_duplicates\":%lld,\"target_out_of_order\":%lld,",
 			   (long long) tally.target_accepted, (long long) tally.target_duplicates,
 			   (long long) tally.target_out_of_order);
+	buf_printf(out, "\"qeasy_calls\":%lld,\"qeasy_max_calls_in_window\":%lld,\"qeasy_token_calls\":%lld,",
+			   (long long) qeasy_total, (long long) max_qeasy_in_window,
+			   (long long) tally.qeasy_token_calls);
 	buf_printf(out, "\"key_conflicts\":%lld,\"key_replays\":%lld,",
 			   (long long) tally.key_conflicts, (long long) tally.key_replays);
 	buf_text(out, "\"paths\":{");
@@ -296,12 +307,14 @@ stats_reset(void)
 	max_in_flight = in_flight;
 	max_in_window = 0;
 	pushes = max_pushes_in_window = 0;
+	qeasy_total = max_qeasy_in_window = 0;
 	memset(statuses, 0, sizeof(statuses));
 	memset(paths, 0, sizeof(paths));
 	n_paths = 0;
 	n_entries = 0;
 	rate_clear(&calls);
 	rate_clear(&push_calls);
+	rate_clear(&qeasy_calls);
 }
 
 void
@@ -309,6 +322,7 @@ stats_free(void)
 {
 	rate_clear(&calls);
 	rate_clear(&push_calls);
+	rate_clear(&qeasy_calls);
 	free(entries);
 	entries = NULL;
 }

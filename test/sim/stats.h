@@ -34,6 +34,7 @@ typedef struct Tally
 	int64_t		target_accepted;
 	int64_t		target_duplicates;
 	int64_t		target_out_of_order;
+	int64_t		qeasy_token_calls;
 	int64_t		key_conflicts;
 	int64_t		key_replays;
 } Tally;

@@ -81,13 +81,12 @@ path_is_right(const Request *req)
 	return *p == '\0' && is_utf8 && req->plain_path[strlen(TARGET_PATH)] != '\0';
 }
 
-bool
-bearer_is(const Request *req, const char *token)
+static bool
+bearer_is_right(const Request *req)
 {
-	const char *given = request_header(req, "Authorization");
+	const char *given = request_bearer(req);
 
-	return given != NULL && strncasecmp(given, "Bearer ", 7) == 0 &&
-		strcmp(given + 7, token) == 0;
+	return given != NULL && strcmp(given, config.target_token) == 0;
 }
 
 static bool
@@ -113,7 +112,7 @@ caller_is_right(const Request *req)
 	switch (config.target_auth)
 	{
 		case TARGET_BEARER:
-			return bearer_is(req, config.target_token);
+			return bearer_is_right(req);
 		case TARGET_BASIC:
 			return basic_is_right(req);
 		default:
@@ -363,12 +362,11 @@ take_bare_delete(Request *req)
 static bool
 take_body(Request *req)
 {
-	const char *type = request_header(req, "Content-Type");
 	char		error[ERROR_SIZE];
 	Batch		batch;
 	bool		accepted;
 
-	if (type == NULL || strncasecmp(type, "application/json", 16) != 0)
+	if (!request_is_json(req))
 		return refuse(req, 415, "the body is not application/json");
 	if (!batch_read(&batch, &req->body, config.target_rows_key, config.target_id,
 					error, sizeof(error)))

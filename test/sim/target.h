@@ -16,9 +16,6 @@
 extern bool target_may_call(Request *req);
 extern void target_answer(Request *req);
 
-/* Whether the Authorization header is "Bearer " and this token. */
-extern bool bearer_is(const Request *req, const char *token);
-
 /* Replaces the ids that are refused; false when it is no array of ids. */
 extern bool target_set_poison(json_t *ids);
 extern bool target_is_poison(const char *id);

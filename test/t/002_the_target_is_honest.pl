@@ -339,5 +339,178 @@ subtest 'latency and reset' => sub {
 	is(push_to({ id => 'bad' })->{status}, 200, 'and the poison and the rates');
 };
 
+# ---------------------------------------------------------------------------
+
+my $scheme = '/v2/open-api/business/0166a725-2b9a-30e4-91c5-3529176302c4';
+my $qeasy_token;
+
+# A call of the Qeasy API: {status, success, code, content …}.
+sub qeasy
+{
+	my ($path, $body, %o) = @_;
+	my %headers = ('Content-Type' => 'application/json', %{ $o{headers} // {} });
+
+	$headers{Authorization} //= "Bearer $qeasy_token" if defined $qeasy_token;
+	my $reply = http($o{method} // 'POST', $path, \%headers, ref $body ? $json->encode($body) : $body);
+	return { %$reply, %{ $json->decode($reply->{body}) } };
+}
+
+sub sign_in
+{
+	my %app = (app_key => 'qeasyapp0001', app_secret => 'qeasysecret000000001', @_);
+
+	return qeasy('/v2/oauth', \%app);
+}
+
+sub fresh_qeasy
+{
+	fresh(@_);
+	undef $qeasy_token;
+	$qeasy_token = sign_in()->{content}{access_token};
+	return;
+}
+
+# A query over all times, unless these are given.
+sub ask { return qeasy("$scheme/query", { page => 1, pageSize => 100, begin_at => 0, end_at => 9_999_999_999, @_ }); }
+
+sub asked_ids { return join(' ', map { $_->{content}{id} } @{ ask(@_)->{content}{rows} }); }
+
+sub verdict { return "$_[0]->{status} $_[0]->{code}"; }
+
+subtest 'qeasy: tokens are asked for and end' => sub {
+	fresh();
+	undef $qeasy_token;
+	my $reply = sign_in();
+
+	is(length('qeasyapp0001') . ' ' . length('qeasysecret000000001'), '12 20', 'key and secret are as long as real ones');
+	is_deeply([ @$reply{qw(status success code)}, $reply->{content}{expires_in} ], [ 200, JSON::PP::true, 0, 7200 ], 'a token');
+	is(verdict(sign_in(app_secret => 'wrong')), '401 40101', 'another secret');
+	is(verdict(sign_in(app_key => undef)), '401 40101', 'no key');
+	is(verdict(qeasy('/v2/oauth', '{}', method => 'GET')), '405 40501', 'another method');
+	is(verdict(qeasy('/v2/oauth', 'app_key=1', headers => { 'Content-Type' => 'text/plain' })), '400 40001', 'another type');
+
+	my $store = { content => [ { id => 1 } ] };
+	is(verdict(qeasy("$scheme/store", $store)), '401 40102', 'a store without a token');
+	$qeasy_token = 'PSJ';
+	is(verdict(qeasy("$scheme/store", $store)), '401 40102', 'with another one');
+	$qeasy_token = $reply->{content}{access_token};
+	is(verdict(qeasy("$scheme/store", $store)), '200 0', 'with the token');
+	my $second = sign_in()->{content}{access_token};
+	isnt($second, $qeasy_token, 'the next token differs');
+	is(verdict(ask()), '200 0', 'and leaves the first alone');
+	control('POST', 'expire_tokens');
+	is(verdict(ask()), '401 40102', 'an expired token');
+	config(qeasy_errors => '200');
+	is(verdict(ask()), '200 40102', 'or HTTP 200 with the code only');
+	is(verdict(sign_in(app_secret => 'wrong')), '200 40101', 'as with a wrong secret');
+	config(qeasy_token_lifetime_s => 0, qeasy_errors => 'http', qeasy_app_key => 'k');
+	$qeasy_token = sign_in(app_key => 'k')->{content}{access_token};
+	is(verdict(ask()), '401 40102', 'a lifetime of nothing');
+	is(account_ids(), '1', 'one was stored');
+	is(counted(qw(qeasy_token_calls qeasy_calls target_requests)), '6 7 0', 'all that could count were counted');
+};
+
+subtest 'qeasy: a store tells only how many failed' => sub {
+	fresh_qeasy();
+	control('POST', 'target/poison', { ids => [ 'bad', 4 ] });
+	my $reply = qeasy("$scheme/store", '{"content":[{"id":"a","v":0.10},{"id":"bad"},{"number":"c"},{"id":4}]}', headers => { 'Idempotency-Key' => 'k' });
+	is_deeply($reply->{content}, { inserted => 2, failed => 2 }, 'two of four');
+	my @all = account("?path=$scheme/store");
+	is(join(' ', map { "$_->{id} $_->{key}" } @all), 'a k c k', 'the account holds the good ones');
+	like(control('GET', 'target'), qr/"payload":\{"id":"a","v":0\.10\}/, 'byte for byte');
+	$reply = qeasy("$scheme/store", { content => [ { id => 'bad' } ] });
+	is(verdict($reply) . $json->encode([ @$reply{qw(success content)} ]), '200 0[true,{"failed":1,"inserted":0}]', 'even when all failed');
+	qeasy("$scheme/store", { content => [ { id => 'a', v => 0.1 } ] });
+	is(counted(qw(target_accepted target_duplicates)), '3 1', 'repetitions are counted here too');
+
+	is(verdict(qeasy("$scheme/store", $_)), '400 40001', "refused: $_") for '{"content":{"id":1}}', '{"id":1}', '[{"id":1}]', '{"content":[{"v":1}]}', '{', '';
+	is(verdict(qeasy("$scheme/nothing", {})), '404 40402', 'another verb');
+	is(verdict(qeasy('/v2/open-api/business//store', {})), '404 40402', 'no scheme');
+	is(verdict(qeasy('/v2/open-api/business/%c3%28/store', { content => [ { id => 1 } ] })), '404 40402', 'a scheme that is no word');
+	is(scalar(account()), 3, 'nothing of that was stored');
+};
+
+subtest 'qeasy: what was stored can be read back' => sub {
+	fresh_qeasy();
+	qeasy("$scheme/store", { content => [ map { { id => "n$_", v => $_, even => $_ % 2 ? JSON::PP::false : JSON::PP::true } } 1 .. 120 ] });
+	qeasy('/v2/open-api/business/other/store', { content => [ { id => 'x' } ] });
+	my $reply = ask();
+	my @rows = @{ $reply->{content}{rows} };
+	is(scalar(@rows) . " of $reply->{content}{total}", '100 of 120', 'a page, and how many there are');
+	is(join(' ', sort keys %{ $rows[0] }), 'content created_at id', 'a row');
+	like($rows[0]{id}, qr/^[0-9a-f]{24}$/, 'has an id of the platform');
+	is_deeply($rows[0]{content}, { id => 'n1', v => 1, even => JSON::PP::false }, 'and what was sent');
+	is(scalar(keys %{ { map { $_->{id} => 1 } @rows } }), 100, 'each its own');
+	is(asked_ids(page => 12, pageSize => 10), join(' ', map { "n$_" } 111 .. 120), 'the last page');
+	is(asked_ids(page => 13, pageSize => 10), '', 'beyond it');
+
+	is(asked_ids(CONTENT_id => 'n11'), 'n11 n110 n111 n112 n113 n114 n115 n116 n117 n118 n119', 'a text is looked for within');
+	is(asked_ids(CONTENT_id => { '$eq' => 'n11' }), 'n11', '$eq is exact');
+	is(asked_ids(CONTENT_id => { '$in' => [ 'n7', 'n120', 'none' ] }), 'n7 n120', '$in takes a list');
+	is(asked_ids(CONTENT_v => 7), 'n7', 'a number');
+	is(asked_ids(CONTENT_v => '7'), '', 'which is no text');
+	is(asked_ids(CONTENT_id => 'n11', CONTENT_even => JSON::PP::true), 'n110 n112 n114 n116 n118', 'all conditions must hold');
+	is(ask(CONTENT_id => 'n11')->{content}{total}, 11, 'the total follows them');
+	config(qeasy_text_match => 'exact');
+	is(asked_ids(CONTENT_id => 'n11'), 'n11', 'or a text is exact');
+
+	my $at = $rows[0]{created_at};
+	is(ask(begin_at => $at, end_at => $rows[99]{created_at})->{content}{total} > 0, 1, 'both ends of the time belong to it');
+	is(ask(end_at => $at - 1)->{content}{total}, 0, 'none earlier');
+	is(ask(begin_at => $at + 3600)->{content}{total}, 0, 'none later');
+	is(verdict(ask(begin_at => undef)), '400 40001', 'times are required');
+	is(verdict(qeasy("$scheme/query", { page => 1, pageSize => 10 })), '400 40001', 'both of them');
+	config(qeasy_requires_times => JSON::PP::false);
+	is(qeasy("$scheme/query", { page => 1, pageSize => 10 })->{content}{total}, 120, 'or not');
+	is(verdict(ask(pageSize => $_)), '400 40003', "$_ rows a page") for 0, 101;
+	is(verdict(ask(page => 0)), '400 40003', 'page 0');
+	is(verdict(ask(page => '1')), '400 40001', 'a page that is a text');
+	is(verdict(ask(CONTENT_v => { '$gt' => 1 })), '400 40001', 'an operator that is not simulated');
+	is(verdict(qeasy("$scheme/query", '[]')), '400 40001', 'no object');
+
+	qeasy("$scheme/store", { content => [ { id => 'n7', v => 700 } ] });
+	is(join(' ', map { $_->{content}{v} } @{ ask(CONTENT_id => { '$eq' => 'n7' })->{content}{rows} }), '7 700', 'a second version is a row of its own');
+	config(qeasy_upsert => JSON::PP::true);
+	$reply = ask(CONTENT_id => { '$eq' => 'n7' });
+	is("$reply->{content}{total} $reply->{content}{rows}[0]{content}{v}", '1 700', 'or takes the place of the first');
+	my $id = $reply->{content}{rows}[0]{id};
+	qeasy("$scheme/store", { content => [ { id => 'n7', v => 701 } ] });
+	is(ask(CONTENT_id => { '$eq' => 'n7' })->{content}{rows}[0]{id}, $id, 'and then keeps its id');
+};
+
+subtest 'qeasy: 60 calls a minute, and a penalty' => sub {
+	fresh_qeasy(retry_after => 60);
+	is(verdict(ask()), '200 0', "call $_") for 1 .. 60;
+	my $reply = ask();
+	is(verdict($reply) . " $reply->{headers}{'retry-after'}", '429 42901 60', 'call 61');
+	is(verdict(sign_in()), '200 0', 'signing in is not counted');
+	is(said({ id => 1 }), accepted_n(1), 'nor is another target');
+	is(counted(qw(qeasy_max_calls_in_window refused_by_rate)), '61 1', 'the busiest window');
+	config(qeasy_rate_window_ms => 20);
+	ok(poll(sub { verdict(ask()) eq '200 0' }), 'it moves on');
+
+	fresh_qeasy(qeasy_rate_limit => 1, qeasy_rate_window_ms => 100, qeasy_penalty_ms => 600_000, qeasy_errors => '200');
+	ok(poll(sub { verdict(ask()) eq '429 42901' }), 'the limit is exceeded once');
+	my $until = time() + 0.15;
+	my %verdicts;
+	$verdicts{ verdict(ask()) }++ until time() > $until;
+	is(join(',', keys %verdicts), '429 42901', 'which costs more than the window');
+	fresh_qeasy(qeasy_rate_limit => 0);
+	is(verdict(ask()), '200 0', 'until a reset');
+};
+
+subtest 'qeasy: faults' => sub {
+	fresh_qeasy();
+	my $store = { content => [ { id => 1 } ] };
+	my %headers = ('Content-Type' => 'application/json', Authorization => "Bearer $qeasy_token");
+
+	control('POST', 'fault', { kind => 'reset_after', path => '/store' });
+	is(http('POST', "$scheme/store", \%headers, $json->encode($store))->{ended}, 'reset', 'a lost answer');
+	is(asked_ids(), '1', 'can be read back');
+	control('POST', 'fault', { kind => 'status', status => 503, path => '/v2/oauth' });
+	is(http('POST', '/v2/oauth', { 'Content-Type' => 'application/json' }, '{}')->{status}, 503, 'signing in may fail');
+	is(verdict(sign_in()), '200 0', 'once');
+};
+
 stop_simulator();
 done_testing();
