@@ -19,6 +19,8 @@
 #include "gateway.h"
 #include "lists.h"
 #include "stats.h"
+#include "target.h"
+#include "target_qeasy.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,13 +33,16 @@ typedef enum RouteKind
 	ROUTE_AUTHORIZE,
 	ROUTE_TOKEN,
 	ROUTE_LIST,
-	ROUTE_DETAIL
+	ROUTE_DETAIL,
+	/* those of other services, which have no plain form */
+	ROUTE_TARGET,
+	ROUTE_QEASY
 } RouteKind;
 
 typedef struct Route
 {
-	const char *path;
-	const char *method;
+	const char *path;			/* with a slash at its end: all below it */
+	const char *method;			/* NULL: the route itself judges it */
 	RouteKind	kind;
 	Entity		entity;
 } Route;
@@ -53,6 +58,9 @@ static const Route routes[] = {
 	{"/jdy/v2/bd/material_detail", "GET", ROUTE_DETAIL, MATERIAL},
 	{"/jdy/v2/scm/sal_order", "GET", ROUTE_LIST, SAL_ORDER},
 	{"/jdy/v2/scm/sal_order_detail", "GET", ROUTE_DETAIL, SAL_ORDER},
+	{TARGET_PATH, NULL, ROUTE_TARGET, 0},
+	{QEASY_TOKEN_PATH, NULL, ROUTE_QEASY, 0},
+	{QEASY_PATH, NULL, ROUTE_QEASY, 0},
 };
 
 typedef struct Churn
@@ -64,13 +72,22 @@ typedef struct Churn
 
 static Churn churns[N_ENTITIES];
 
+static bool
+leads_to(const Route *route, const char *path)
+{
+	size_t		n = strlen(route->path);
+
+	return route->path[n - 1] == '/' ? strncmp(route->path, path, n) == 0 :
+		strcmp(route->path, path) == 0;
+}
+
 static const Route *
 find_route(const char *path)
 {
 	size_t		i;
 
 	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
-		if (strcmp(routes[i].path, path) == 0)
+		if (leads_to(&routes[i], path))
 			return &routes[i];
 	return NULL;
 }
@@ -135,12 +152,19 @@ let_it_churn(void)
 static bool
 allowed(Request *req, const Route *route, bool plain)
 {
-	if (plain)
-		return gateway_plain(req);
-	if (!gateway_signed(req))
-		return false;
-	return route->kind == ROUTE_AUTHORIZE || route->kind == ROUTE_TOKEN ||
-		gateway_may_call(req);
+	switch (route->kind)
+	{
+		case ROUTE_TARGET:
+			return target_may_call(req);
+		case ROUTE_QEASY:
+			return qeasy_may_call(req);
+		case ROUTE_AUTHORIZE:
+		case ROUTE_TOKEN:
+			return gateway_signed(req);
+		default:
+			return plain ? gateway_plain(req) :
+				gateway_signed(req) && gateway_may_call(req);
+	}
 }
 
 static void
@@ -160,6 +184,12 @@ perform(Request *req, const Route *route, bool plain)
 		case ROUTE_DETAIL:
 			lists_detail(req, route->entity);
 			break;
+		case ROUTE_TARGET:
+			target_answer(req);
+			break;
+		case ROUTE_QEASY:
+			qeasy_answer(req);
+			break;
 	}
 }
 
@@ -167,7 +197,8 @@ static void
 answer_call(Request *req)
 {
 	const Route *route = find_route(req->path);
-	bool		plain = request_header(req, "Authorization") != NULL;
+	bool		plain = request_header(req, "Authorization") != NULL &&
+		(route == NULL || route->kind < ROUTE_TARGET);
 
 	if (strcmp(req->method, "GET") == 0 && strlen(req->url) > MAX_URL)
 	{
@@ -184,7 +215,7 @@ answer_call(Request *req)
 		reply_error(&req->reply, 519, 5001, "API Not Found", false);
 		return;
 	}
-	if (strcmp(req->method, route->method) != 0)
+	if (route->method != NULL && strcmp(req->method, route->method) != 0)
 	{
 		reply_error(&req->reply, 519, 5002, "method is not allowed", false);
 		return;
