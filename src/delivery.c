@@ -24,7 +24,7 @@
 #include "utils/memutils.h"
 
 static JdyStatement look = {
-	.sql = "SELECT k.* FROM pg_catalog.unnest($2) AS u (id) CROSS JOIN LATERAL"
+	.sql = "SELECT k.* FROM unnest($2) AS u (id) CROSS JOIN LATERAL"
 	" (SELECT d.id, d.version, d.digest, d.refused_digest FROM jdysync.delivery d"
 	"  WHERE d.push_id = $1 AND d.id = u.id OFFSET 0) AS k",
 	.nargs = 2,
@@ -61,7 +61,7 @@ static JdyStatement doubt = {
 
 static JdyStatement note_accepted = {
 	.sql = "INSERT INTO jdysync.delivery AS d (push_id, id, version, digest)"
-	" SELECT $1, u.id, u.version, u.digest FROM pg_catalog.unnest($2, $3, $4) AS u (id, version, digest)"
+	" SELECT $1, u.id, u.version, u.digest FROM unnest($2, $3, $4) AS u (id, version, digest)"
 	" ON CONFLICT (push_id, id) DO UPDATE SET version = EXCLUDED.version, digest = EXCLUDED.digest, status = 'delivered',"
 	"  refused_digest = NULL, attempts = 0, http_status = NULL, errcode = NULL, last_error = NULL, request = NULL,"
 	"  reply = NULL, discarded = NULL, changed_at = pg_catalog.clock_timestamp()",

@@ -139,9 +139,9 @@ open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context
 	jdy_tx_commit();
 	MemoryContextSwitchTo(context);
 	run->desc = CreateTemplateTupleDesc(3);
-	TupleDescInitEntry(run->desc, 1, "id", TEXTOID, -1, 0);
-	TupleDescInitEntry(run->desc, 2, "payload", TEXTOID, -1, 0);
-	TupleDescInitEntry(run->desc, 3, "version", INT4OID, -1, 0);
+	TupleDescInitBuiltinEntry(run->desc, 1, "id", TEXTOID, -1, 0);
+	TupleDescInitBuiltinEntry(run->desc, 2, "payload", TEXTOID, -1, 0);
+	TupleDescInitBuiltinEntry(run->desc, 3, "version", INT4OID, -1, 0);
 	run->slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
 	run->log = jdy_runlog_open(run_id, push_id, TopMemoryContext);
 	run->client = jdy_client_open(run->push->endpoint, run->push->endpoint->concurrency, true, context,
