@@ -86,7 +86,7 @@ subtest 'the gateway knows its clients and their clocks' => sub {
 	}
 	is(errcode(business($list, 'page=1', stamp => $now - 290_000)), 0, 'not quite five minutes');
 	is(errcode(signed('GET', '/jdy/v2/bd/nothing', '')), 5001, 'an unknown API');
-	is(errcode(signed('POST', $list, '')), 5002, 'another method');
+	is(errcode(signed('PUT', $list, '')), 5002, 'another method');
 	is(business($list, 'search=' . 'x' x 2048)->{status}, 414, 'a URL of more than 2048 characters');
 
 	is(errcode(business($list, 'page=1', nonce => 77)), 0, 'a nonce');
