@@ -128,6 +128,7 @@ subtest 'any UTF-8 path, when it is percent-encoded' => sub {
 	is(account_ids('?path=/target/nothing'), '', 'another one holds nothing');
 	is(push_to({ id => 3 }, path => encode('UTF-8', '/target/写入空操作'))->{status}, 400, 'raw bytes are refused');
 	is(push_to({ id => 3 }, path => '/target/%c3%28')->{status}, 400, 'and invalid UTF-8');
+	is(push_to({ id => 3 }, path => '/target/a%00b')->{status}, 400, 'and a NUL');
 	is(push_to({ id => 3 }, path => '/target/')->{status}, 400, 'and no path at all');
 	isnt(push_to({ id => 3 }, path => '/target')->{status}, 200, 'nor is the base itself a target');
 	is(account_ids(), '1 2', 'nothing of that was stored');
