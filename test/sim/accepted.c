@@ -24,7 +24,7 @@ static Accepted *all;
 static size_t n_all;
 static Subject *subjects;
 static size_t n_subjects;
-static json_t *subject_of;		/* path, a line feed, id → place in subjects */
+static json_t *subject_of;		/* length of path, path, id → place in subjects */
 
 /* Layout and the order of members do not matter. */
 static uint64_t
@@ -44,7 +44,7 @@ find_subject(const char *path, const char *id)
 	json_t	   *place;
 	size_t		found = n_subjects;
 
-	buf_printf(&name, "%s\n%s", path, id);
+	buf_printf(&name, "%zu %s%s", strlen(path), path, id);
 	if (subject_of == NULL)
 		subject_of = json_object();
 	place = json_object_get(subject_of, name.data);

@@ -104,6 +104,10 @@ static const Switch switches[] = {
 	ONOFF(description_cn, "off"),
 	ONOFF(gzip, "on"),
 
+	ONOFF(coding_rule, "on"),
+	INT(name_warning_code, "1030002002"),
+	NAME(save_map, "empty", "empty|filled"),
+
 	NAME(target_auth, "bearer", "bearer|basic|none"),
 	TEXT(target_token, "push-token"),
 	TEXT(target_user, "push-user"),

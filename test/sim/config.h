@@ -29,6 +29,7 @@ enum {CONCURRENCY_429, CONCURRENCY_5007};
 enum {GRAIN_MS, GRAIN_S};
 enum {FORMAT_MS, FORMAT_S, FORMAT_DATETIME, FORMAT_DATE};
 enum {TARGET_BEARER, TARGET_BASIC, TARGET_NONE};
+enum {MAP_EMPTY, MAP_FILLED};
 enum {QEASY_HTTP, QEASY_200};
 enum {QEASY_CONTAINS, QEASY_EXACT};
 enum {POISON_BATCH, POISON_BY_ERRCODE, POISON_ITEM, POISON_COUNTS};
@@ -97,6 +98,11 @@ typedef struct Config
 	int64_t		has_details;
 	int64_t		description_cn;
 	int64_t		gzip;
+
+	/* saves */
+	int64_t		coding_rule;
+	int64_t		name_warning_code;
+	int64_t		save_map;
 
 	/* targets of pushes */
 	int64_t		target_auth;

@@ -162,3 +162,11 @@ batch_free(Batch *batch)
 	json_decref(batch->body);
 	memset(batch, 0, sizeof(*batch));
 }
+
+bool
+member_is(json_t *object, const char *name, const char *text)
+{
+	const char *given = json_string_value(json_object_get(object, name));
+
+	return given != NULL && strcmp(given, text) == 0;
+}

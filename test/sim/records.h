@@ -41,4 +41,7 @@ extern void batch_free(Batch *batch);
 /* The text of an id, to be freed; NULL when the value cannot be one. */
 extern char *id_text(json_t *value);
 
+/* Whether the object's member is that text. */
+extern bool member_is(json_t *object, const char *name, const char *text);
+
 #endif

@@ -18,6 +18,7 @@
 #include "faults.h"
 #include "gateway.h"
 #include "lists.h"
+#include "save.h"
 #include "stats.h"
 #include "target.h"
 #include "target_qeasy.h"
@@ -34,6 +35,8 @@ typedef enum RouteKind
 	ROUTE_TOKEN,
 	ROUTE_LIST,
 	ROUTE_DETAIL,
+	ROUTE_SAVE,
+	ROUTE_OPERATE,
 	/* those of other services, which have no plain form */
 	ROUTE_TARGET,
 	ROUTE_QEASY
@@ -51,6 +54,7 @@ static const Route routes[] = {
 	{"/jdyconnector/app_management/push_app_authorize", "POST", ROUTE_AUTHORIZE, 0},
 	{"/jdyconnector/app_management/kingdee_auth_token", "GET", ROUTE_TOKEN, 0},
 	{"/jdy/v2/bd/customer", "GET", ROUTE_LIST, CUSTOMER},
+	{"/jdy/v2/bd/customer", "POST", ROUTE_SAVE, CUSTOMER},
 	{"/jdy/v2/bd/customer_detail", "GET", ROUTE_DETAIL, CUSTOMER},
 	{"/jdy/v2/bd/supplier", "GET", ROUTE_LIST, SUPPLIER},
 	{"/jdy/v2/bd/supplier_detail", "GET", ROUTE_DETAIL, SUPPLIER},
@@ -58,6 +62,7 @@ static const Route routes[] = {
 	{"/jdy/v2/bd/material_detail", "GET", ROUTE_DETAIL, MATERIAL},
 	{"/jdy/v2/scm/sal_order", "GET", ROUTE_LIST, SAL_ORDER},
 	{"/jdy/v2/scm/sal_order_detail", "GET", ROUTE_DETAIL, SAL_ORDER},
+	{"/jdy/v2/sys/common_operate", "POST", ROUTE_OPERATE, 0},
 	{TARGET_PATH, NULL, ROUTE_TARGET, 0},
 	{QEASY_TOKEN_PATH, NULL, ROUTE_QEASY, 0},
 	{QEASY_PATH, NULL, ROUTE_QEASY, 0},
@@ -81,15 +86,22 @@ leads_to(const Route *route, const char *path)
 		strcmp(route->path, path) == 0;
 }
 
+/* The route of this path and method, else one of the path alone, or NULL. */
 static const Route *
-find_route(const char *path)
+find_route(const char *path, const char *method)
 {
+	const Route *found = NULL;
 	size_t		i;
 
 	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
-		if (leads_to(&routes[i], path))
-			return &routes[i];
-	return NULL;
+	{
+		if (!leads_to(&routes[i], path))
+			continue;
+		found = &routes[i];
+		if (found->method == NULL || strcmp(found->method, method) == 0)
+			break;
+	}
+	return found;
 }
 
 bool
@@ -184,6 +196,12 @@ perform(Request *req, const Route *route, bool plain)
 		case ROUTE_DETAIL:
 			lists_detail(req, route->entity);
 			break;
+		case ROUTE_SAVE:
+			save_customer(req);
+			break;
+		case ROUTE_OPERATE:
+			save_operate(req);
+			break;
 		case ROUTE_TARGET:
 			target_answer(req);
 			break;
@@ -196,7 +214,7 @@ perform(Request *req, const Route *route, bool plain)
 static void
 answer_call(Request *req)
 {
-	const Route *route = find_route(req->path);
+	const Route *route = find_route(req->path, req->method);
 	bool		plain = request_header(req, "Authorization") != NULL &&
 		(route == NULL || route->kind < ROUTE_TARGET);
 

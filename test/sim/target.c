@@ -78,7 +78,8 @@ path_is_right(const Request *req)
 	json_decref(text);
 	while (*p > ' ' && *p < 0x7f)
 		p++;
-	return *p == '\0' && is_utf8 && req->plain_path[strlen(TARGET_PATH)] != '\0';
+	return *p == '\0' && is_utf8 && strstr(req->path, "%00") == NULL &&
+	 req->plain_path[strlen(TARGET_PATH)] != '\0';
 }
 
 static bool

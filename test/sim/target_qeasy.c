@@ -75,14 +75,6 @@ begin_success(Request *req)
 			   "{\"success\":true,\"code\":0,\"message\":\"success\",\"content\":{");
 }
 
-static bool
-member_is(json_t *body, const char *name, const char *right)
-{
-	const char *given = json_string_value(json_object_get(body, name));
-
-	return given != NULL && strcmp(given, right) == 0;
-}
-
 static void
 sign_in(Request *req)
 {

@@ -86,7 +86,7 @@ subtest 'the gateway knows its clients and their clocks' => sub {
 	}
 	is(errcode(business($list, 'page=1', stamp => $now - 290_000)), 0, 'not quite five minutes');
 	is(errcode(signed('GET', '/jdy/v2/bd/nothing', '')), 5001, 'an unknown API');
-	is(errcode(signed('POST', $list, '')), 5002, 'another method');
+	is(errcode(signed('PUT', $list, '')), 5002, 'another method');
 	is($json->decode(business($list, 'page=x')->{body})->{description_cn}, undef, 'an error has one description');
 	config(description_cn => JSON::PP::true);
 	like($json->decode(business($list, 'page=x')->{body})->{description_cn}, qr/\S/, 'or a Chinese one beside it');

@@ -128,6 +128,7 @@ subtest 'any UTF-8 path, when it is percent-encoded' => sub {
 	is(account_ids('?path=/target/nothing'), '', 'another one holds nothing');
 	is(push_to({ id => 3 }, path => encode('UTF-8', '/target/写入空操作'))->{status}, 400, 'raw bytes are refused');
 	is(push_to({ id => 3 }, path => '/target/%c3%28')->{status}, 400, 'and invalid UTF-8');
+	is(push_to({ id => 3 }, path => '/target/a%00b')->{status}, 400, 'and a NUL');
 	is(push_to({ id => 3 }, path => '/target/')->{status}, 400, 'and no path at all');
 	isnt(push_to({ id => 3 }, path => '/target')->{status}, 200, 'nor is the base itself a target');
 	is(account_ids(), '1 2', 'nothing of that was stored');
@@ -510,6 +511,196 @@ subtest 'qeasy: faults' => sub {
 	control('POST', 'fault', { kind => 'status', status => 503, path => '/v2/oauth' });
 	is(http('POST', '/v2/oauth', { 'Content-Type' => 'application/json' }, '{}')->{status}, 503, 'signing in may fail');
 	is(verdict(sign_in()), '200 0', 'once');
+};
+
+# ---------------------------------------------------------------------------
+
+# One save; {status, errcode, description, ids, map}.
+sub save_customer
+{
+	my ($body, $path) = @_;
+	my $reply = business($path // $list, '', method => 'POST', body => ref $body ? $json->encode($body) : $body);
+	my $said = $json->decode($reply->{body});
+
+	return { %$said, status => $reply->{status}, ids => $said->{data}{ids}, map => $said->{data}{id_number_map} };
+}
+
+sub operate { return save_customer({ entity_number => 'bd_customer', operate_type => 'delete', @_ }, '/jdy/v2/sys/common_operate'); }
+
+sub detail_of { return $json->decode(business($detail, "id=$_[0]")->{body})->{data}; }
+
+# The truth, by id; data in plain text.
+sub truth_of { my ($id) = @_; return { map { $_->{id} => $_ } map { $json->decode($_) } split(/\n/, control('GET', 'truth')) }->{$id}; }
+
+subtest 'kingdee: a customer can be inserted' => sub {
+	fresh();
+	my $now = control('GET', 'now')->{now_ms};
+	my $reply = save_customer({
+		name => '示例客户004', number => 'KH00004X', group_id => '1500000000000001801', remark => '备注', addr => '五四路1号',
+		credit_limit => 12.5, invoice_type => 0, custom_field => { custom_field__1__demo => 'B' }, ignore_warn => JSON::PP::true, enable => 0,
+		contact_persons => [
+			{ contact_person => '联系人乙', gender => 2, mobile => '13800000002', birthday => '1990-01-01 00:00:00', is_default_linkman => JSON::PP::false },
+			{ contact_person => '丙', qq => 12345 } ] });
+	my $id = $reply->{ids}[0];
+
+	is("$reply->{status} $reply->{errcode} $reply->{description}", '200 0 success', 'the reply');
+	like($id, qr/^15\d{17}$/, 'tells the new id');
+	is_deeply($reply->{map}, {}, 'and an empty map');
+	my $d = detail_of($id);
+	is(scalar(keys %$d), 52, 'its detail has the documented keys and no others');
+	is(join(' ', @$d{qw(number name group_id group_number group_name remark enable invoice_type credit_limit)}),
+		'KH00004X 示例客户004 1500000000000001801 02 连锁药店 备注 1 0 12.5', 'with what was given');
+	is_deeply($d->{custom_field}, { custom_field__1__demo => 'B' }, 'custom fields too');
+	is(join('', @$d{qw(bank bank_account invoice_phone taxpayer_no city_name province_name)}), '', 'and nothing made up');
+	isnt($d->{addr}, '五四路1号', 'sensitive fields are encrypted');
+	my $t = truth_of($id);
+	is($t->{data}{addr}, '五四路1号', 'the truth tells them');
+	ok($t->{create_ms} >= $now && $t->{modify_ms} == $t->{create_ms}, 'it was made now');
+	my @contacts = @{ $t->{data}{bomentity} };
+	is(scalar(@contacts), 2, 'both contacts');
+	is(join('|', map { "$_->{contact_person},$_->{gender},$_->{mobile},$_->{birthday},$_->{qq},$_->{is_default_linkman},$_->{seq}" } @contacts),
+		'联系人乙,0,13800000002,1990-01-01,,0,1|丙,,,,12345,0,2', 'as a detail shows them');
+	is(scalar(keys %{ $contacts[0] }), 25, 'with all keys');
+	isnt($d->{bomentity}[0]{mobile}, '13800000002', 'encrypted where they are');
+
+	my $p = page('modify_start_time=' . $t->{modify_ms});
+	is("$p->{count} $p->{rows}[0]{id} $p->{rows}[0]{group_name}", "1 $id 连锁药店", 'the list shows it');
+	is(page('search=' . percent(encode('UTF-8', '示例客户004')))->{count}, 1, 'by name');
+	is(page('group=1500000000000001801&search=' . percent(encode('UTF-8', '示例客户004')))->{count}, 1, 'and group');
+	is(page('group=1500000000000000777&search=' . percent(encode('UTF-8', '示例客户004')))->{count}, 0, 'not under another');
+	is(truth_count(), 253, 'one more than before');
+
+	config(save_map => 'filled');
+	$reply = save_customer({ name => '只有名字' });
+	is_deeply($reply->{map}, { $reply->{ids}[0] => detail_of($reply->{ids}[0])->{number} }, 'without a number it is given one');
+	is_deeply(detail_of($reply->{ids}[0])->{bomentity}, [], 'without contacts it has none');
+	config(coding_rule => JSON::PP::false);
+	is(save_customer({ name => '另一个' })->{errcode}, 1030002000, 'or a number is required');
+};
+
+subtest 'kingdee: a customer can be updated' => sub {
+	fresh();
+	my $old = $json->decode((split(/\n/, control('GET', 'truth')))[5]);
+	my $id = $old->{id};
+	my $reply = save_customer({ id => $id, name => '新名字' });
+	my $new = truth_of($id);
+
+	is($reply->{errcode} . " $reply->{ids}[0]", "0 $id", 'the reply tells its id');
+	is($new->{data}{name}, '新名字', 'the name is new');
+	ok($new->{modify_ms} > $old->{modify_ms}, 'and its time');
+	is($new->{create_ms}, $old->{create_ms}, 'it was made when it was made');
+	is_deeply({ %{ $new->{data} }, name => 0, modify_time => 0 }, { %{ $old->{data} }, name => 0, modify_time => 0 }, 'what was not given stays');
+	is(save_customer({ id => $id + 0, name => '新名字', number => 'NEW-1', group_id => 1500000000000000777, contact_persons => [ { contact_person => '丁' } ] })->{errcode}, 0, 'an id as a number, and other fields');
+	$new = truth_of($id);
+	is(join(' ', $new->{number}, $new->{data}{group_id}, map { $_->{contact_person} } @{ $new->{data}{bomentity} }), 'NEW-1 1500000000000000777 丁', 'are there');
+	is(save_customer({ id => $id, name => '新名字', number => 'NEW-1' })->{errcode}, 0, 'its own name and number are no obstacle');
+	is(truth_count(), 252, 'none was added');
+};
+
+subtest 'kingdee: what a save is refused for' => sub {
+	fresh();
+	my @rows = @{ page('page_size=100')->{rows} };
+	my ($first, $second) = @rows;
+	my $before = control('GET', 'truth');
+
+	for my $case (
+		[ 1030002000, 'no name', { number => 'N1' } ],
+		[ 1030002000, 'an empty name', { number => 'N1', name => '' } ],
+		[ 1030002001, 'a name that is no text', { name => 1 } ],
+		[ 1030002001, 'a number that is no text', { name => 'n', number => 1 } ],
+		[ 1030002006, 'a number that is too long', { name => 'n', number => 'x' x 40 } ],
+		[ 1030002002, 'an existing number without an id', { name => 'n', number => $first->{number}, ignore_warn => JSON::PP::true } ],
+		[ 1030002002, "another one's number", { id => $second->{id}, name => 'n', number => $first->{number} } ],
+		[ 1030002003, 'an id that is nobody\'s', { id => '1', name => 'n' } ],
+		[ 1030002003, 'a group that is none', { name => 'n', group_id => '1' } ],
+		[ 1030002001, 'a credit limit that is no number', { name => 'n', credit_limit => '5' } ],
+		[ 1030002001, 'custom fields that are no object', { name => 'n', custom_field => [] } ],
+		[ 1030002001, 'a remark that is no text', { name => 'n', remark => {} } ],
+		[ 1030002001, 'contacts that are no array', { name => 'n', contact_persons => {} } ],
+		[ 1030002001, 'a contact that is no object', { name => 'n', contact_persons => [1] } ],
+		[ 1030002006, 'no object', '[]' ],
+		[ 1030002006, 'no JSON', '{' ])
+	{
+		my ($errcode, $name, $body) = @$case;
+		my $reply = save_customer($body);
+		is("$reply->{status} $reply->{errcode}", "200 $errcode", $name);
+	}
+	config(name_warning_code => 77);
+	my $twin = { name => $first->{name}, number => 'TWIN' };
+	is(save_customer($twin)->{errcode}, 77, 'a name that another has: a warning');
+	is(save_customer({ %$twin, id => $second->{id} })->{errcode}, 77, 'for an update too');
+	control('POST', 'target/poison', { ids => [ 'TWIN', $second->{id} ] });
+	is(save_customer({ name => 'n', number => 'TWIN' })->{errcode}, 2016003063, 'poison by number');
+	is(save_customer({ name => 'n', id => $second->{id} })->{errcode}, 2016003063, 'or by id');
+	is(control('GET', 'truth'), $before, 'nothing has changed');
+
+	control('POST', 'target/poison', { ids => [] });
+	is(save_customer({ %$twin, ignore_warn => JSON::PP::true })->{errcode}, 0, 'ignore_warn passes the warning');
+	is(save_customer({ %$twin, ignore_warn => JSON::PP::true })->{errcode}, 1030002002, 'a second time the number exists');
+	delete $twin->{number};
+	is(save_customer({ %$twin, ignore_warn => JSON::PP::true })->{errcode}, 0, 'without a number a repeated insert') for 1 .. 2;
+	is(truth_count(), 255, 'makes one more each time');
+	control('POST', 'change', { op => 'delete', id => $first->{id} });
+	is(save_customer({ name => 'n', id => $first->{id} })->{errcode}, 1030002003, 'a deleted customer cannot be updated');
+	is(save_customer({ name => 'n', number => $first->{number} })->{errcode}, 0, 'but its number is free');
+};
+
+subtest 'kingdee: saves pass the gateway like all calls' => sub {
+	fresh();
+	is(business($list, '', method => 'POST', body => '{}', secret => 'x' x 32)->{status}, 519, 'the signature');
+	is(errcode(business($list, '', method => 'POST', body => '{}', headers => { 'app-token' => undef })), 4009, 'the token');
+	is(http('POST', $list, { Authorization => 'Bearer plain-token' }, '{}')->{status}, 404, 'no plain form');
+	is(errcode(business('/jdy/v2/sys/common_operate', '')), 5002, 'an operation is a POST');
+	config(rate_limit => 1);
+	save_customer({ name => 'n' });
+	is(save_customer({ name => 'm' })->{status}, 429, 'and the rate of the lists');
+	config(rate_limit => 0);
+
+	control('POST', 'fault', { kind => 'reset_after', path => $list, method => 'POST' });
+	page('');
+	is(business($list, '', method => 'POST', body => $json->encode({ name => 'lost', number => 'LOST' }))->{ended}, 'reset', 'an answer may be lost');
+	is(detail_of(control('GET', 'truth') =~ /"id":"(\d+)","number":"LOST"/)->{name}, 'lost', 'of a save that was done');
+	config(rows_lag_ms => 600_000);
+	save_customer({ name => 'late', number => 'LATE' });
+	is(page('search=late')->{rows}[0], undef, 'a list that lags does not show it');
+	is(save_customer({ name => 'x', number => 'LATE' })->{errcode}, 1030002002, 'a save knows it all the same');
+};
+
+subtest 'kingdee: customers can be deleted' => sub {
+	fresh();
+	my @rows = @{ page('page_size=10')->{rows} };
+	my @ids = map { $_->{id} } @rows;
+	my $reply = operate(ids => [ @ids[ 0, 1, 0 ] ], numbers => [ $rows[2]{number} ], ignore_warn => JSON::PP::true);
+
+	is("$reply->{status} $reply->{errcode} @{ $reply->{ids} }", "200 0 @ids[0, 1, 2]", 'by id and number, each once');
+	is(page('')->{count}, 249, 'the list does not show them');
+	is(truth_count(), 249, 'nor does the truth');
+	is(errcode(business($detail, "id=$ids[0]")), 1030002003, 'nor a detail');
+	is(operate(ids => [ $ids[3], $ids[0] ])->{errcode}, 1030002003, 'one that is gone');
+	is(save_customer({ name => $rows[0]{name}, number => $rows[0]{number} })->{errcode}, 0, 'whose name and number are free');
+	is(operate(numbers => [ $rows[0]{number} ])->{errcode}, 0, 'until they are used again');
+	is(operate(numbers => ['none'])->{errcode}, 1030002003, 'a number that is nobody\'s');
+	is(operate()->{errcode}, 1030002000, 'none at all');
+	is(operate(ids => [ $ids[3] ], operate_type => 'audit')->{errcode}, 1030002006, 'another operation');
+	is(operate(ids => [ $ids[3] ], entity_number => 'bd_supplier')->{errcode}, 1030002006, 'another entity');
+	control('POST', 'target/poison', { ids => [ $ids[4] ] });
+	is(operate(ids => [ @ids[ 3, 4 ] ])->{errcode}, 1030002004, 'one that is used elsewhere');
+	is(truth_count(), 249, 'keeps the others');
+	config(save_map => 'filled');
+	is_deeply(operate(ids => [ $ids[3] ])->{map}, { $ids[3] => $rows[3]{number} }, 'the map, when wished');
+};
+
+subtest 'two runs with one seed agree' => sub {
+	my @seen;
+
+	for (1 .. 2)
+	{
+		fresh_qeasy();
+		my $ids = join(',', map { @{ save_customer({ name => "n$_" })->{ids} } } 1 .. 3);
+		qeasy("$scheme/store", { content => [ { id => 1 }, { id => 2 } ] });
+		push @seen, join(' ', $qeasy_token, $ids, map { $_->{id} } @{ ask()->{content}{rows} });
+	}
+	is($seen[0], $seen[1], 'tokens, ids and rows');
 };
 
 stop_simulator();
