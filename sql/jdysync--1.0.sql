@@ -120,6 +120,99 @@ COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no c
 COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed';
 COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said; NULL = it does not say';
 
+CREATE TABLE jdysync.push (
+	push_id integer PRIMARY KEY DEFAULT pg_catalog.nextval('jdysync.stream_stream_id_seq'),
+	name text COLLATE "C" NOT NULL UNIQUE,
+	server name NOT NULL,
+	source regclass NOT NULL,
+	metadata jsonb NOT NULL,
+	schedule text,
+	batch_rows integer NOT NULL CHECK (batch_rows > 0),
+	batch_bytes integer NOT NULL CHECK (batch_bytes > 0),
+	identity uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+	enabled boolean NOT NULL DEFAULT true,
+	pushed boolean NOT NULL DEFAULT false,
+	released boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE jdysync.push IS 'pushes: what is sent, and where';
+COMMENT ON COLUMN jdysync.push.push_id IS 'number of the push; no stream has the same';
+COMMENT ON COLUMN jdysync.push.name IS 'name of the push; no stream has the same';
+COMMENT ON COLUMN jdysync.push.server IS 'foreign server it calls';
+COMMENT ON COLUMN jdysync.push.source IS 'view or table with the records; its owner is the push''s owner';
+COMMENT ON COLUMN jdysync.push.metadata IS 'as the user gave it';
+COMMENT ON COLUMN jdysync.push.schedule IS 'interval or cron; checked and stored, not run by this version';
+COMMENT ON COLUMN jdysync.push.batch_rows IS 'most records of one request';
+COMMENT ON COLUMN jdysync.push.batch_bytes IS 'most bytes of one request''s records; a larger record goes alone';
+COMMENT ON COLUMN jdysync.push.identity IS 'goes into every Idempotency-Key, so that no other push has the same';
+COMMENT ON COLUMN jdysync.push.enabled IS 'runs with jdy_push() without a name';
+COMMENT ON COLUMN jdysync.push.pushed IS 'a run came to its end once; from then on a flood of changes is held';
+COMMENT ON COLUMN jdysync.push.released IS 'the next flood may pass (jdy_resume with force)';
+
+CREATE TABLE jdysync.delivery (
+	push_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	version integer NOT NULL,
+	status text NOT NULL DEFAULT 'delivered' CHECK (status IN ('pending', 'delivered', 'dead')),
+	digest bytea,
+	refused_digest bytea,
+	attempts integer NOT NULL DEFAULT 0,
+	http_status integer,
+	errcode bigint,
+	last_error text,
+	request text,
+	reply text,
+	discarded text,
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (push_id, id)
+) WITH (fillfactor = 90);
+CREATE INDEX delivery_dead ON jdysync.delivery (push_id) WHERE status <> 'delivered';
+COMMENT ON TABLE jdysync.delivery IS 'where each record stands toward each push, as far as it was settled';
+COMMENT ON COLUMN jdysync.delivery.push_id IS 'push';
+COMMENT ON COLUMN jdysync.delivery.id IS 'record';
+COMMENT ON COLUMN jdysync.delivery.version IS 'of the last content sent; +1 for each';
+COMMENT ON COLUMN jdysync.delivery.status IS 'delivered | dead: refused by the target | pending: to be sent again (jdy_replay)';
+COMMENT ON COLUMN jdysync.delivery.digest IS 'of the payload that was acknowledged last; NULL = none was';
+COMMENT ON COLUMN jdysync.delivery.refused_digest IS 'of the payload that was refused: not sent again unless it changes';
+COMMENT ON COLUMN jdysync.delivery.attempts IS 'times that a version of it was refused';
+COMMENT ON COLUMN jdysync.delivery.http_status IS 'of the refusal';
+COMMENT ON COLUMN jdysync.delivery.errcode IS 'the target''s own code';
+COMMENT ON COLUMN jdysync.delivery.last_error IS 'why it was refused';
+COMMENT ON COLUMN jdysync.delivery.request IS 'a dead letter''s body';
+COMMENT ON COLUMN jdysync.delivery.reply IS 'what the target answered to it';
+COMMENT ON COLUMN jdysync.delivery.discarded IS 'why a dead letter needs nobody''s attention any more (jdy_discard)';
+COMMENT ON COLUMN jdysync.delivery.changed_at IS 'when it came to this';
+
+CREATE TABLE jdysync.batch (
+	batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	push_id integer NOT NULL,
+	run_id bigint NOT NULL,
+	key text NOT NULL,
+	body text NOT NULL,
+	ids text[] NOT NULL,
+	versions integer[] NOT NULL,
+	digests bytea[] NOT NULL,
+	status text NOT NULL DEFAULT 'sent' CHECK (status IN ('sent', 'in_doubt')),
+	attempts integer NOT NULL DEFAULT 0,
+	http_status integer,
+	last_error text,
+	sent_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX batch_push ON jdysync.batch (push_id, batch_id);
+COMMENT ON TABLE jdysync.batch IS 'requests whose outcome is open: committed before they are sent, gone when they are settled';
+COMMENT ON COLUMN jdysync.batch.batch_id IS 'number of the request';
+COMMENT ON COLUMN jdysync.batch.push_id IS 'push';
+COMMENT ON COLUMN jdysync.batch.run_id IS 'run that composed it';
+COMMENT ON COLUMN jdysync.batch.key IS 'its Idempotency-Key';
+COMMENT ON COLUMN jdysync.batch.body IS 'its bytes, to be sent again as they are';
+COMMENT ON COLUMN jdysync.batch.ids IS 'records in it';
+COMMENT ON COLUMN jdysync.batch.versions IS 'their versions';
+COMMENT ON COLUMN jdysync.batch.digests IS 'digests of their payloads';
+COMMENT ON COLUMN jdysync.batch.status IS 'sent | in_doubt: its answers stayed away';
+COMMENT ON COLUMN jdysync.batch.attempts IS 'runs that got no answer';
+COMMENT ON COLUMN jdysync.batch.http_status IS 'of the last reply';
+COMMENT ON COLUMN jdysync.batch.last_error IS 'what came instead of an answer';
+COMMENT ON COLUMN jdysync.batch.sent_at IS 'when it was composed';
+
 CREATE TABLE jdysync.run (
 	run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	stream_id integer NOT NULL,
@@ -140,6 +233,11 @@ CREATE TABLE jdysync.run (
 	unchanged bigint NOT NULL DEFAULT 0,
 	deleted bigint NOT NULL DEFAULT 0,
 	rejected bigint NOT NULL DEFAULT 0,
+	pending bigint NOT NULL DEFAULT 0,
+	delivered bigint NOT NULL DEFAULT 0,
+	verified bigint NOT NULL DEFAULT 0,
+	failed bigint NOT NULL DEFAULT 0,
+	dead bigint NOT NULL DEFAULT 0,
 	calls bigint NOT NULL DEFAULT 0,
 	retries bigint NOT NULL DEFAULT 0,
 	sqlstate text,
@@ -672,6 +770,49 @@ RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_cancel(bigint) IS
 'stops a queued or running run; false when it is over already; what was landed stays and the next run goes on from there';
 
+CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata jsonb, schedule text DEFAULT NULL,
+	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean) IS
+'registers a push of a view or table with a column id; payload: its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered';
+
+CREATE FUNCTION jdy_alter_push(name text, server name DEFAULT NULL, source regclass DEFAULT NULL, metadata jsonb DEFAULT NULL,
+	schedule text DEFAULT NULL, batch_rows integer DEFAULT NULL, batch_bytes integer DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_alter_push(text, name, regclass, jsonb, text, integer, integer) IS
+'changes a push; NULL = unchanged; records whose payload differs from what was acknowledged are sent again';
+
+CREATE FUNCTION jdy_drop_push(name text)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_drop_push(text) IS 'forgets a push and what it delivered';
+
+CREATE FUNCTION jdy_push(name text DEFAULT NULL)
+RETURNS TABLE (run_id bigint, push text, status text, pending bigint, delivered bigint, verified bigint, failed bigint,
+	dead bigint, calls bigint, retries bigint, elapsed interval, error text)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_push(text) IS
+'runs one push, or every enabled one, now in a background worker and waits; raises the run''s error when a push is named';
+
+CREATE FUNCTION jdy_preview(push text, n integer DEFAULT 10)
+RETURNS TABLE (method text, url text, headers text, body text)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_preview(text, integer) IS 'the first n requests that a run would make, not sent; secrets masked';
+
+CREATE FUNCTION jdy_replay(push text, ids text[] DEFAULT NULL)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_replay(text, text[]) IS
+'dead letters (all, or these) are sent again by the next run, under a new key; returns how many';
+
+CREATE FUNCTION jdy_discard(push text, ids text[], reason text)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_discard(text, text[], text) IS
+'closes dead letters for good, with a reason; a record whose content changes later is sent all the same; returns how many';
+
+CREATE FUNCTION jdy_resume(name text, force boolean DEFAULT false)
+RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_resume(text, boolean) IS
+'force: lets a push that is held because too many records changed at once go once; true when that changed something';
+
 CREATE FUNCTION jdy_fetch(server name, path text, params jsonb DEFAULT '{}', method text DEFAULT 'GET',
 	body jsonb DEFAULT NULL)
 RETURNS jsonb AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
@@ -696,7 +837,7 @@ COMMENT ON FUNCTION jdy_create_view(text, text, jsonb) IS
 CREATE FUNCTION jdysync.progress()
 RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
-	calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
+	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
 AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database that the caller may see, from shared memory; read it through the view jdy_progress';
 
@@ -709,6 +850,14 @@ REVOKE ALL ON FUNCTION
 	jdy_resync(text, timestamptz, timestamptz),
 	jdy_start(text, text),
 	jdy_cancel(bigint),
+	jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean),
+	jdy_alter_push(text, name, regclass, jsonb, text, integer, integer),
+	jdy_drop_push(text),
+	jdy_push(text),
+	jdy_preview(text, integer),
+	jdy_replay(text, text[]),
+	jdy_discard(text, text[], text),
+	jdy_resume(text, boolean),
 	jdy_fetch(name, text, jsonb, text, jsonb),
 	jdy_decrypt(name, text),
 	jdy_render(jsonb, jsonb),
@@ -760,6 +909,28 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA jdysync_shim FROM PUBLIC;
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
+/*
+ * A dropped table leaves its oid behind, which a restored dump may find to be another
+ * relation's: then its owner would become the owner of a stream that is none of his.
+ */
+CREATE VIEW jdysync.subject AS
+SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
+	false AS is_push
+FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
+	SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
+UNION ALL
+SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true
+FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source;
+COMMENT ON VIEW jdysync.subject IS 'what runs are of: streams and pushes, with their owners';
+COMMENT ON COLUMN jdysync.subject.stream_id IS 'number of the stream or push';
+COMMENT ON COLUMN jdysync.subject.name IS 'its name';
+COMMENT ON COLUMN jdysync.subject.server IS 'foreign server it calls';
+COMMENT ON COLUMN jdysync.subject.enabled IS 'runs with jdy_sync() or jdy_push() without a name';
+COMMENT ON COLUMN jdysync.subject.loaded IS 'its first load is over';
+COMMENT ON COLUMN jdysync.subject.relation IS 'staging table, or source of the push';
+COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
+COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
+
 CREATE VIEW @extschema@.jdy_runs WITH (security_barrier) AS
 SELECT r.run_id, r.name, r.kind,
 	CASE WHEN r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery() AND NOT EXISTS (
@@ -770,24 +941,22 @@ SELECT r.run_id, r.name, r.kind,
 				AND k.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
 		THEN 'interrupted' ELSE r.status END AS status,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
-	r.rejected, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
+	r.rejected, r.pending, r.delivered, r.verified, r.failed, r.dead, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
 	/* what a trigger or a cast of the owner's says may quote the record it failed on */
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.error END AS error,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.detail END AS detail,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') THEN r.hint END AS hint
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.error END AS error,
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.detail END AS detail,
+	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.hint END AS hint
 FROM jdysync.run r
-LEFT JOIN jdysync.stream s USING (stream_id)
-LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+LEFT JOIN jdysync.subject s USING (stream_id)
+WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
 SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error
 FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
-LEFT JOIN jdysync.stream s USING (stream_id)
-LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE');
+LEFT JOIN jdysync.subject s USING (stream_id)
+WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_calls IS 'HTTP attempts of runs (jdysync.log_calls says which are kept); http_status NULL = no reply; ms = milliseconds';
 
 CREATE VIEW @extschema@.jdy_rejects WITH (security_barrier) AS
@@ -801,9 +970,8 @@ COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL c
 CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
 SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
 FROM jdysync.incident i
-LEFT JOIN jdysync.stream s USING (name)
-LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(COALESCE(c.relowner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+LEFT JOIN jdysync.subject s USING (name)
+WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
@@ -837,12 +1005,27 @@ COMMENT ON VIEW @extschema@.jdy_coverage IS
 
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
 SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.details, p.details_due, p.inserted,
-	p.updated, p.unchanged, p.rejected, p.calls, p.retries, p.started_at, p.updated_at
+	p.updated, p.unchanged, p.rejected, p.pending, p.delivered, p.dead, p.calls, p.retries, p.started_at, p.updated_at
 FROM jdysync.progress() p
-JOIN jdysync.stream s USING (stream_id)
-JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+JOIN jdysync.subject s USING (stream_id)
+WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_progress IS 'open runs as they go, before anything is committed';
+
+CREATE VIEW @extschema@.jdy_deliveries WITH (security_barrier) AS
+SELECT s.name AS push, d.id, d.status, d.version, d.attempts, d.last_error, d.http_status, d.errcode, d.changed_at, d.discarded,
+	d.request, d.reply
+FROM jdysync.delivery d
+JOIN jdysync.subject s ON s.stream_id = d.push_id
+WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = d.push_id AND d.id = ANY (b.ids))
+UNION ALL
+SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL
+FROM jdysync.batch b
+JOIN jdysync.subject s ON s.stream_id = b.push_id
+CROSS JOIN LATERAL unnest(b.ids, b.versions) AS u (id, version)
+WHERE pg_catalog.pg_has_role(s.owner, 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_deliveries IS
+'where each record stands toward each push; records that were never sent are not here: jdy_preview shows what is pending';
 
 CREATE VIEW @extschema@.jdy_catalog AS
 SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
@@ -870,6 +1053,11 @@ COMMENT ON COLUMN @extschema@.jdy_runs.updated IS 'known records whose content c
 COMMENT ON COLUMN @extschema@.jdy_runs.unchanged IS 'records read again and found equal: nothing was written';
 COMMENT ON COLUMN @extschema@.jdy_runs.deleted IS 'records marked deleted';
 COMMENT ON COLUMN @extschema@.jdy_runs.rejected IS 'rows set aside because PostgreSQL cannot hold them: jdy_rejects';
+COMMENT ON COLUMN @extschema@.jdy_runs.pending IS 'push: records that were to be sent';
+COMMENT ON COLUMN @extschema@.jdy_runs.delivered IS 'push: records that the target acknowledged';
+COMMENT ON COLUMN @extschema@.jdy_runs.verified IS 'push: records that were read back';
+COMMENT ON COLUMN @extschema@.jdy_runs.failed IS 'push: records of which it is not known whether they arrived';
+COMMENT ON COLUMN @extschema@.jdy_runs.dead IS 'push: records that the target refuses: jdy_deliveries says why';
 COMMENT ON COLUMN @extschema@.jdy_runs.calls IS 'HTTP attempts, tokens and repeats included';
 COMMENT ON COLUMN @extschema@.jdy_runs.retries IS 'attempts beyond each call''s first';
 COMMENT ON COLUMN @extschema@.jdy_runs.elapsed IS 'from start to end; NULL while it runs';
@@ -928,10 +1116,26 @@ COMMENT ON COLUMN @extschema@.jdy_progress.inserted IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.unchanged IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.rejected IS 'so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.pending IS 'push: records to be sent, as far as they were counted';
+COMMENT ON COLUMN @extschema@.jdy_progress.delivered IS 'push: acknowledged so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.dead IS 'push: refused so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.retries IS 'attempts beyond each call''s first so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.started_at IS 'start of the run';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated_at IS 'when this line was last brought up to date';
+
+COMMENT ON COLUMN @extschema@.jdy_deliveries.push IS 'push';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.id IS 'record';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.status IS 'pending (to be sent again) | sent | delivered | in_doubt (no answer came) | dead (refused)';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.version IS '+1 for each content sent';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.attempts IS 'dead: versions refused; in_doubt: runs without an answer';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.last_error IS 'why it is dead or in doubt';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.http_status IS 'of the last reply; NULL = none came, or it was fine';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.errcode IS 'the target''s own code';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.changed_at IS 'since when it stands so';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.discarded IS 'reason given to jdy_discard';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered';
 
 COMMENT ON COLUMN @extschema@.jdy_catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN @extschema@.jdy_catalog.title IS 'the list''s Chinese name';
@@ -986,6 +1190,11 @@ COMMENT ON COLUMN jdysync.run.updated IS 'known records that changed';
 COMMENT ON COLUMN jdysync.run.unchanged IS 'records found equal';
 COMMENT ON COLUMN jdysync.run.deleted IS 'records marked deleted';
 COMMENT ON COLUMN jdysync.run.rejected IS 'rows set aside';
+COMMENT ON COLUMN jdysync.run.pending IS 'push: records that were to be sent';
+COMMENT ON COLUMN jdysync.run.delivered IS 'push: records acknowledged';
+COMMENT ON COLUMN jdysync.run.verified IS 'push: records read back';
+COMMENT ON COLUMN jdysync.run.failed IS 'push: records in doubt';
+COMMENT ON COLUMN jdysync.run.dead IS 'push: records refused';
 COMMENT ON COLUMN jdysync.run.calls IS 'HTTP attempts';
 COMMENT ON COLUMN jdysync.run.retries IS 'attempts beyond each call''s first';
 COMMENT ON COLUMN jdysync.run.sqlstate IS 'of the error that ended it';
@@ -1041,6 +1250,7 @@ COMMENT ON COLUMN jdysync.catalog.window_format IS 'ms and s = epoch; datetime a
 
 COMMENT ON SEQUENCE jdysync.stream_stream_id_seq IS 'numbers of streams';
 COMMENT ON SEQUENCE jdysync.run_run_id_seq IS 'numbers of runs';
+COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
 COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
 
@@ -1051,6 +1261,10 @@ COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.delivery', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');

@@ -50,6 +50,7 @@ struct Call
 	List	   *params;			/* of CallParam *, unencoded; empty names are dropped, empty values kept */
 	const char *body;			/* JSON text or NULL */
 	const char *idempotency_key;	/* header Idempotency-Key, or NULL */
+	bool		batch;			/* push: more than one record in the request */
 
 	/*
 	 * Looks at a complete reply (call->reply) and fills facts->errcode,
@@ -147,6 +148,9 @@ extern void jdy_client_release(Client *client, Call *call);
 
 /* Submit, wait, return: for one call at a time. */
 extern Call *jdy_client_run(Client *client, Call *call);
+
+/* The url that a call of this path goes to, without parameters; palloc'ed. */
+extern char *jdy_call_url(const Endpoint *endpoint, const char *path);
 
 /* Counters for the run: attempts made, and those beyond each call's first. */
 extern int64 jdy_client_calls(Client *client);

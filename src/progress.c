@@ -226,8 +226,8 @@ put_slot(ReturnSetInfo *rsinfo, const RunSlot *slot)
 	const RunCounters *counters = &slot->counters;
 	const RunProgress *progress = &slot->progress;
 	const char *waiting = waiting_name(progress->waiting);
-	Datum		values[16];
-	bool		nulls[16] = {0};
+	Datum		values[19];
+	bool		nulls[19] = {0};
 
 	values[0] = Int64GetDatum(slot->run_id);
 	values[1] = Int32GetDatum(slot->stream_id);
@@ -244,10 +244,13 @@ put_slot(ReturnSetInfo *rsinfo, const RunSlot *slot)
 	values[9] = Int64GetDatum(counters->updated);
 	values[10] = Int64GetDatum(counters->unchanged);
 	values[11] = Int64GetDatum(counters->rejected);
-	values[12] = Int64GetDatum(counters->calls);
-	values[13] = Int64GetDatum(counters->retries);
-	values[14] = TimestampTzGetDatum(progress->started_at);
-	values[15] = TimestampTzGetDatum(progress->updated_at);
+	values[12] = Int64GetDatum(counters->pending);
+	values[13] = Int64GetDatum(counters->delivered);
+	values[14] = Int64GetDatum(counters->dead);
+	values[15] = Int64GetDatum(counters->calls);
+	values[16] = Int64GetDatum(counters->retries);
+	values[17] = TimestampTzGetDatum(progress->started_at);
+	values[18] = TimestampTzGetDatum(progress->updated_at);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -264,6 +267,10 @@ phase_name(RunPhase phase)
 			return "listing";
 		case PHASE_DETAILS:
 			return "details";
+		case PHASE_SCANNING:
+			return "scanning";
+		case PHASE_PUSHING:
+			return "pushing";
 		case PHASE_FINISHING:
 			return "finishing";
 	}

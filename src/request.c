@@ -20,7 +20,7 @@
 
 #define MAX_HEADERS 14
 
-static char *full_path(const PrivateCall *call);
+static char *full_path(const Endpoint *endpoint, const char *path);
 static const char *base_path(const Endpoint *endpoint);
 static const List *wire_params(const PrivateCall *call);
 static void append_query(StringInfo url, const List *params);
@@ -45,7 +45,7 @@ jdy_request_build(PrivateCall *call, const Session *session, TimestampTz server_
 
 	initStringInfo(&url);
 	appendBinaryStringInfo(&url, endpoint->url, base_path(endpoint) - endpoint->url);
-	appendStringInfoString(&url, full_path(call));
+	appendStringInfoString(&url, full_path(call->endpoint, call->call.path));
 	append_query(&url, wire_params(call));
 	request->url = url.data;
 
@@ -69,7 +69,7 @@ jdy_request_masked_url(const PrivateCall *call)
 
 	initStringInfo(&url);
 	appendBinaryStringInfo(&url, call->endpoint->url, base_path(call->endpoint) - call->endpoint->url);
-	appendStringInfoString(&url, full_path(call));
+	appendStringInfoString(&url, full_path(call->endpoint, call->call.path));
 	foreach(cell, wire_params(call))
 	{
 		CallParam  *param = lfirst(cell);
@@ -85,15 +85,19 @@ jdy_request_masked_url(const PrivateCall *call)
 	return url.data;
 }
 
+char *
+jdy_call_url(const Endpoint *endpoint, const char *path)
+{
+	return psprintf("%.*s%s", (int) (base_path(endpoint) - endpoint->url), endpoint->url, full_path(endpoint, path));
+}
+
 /* Path of the server's url and of the call, as on the wire. */
 static char *
-full_path(const PrivateCall *call)
+full_path(const Endpoint *endpoint, const char *path)
 {
-	const char *path = call->call.path;
-
 	while (*path == '/')
 		path++;
-	return psprintf("%s/%s", base_path(call->endpoint), jdy_percent_encode(path, true));
+	return psprintf("%s/%s", base_path(endpoint), jdy_percent_encode(path, true));
 }
 
 /* What follows scheme, host and port in the server's url; it has no slash at its end. */
@@ -168,7 +172,7 @@ sign_kingdee(PrivateCall *call, const Session *session, TimestampTz server_time,
 	add_header(request, "X-Api-SignHeaders", "X-Api-TimeStamp,X-Api-Nonce");
 	add_header(request, "X-Api-Nonce", nonce);
 	add_header(request, "X-Api-Signature",
-			   jdy_kingdee_signature(endpoint->client_secret, call->call.method, full_path(call),
+			   jdy_kingdee_signature(endpoint->client_secret, call->call.method, full_path(call->endpoint, call->call.path),
 									 call->call.params, nonce, timestamp));
 	call->router_sent = call->step == NOT_SIGN_IN && session->domain[0] != '\0';
 	if (call->step == NOT_SIGN_IN)

@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #define BATCH 256
+#define KIND "CASE WHEN EXISTS (SELECT FROM jdysync.push p WHERE p.push_id = $1) THEN 'push' ELSE 'pull' END"
 
 struct RunLog
 {
@@ -148,8 +149,8 @@ int64
 jdy_run_queue(int stream_id, const char *name, RunMode mode)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.run (stream_id, name, mode, status, requested_by) "
-		"VALUES ($1, $2, $3, 'queued', $4) RETURNING run_id",
+		"INSERT INTO jdysync.run (stream_id, name, kind, mode, status, requested_by) "
+		"SELECT $1, $2, " KIND ", $3, 'queued', $4 RETURNING run_id",
 		4, {INT4OID, TEXTOID, TEXTOID, TEXTOID}
 	};
 	Datum		values[4] = {
@@ -166,8 +167,8 @@ jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
 			  TimestampTz from_time, TimestampTz to_time)
 {
 	static JdyStatement insert = {
-		"INSERT INTO jdysync.run (stream_id, name, mode, status, from_time, to_time, started_at) "
-		"VALUES ($1, $2, $3, 'running', $4, $5, pg_catalog.clock_timestamp()) RETURNING run_id",
+		"INSERT INTO jdysync.run (stream_id, name, kind, mode, status, from_time, to_time, started_at) "
+		"SELECT $1, $2, " KIND ", $3, 'running', $4, $5, pg_catalog.clock_timestamp() RETURNING run_id",
 		5, {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	static JdyStatement claim = {
@@ -211,16 +212,18 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 		"UPDATE jdysync.run SET status = $2, finished_at = pg_catalog.clock_timestamp(), "
 		"listed = $3, details = $4, inserted = $5, updated = $6, unchanged = $7, deleted = $8, "
 		"rejected = $9, calls = $10, retries = $11, "
-		"sqlstate = $12, error = $13, detail = $14, hint = $15 "
+		"sqlstate = $12, error = $13, detail = $14, hint = $15, "
+		"pending = $16, delivered = $17, verified = $18, failed = $19, dead = $20 "
 		"WHERE run_id = $1",
-		15, {
+		20, {
 			INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID
+			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID
 		}
 	};
 	bool		failed = error != NULL && error->sqlstate != 0;
 	const char *texts[4] = {NULL, NULL, NULL, NULL};
-	Datum		values[15] = {
+	Datum		values[20] = {
 		Int64GetDatum(run_id), CStringGetTextDatum(status),
 		Int64GetDatum(counters->listed), Int64GetDatum(counters->details),
 		Int64GetDatum(counters->inserted), Int64GetDatum(counters->updated),
@@ -228,7 +231,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 		Int64GetDatum(counters->rejected), Int64GetDatum(counters->calls),
 		Int64GetDatum(counters->retries)
 	};
-	char		nulls[15];
+	char		nulls[20];
 
 	if (open_log != NULL && open_log->run_id == run_id)
 		jdy_runlog_flush(open_log);
@@ -248,6 +251,11 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 		values[11 + i] = text_or_null(texts[i], &isnull);
 		nulls[11 + i] = isnull ? 'n' : ' ';
 	}
+	values[15] = Int64GetDatum(counters->pending);
+	values[16] = Int64GetDatum(counters->delivered);
+	values[17] = Int64GetDatum(counters->verified);
+	values[18] = Int64GetDatum(counters->failed);
+	values[19] = Int64GetDatum(counters->dead);
 	jdy_execute(&statement, values, nulls);
 }
 

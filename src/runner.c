@@ -49,6 +49,7 @@
 #include "postmaster/interrupt.h"
 #include "progress.h"
 #include "pull.h"
+#include "push.h"
 #include "runlog.h"
 #include "runner.h"
 #include "runslot.h"
@@ -77,6 +78,7 @@ static struct
 {
 	SlotTicket	ticket;
 	RunRequest	request;
+	bool		is_push;
 	bool		begun;			/* tx1 is committed */
 	bool		finished;		/* the slot was told */
 	int64		began_us;
@@ -305,8 +307,11 @@ make_run(MemoryContext context)
 		{
 			MemoryContextSwitchTo(context);
 			jdy_progress_attach(jdy_slot_own(&job.ticket));
-			jdy_pull_run(job.request.stream_id, job.request.run_id, job.request.mode,
-						 job.request.from_time, job.request.to_time, &job.counters);
+			if (job.is_push)
+				jdy_push_run(job.request.stream_id, job.request.run_id, &job.counters);
+			else
+				jdy_pull_run(job.request.stream_id, job.request.run_id, job.request.mode,
+							 job.request.from_time, job.request.to_time, &job.counters);
 			job.status = "ok";
 		}
 	}
@@ -359,6 +364,7 @@ begin_run(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the stream got another owner before its run began"),
 				 errhint("Run it again.")));
+	job.is_push = stream->is_push;
 	run_id = jdy_run_begin(job.request.run_id, job.request.stream_id, stream->name, job.request.mode,
 						   job.request.from_time, job.request.to_time);
 	if (job.request.run_id != 0 && run_id != 0)

@@ -125,13 +125,12 @@ static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, k.relowner, a.rolcanlogin, r.more "
+		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more "
 		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
-		"JOIN jdysync.stream s USING (stream_id) "
-		"JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " "
-		"JOIN pg_catalog.pg_authid a ON a.oid = k.relowner "
+		"JOIN jdysync.subject j USING (stream_id) "
+		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
 		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 0
 	};
 	List	   *runs = NIL;
@@ -184,10 +183,10 @@ end_runs_without_stream(void)
 {
 	static JdyStatement statement = {
 		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), "
-		"error = 'the stream was dropped before its run began, or its staging table was' "
-		"WHERE r.status = 'queued' AND r.kind = 'pull' "
-		"AND NOT EXISTS (SELECT FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING
-		" WHERE s.stream_id = r.stream_id)", 0
+		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
+		" ELSE 'the push was dropped before its run began, or its source was' END "
+		"WHERE r.status = 'queued' AND NOT EXISTS ("
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL)", 0
 	};
 
 	jdy_execute(&statement, NULL, NULL);

@@ -109,6 +109,11 @@ typedef struct RunCounters
 	int64		unchanged;
 	int64		deleted;
 	int64		rejected;
+	int64		pending;		/* of a push, like the next four */
+	int64		delivered;
+	int64		verified;
+	int64		failed;			/* in doubt */
+	int64		dead;
 	int64		calls;
 	int64		retries;
 } RunCounters;
@@ -128,6 +133,8 @@ typedef enum RunPhase
 	PHASE_LOADING,				/* first load: anchored pages */
 	PHASE_LISTING,				/* windows */
 	PHASE_DETAILS,
+	PHASE_SCANNING,				/* a push's source */
+	PHASE_PUSHING,
 	PHASE_FINISHING
 } RunPhase;
 

@@ -392,7 +392,7 @@ jdy_make_array(Datum *values, bool *nulls, int n, Oid type)
 {
 	int			dims[1] = {n};
 	int			lbs[1] = {1};
-	int			length = type == BOOLOID ? 1 : type == INT8OID || type == TIMESTAMPTZOID ? 8 : -1;
+	int			length = type == BOOLOID ? 1 : type == INT4OID ? 4 : type == INT8OID || type == TIMESTAMPTZOID ? 8 : -1;
 
 	if (n == 0)
 		return PointerGetDatum(construct_empty_array(type));

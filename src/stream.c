@@ -49,17 +49,16 @@
 #define DATA_COMPRESSION ""
 #endif
 
+#define REF_COLUMNS "j.stream_id, j.name, j.owner, j.server::text, j.enabled, j.loaded, j.relation::oid, j.is_push"
+
 static JdyStatement find_ref = {
-	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging"
-	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING ""
-	" WHERE s.name = $1 OR s.stream_id = $2",
+	.sql = "SELECT " REF_COLUMNS " FROM jdysync.subject j WHERE j.name = $1 OR j.stream_id = $2",
 	.nargs = 2,
 	.argtypes = {TEXTOID, INT4OID}
 };
 
 static JdyStatement all_refs = {
-	.sql = "SELECT s.stream_id, s.name, k.relowner, s.server::text, s.enabled, s.loaded_at IS NOT NULL, s.staging"
-	" FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " ORDER BY s.name",
+	.sql = "SELECT " REF_COLUMNS " FROM jdysync.subject j ORDER BY j.name",
 	.nargs = 0
 };
 
@@ -118,11 +117,9 @@ static void load_definition(int stream_id, Definition *definition);
 static bool is_another(const Definition *before, const Definition *after, const Stream *stream);
 static void start_anew(int stream_id, const char *name, const uint8 *source);
 static Datum digest_datum(const uint8 *digest);
-static void check_is_new(const char *name);
 static void make_views(Stream *stream, Oid staging);
 static void check_intervals(Interval *settle, Interval *overlap);
 static void check_start(TimestampTz start_from);
-static void check_owner_can_log_in(Oid owner);
 static void announce_schedule(const char *name, const char *schedule);
 static void announce_definition(const Stream *stream, Oid staging, Jsonb *metadata);
 static char *relation_name(Oid relation);
@@ -134,7 +131,6 @@ static StreamRef *find_by_name(const char *name);
 static StreamRef *read_ref(uint64 row);
 static const char *closest_stream(const char *name);
 static void require_member(const StreamRef *ref);
-static void lock_for_change(const StreamRef *ref);
 
 Datum
 jdy_add_stream(PG_FUNCTION_ARGS)
@@ -170,10 +166,10 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 
 	SPI_connect();
-	check_is_new(name);
+	jdy_check_is_new(name);
 	jdy_name_check(name);
 	staging = find_staging(name, &owner);
-	check_owner_can_log_in(owner);
+	jdy_check_owner_can_log_in(owner);
 
 	/* Everything a run would trip over is said here. */
 	stream = resolve(name, owner, &definition);
@@ -234,7 +230,7 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	lock_for_change(ref);
+	jdy_stream_lock_or_raise(ref);
 	load_definition(ref->stream_id, &before);
 	after = before;
 	if (!PG_ARGISNULL(1))
@@ -322,7 +318,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 	/* Without its table a stream has no owner: then it is the superusers' to forget. */
 	if (OidIsValid(ref->owner) || !superuser())
 		require_member(ref);
-	lock_for_change(ref);
+	jdy_stream_lock_or_raise(ref);
 	jdy_stream_views_drop(ref->stream_id);
 	for (int i = 0; i < lengthof(drops); i++)
 	{
@@ -374,7 +370,7 @@ jdy_stream_ref_by_id(int stream_id)
 }
 
 List *
-jdy_stream_refs_enabled(void)
+jdy_stream_refs_enabled(bool pushes)
 {
 	List	   *refs = NIL;
 
@@ -383,7 +379,7 @@ jdy_stream_refs_enabled(void)
 	{
 		StreamRef  *ref = read_ref(r);
 
-		if (ref->enabled && OidIsValid(ref->owner) && has_privs_of_role(GetUserId(), ref->owner))
+		if (ref->is_push == pushes && ref->enabled && OidIsValid(ref->owner) && has_privs_of_role(GetUserId(), ref->owner))
 			refs = lappend(refs, ref);
 	}
 	return refs;
@@ -601,8 +597,8 @@ digest_datum(const uint8 *digest)
 	return PointerGetDatum(bytes);
 }
 
-static void
-check_is_new(const char *name)
+void
+jdy_check_is_new(const char *name)
 {
 	Datum		values[2] = {CStringGetTextDatum(name), (Datum) 0};
 
@@ -610,7 +606,9 @@ check_is_new(const char *name)
 	if (SPI_processed > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("stream \"%s\" exists already", name),
+				 errmsg("%s \"%s\" exists already", read_ref(0)->is_push ? "push" : "stream", name),
+				 read_ref(0)->is_push ?
+				 errhint("Change it with jdy_alter_push, or choose another name: streams and pushes share theirs.") :
 				 errhint("Change it with jdy_alter_stream, or choose another name: the catalogue's entry can be given as entry => '...'.")));
 }
 
@@ -657,8 +655,8 @@ check_start(TimestampTz start_from)
 }
 
 /* A background worker works as the owner; before PostgreSQL 17 it can only be one that may log in. */
-static void
-check_owner_can_log_in(Oid owner)
+void
+jdy_check_owner_can_log_in(Oid owner)
 {
 	HeapTuple	tuple;
 	bool		can_log_in;
@@ -818,6 +816,7 @@ read_ref(uint64 row)
 	ref->enabled = DatumGetBool(jdy_spi_datum(row, 5, &isnull));
 	ref->loaded = DatumGetBool(jdy_spi_datum(row, 6, &isnull));
 	ref->staging = DatumGetObjectId(jdy_spi_datum(row, 7, &isnull));
+	ref->is_push = DatumGetBool(jdy_spi_datum(row, 8, &isnull));
 	return ref;
 }
 
@@ -828,7 +827,7 @@ closest_stream(const char *name)
 	Closest		closest = {.word = name};
 	ListCell   *cell;
 
-	foreach(cell, jdy_stream_refs_enabled())
+	foreach(cell, list_concat(jdy_stream_refs_enabled(false), jdy_stream_refs_enabled(true)))
 		jdy_closest(&closest, ((StreamRef *) lfirst(cell))->name);
 	return closest.best;
 }
@@ -848,8 +847,8 @@ require_member(const StreamRef *ref)
 }
 
 /* Nothing is changed under a run: the runner holds the same lock for its session. */
-static void
-lock_for_change(const StreamRef *ref)
+void
+jdy_stream_lock_or_raise(const StreamRef *ref)
 {
 	if (!jdy_stream_lock_for_change(ref->stream_id))
 		ereport(ERROR,

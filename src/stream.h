@@ -33,7 +33,8 @@ typedef struct StreamRef
 	char	   *server;
 	bool		enabled;
 	bool		loaded;			/* the first load is over */
-	Oid			staging;		/* may be gone: then owner is InvalidOid */
+	Oid			staging;		/* its table, or a push's source; may be gone: then owner is InvalidOid */
+	bool		is_push;		/* a push: stream_id is its number */
 } StreamRef;
 
 /*
@@ -46,8 +47,17 @@ extern StreamRef *jdy_stream_ref(const char *name);
 /* The same by number (no privilege check; NULL when it is gone). */
 extern StreamRef *jdy_stream_ref_by_id(int stream_id);
 
-/* All enabled streams that the current role may run, by name. */
-extern List *jdy_stream_refs_enabled(void);
+/* All enabled streams (or pushes) that the current role may run, by name. */
+extern List *jdy_stream_refs_enabled(bool pushes);
+
+/* Raises an error while the stream or push has an open run; else no run begins before the end of the transaction. */
+extern void jdy_stream_lock_or_raise(const StreamRef *ref);
+
+/* Raises an error when there is a stream or push of that name.  With SPI. */
+extern void jdy_check_is_new(const char *name);
+
+/* Raises an error for a role that no background worker can work as. */
+extern void jdy_check_owner_can_log_in(Oid owner);
 
 /* Everything a run needs to know of its stream. */
 typedef struct Stream

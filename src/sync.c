@@ -62,6 +62,7 @@ typedef struct Waiter
 typedef struct Lookup
 {
 	const char *name;
+	bool		pushes;			/* not streams */
 	int			stream_id;
 	MemoryContext memory;		/* of streams */
 	List	   *streams;		/* of StreamRef */
@@ -73,7 +74,7 @@ static void require_can_wait(void);
 static RunMode requested_mode(const char *mode);
 static void run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz from_time, TimestampTz to_time,
 					   bool raise, ReturnSetInfo *rsinfo);
-static List *streams_of(const char *name, Oid *extension);
+static List *streams_of(const char *name, bool pushes, Oid *extension);
 static void find_streams(Lookup *lookup);
 static void without_locks(void (*look) (Lookup *), Lookup *lookup);
 static void raise_result(const StreamRef *stream, const RunResult *result);
@@ -91,6 +92,7 @@ static void find_limits(Lookup *lookup);
 static bool has_details(int stream_id);
 
 PG_FUNCTION_INFO_V1(jdy_sync);
+PG_FUNCTION_INFO_V1(jdy_push);
 PG_FUNCTION_INFO_V1(jdy_resync);
 PG_FUNCTION_INFO_V1(jdy_start);
 PG_FUNCTION_INFO_V1(jdy_cancel);
@@ -105,8 +107,22 @@ jdy_sync(PG_FUNCTION_ARGS)
 
 	require_can_wait();
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, streams_of(name, &extension))
+	foreach(lc, streams_of(name, false, &extension))
 		run_stream(lfirst(lc), extension, mode, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+Datum
+jdy_push(PG_FUNCTION_ARGS)
+{
+	char	   *name = PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			extension;
+	ListCell   *lc;
+
+	require_can_wait();
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, streams_of(name, true, &extension))
+		run_stream(lfirst(lc), extension, MODE_AUTO, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -126,7 +142,7 @@ jdy_resync(PG_FUNCTION_ARGS)
 				 errmsg("from_time must be before to_time, and to_time finite"),
 				 errhint("To read everything again use jdy_sync with mode full.")));
 	InitMaterializedSRF(fcinfo, 0);
-	stream = linitial(streams_of(name, &extension));
+	stream = linitial(streams_of(name, false, &extension));
 	run_stream(stream, extension, MODE_RANGE, from_time, to_time, true,
 			   (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
@@ -271,9 +287,9 @@ run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz fro
 
 /* The stream called `name`, or all that are enabled; in the caller's memory, which outlives SPI's. */
 static List *
-streams_of(const char *name, Oid *extension)
+streams_of(const char *name, bool pushes, Oid *extension)
 {
-	Lookup		lookup = {.name = name, .memory = CurrentMemoryContext};
+	Lookup		lookup = {.name = name, .pushes = pushes, .memory = CurrentMemoryContext};
 
 	without_locks(find_streams, &lookup);
 	*extension = lookup.extension;
@@ -283,7 +299,7 @@ streams_of(const char *name, Oid *extension)
 static void
 find_streams(Lookup *lookup)
 {
-	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref(lookup->name)) : jdy_stream_refs_enabled();
+	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref(lookup->name)) : jdy_stream_refs_enabled(lookup->pushes);
 	ListCell   *lc;
 
 	/* The locks on its tables, held until here, keep it as it is. */
@@ -294,6 +310,11 @@ find_streams(Lookup *lookup)
 		StreamRef  *stream = palloc(sizeof(StreamRef));
 
 		*stream = *(StreamRef *) lfirst(lc);
+		if (stream->is_push != lookup->pushes)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"%s\" is a %s, not a %s", stream->name, lookup->pushes ? "stream" : "push", lookup->pushes ? "push" : "stream"),
+					 errhint("SELECT * FROM %s(%s) runs it.", lookup->pushes ? "jdy_sync" : "jdy_push", quote_literal_cstr(stream->name))));
 		stream->name = pstrdup(stream->name);
 		stream->server = pstrdup(stream->server);
 		lookup->streams = lappend(lookup->streams, stream);
@@ -364,6 +385,21 @@ put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *resu
 	values[0] = Int64GetDatum(result->run_id);
 	values[1] = CStringGetTextDatum(stream->name);
 	values[2] = CStringGetTextDatum(result->status);
+	if (stream->is_push)
+	{
+		values[3] = Int64GetDatum(counters->pending);
+		values[4] = Int64GetDatum(counters->delivered);
+		values[5] = Int64GetDatum(counters->verified);
+		values[6] = Int64GetDatum(counters->failed);
+		values[7] = Int64GetDatum(counters->dead);
+		values[8] = Int64GetDatum(counters->calls);
+		values[9] = Int64GetDatum(counters->retries);
+		values[10] = IntervalPGetDatum(elapsed);
+		nulls[11] = result->error.sqlstate == 0;
+		values[11] = CStringGetTextDatum(result->error.message);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		return;
+	}
 	values[3] = Int64GetDatum(counters->listed);
 	values[4] = Int64GetDatum(counters->details);
 	values[5] = Int64GetDatum(counters->inserted);

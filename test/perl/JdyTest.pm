@@ -8,6 +8,7 @@
 #	my $node = new_node('main', server => { rate_window => '2 s' });
 #	$sim->post('/_sim/fault', { kind => 'reset', times => 1 });
 #	is($sim->get('/_sim/stats')->{refused_by_rate}, 0);
+#	is(scalar($sim->lines('/_sim/target')), 0, 'nothing was pushed');
 #
 # sim_post() and sim_get() speak to the simulator started last.
 package JdyTest;
@@ -103,6 +104,16 @@ sub _call
 	$reply->{success} or die "$method $path: $reply->{status} $reply->{content}";
 	my $json = eval { JSON::PP->new->utf8->decode($reply->{content}) };
 	return $json // $reply->{content};
+}
+
+# A control request whose reply is a line of JSON for each record: these, decoded.
+sub lines
+{
+	my ($self, $path) = @_;
+	my $reply = $self->{http}->get($self->{url} . $path);
+
+	$reply->{success} or die "GET $path: $reply->{status} $reply->{content}";
+	return map { JSON::PP->new->utf8->decode($_) } split /\n/, $reply->{content};
 }
 
 # A server of its own with jdysync preloaded, the extension, and foreign server

@@ -28,6 +28,11 @@ enum {ROUTER_502, ROUTER_404, ROUTER_5001};
 enum {CONCURRENCY_429, CONCURRENCY_5007};
 enum {GRAIN_MS, GRAIN_S};
 enum {FORMAT_MS, FORMAT_S, FORMAT_DATETIME, FORMAT_DATE};
+enum {TARGET_BEARER, TARGET_BASIC, TARGET_NONE};
+enum {MAP_EMPTY, MAP_FILLED};
+enum {QEASY_HTTP, QEASY_200};
+enum {QEASY_CONTAINS, QEASY_EXACT};
+enum {POISON_BATCH, POISON_BY_ERRCODE, POISON_ITEM, POISON_COUNTS};
 
 typedef struct Config
 {
@@ -94,6 +99,37 @@ typedef struct Config
 	int64_t		has_details;
 	int64_t		description_cn;
 	int64_t		gzip;
+
+	/* saves */
+	int64_t		coding_rule;
+	int64_t		name_warning_code;
+	int64_t		save_map;
+
+	/* targets of pushes */
+	int64_t		target_auth;
+	char		target_token[128];
+	char		target_user[64];
+	char		target_password[64];
+	char		target_rows_key[64];
+	char		target_id[64];
+	int64_t		target_dedupe;
+	int64_t		target_requires_key;
+	int64_t		target_remembers_refusals;
+	int64_t		target_poison;
+	int64_t		target_max_rows;
+	int64_t		target_max_bytes;
+	int64_t		target_rate_limit;
+	int64_t		target_rate_window_ms;
+	char		qeasy_app_key[64];
+	char		qeasy_app_secret[64];
+	int64_t		qeasy_token_lifetime_s;
+	int64_t		qeasy_rate_limit;
+	int64_t		qeasy_rate_window_ms;
+	int64_t		qeasy_penalty_ms;
+	int64_t		qeasy_errors;
+	int64_t		qeasy_upsert;
+	int64_t		qeasy_text_match;
+	int64_t		qeasy_requires_times;
 } Config;
 
 extern Config config;

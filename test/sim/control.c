@@ -12,6 +12,7 @@
  */
 #include "control.h"
 
+#include "accepted.h"
 #include "config.h"
 #include "data.h"
 #include "faults.h"
@@ -20,6 +21,8 @@
 #include "service.h"
 #include "shape.h"
 #include "stats.h"
+#include "target.h"
+#include "target_qeasy.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -91,6 +94,8 @@ reset(Request *req, json_t *body)
 	fault_clear();
 	gateway_reset();
 	service_reset();
+	target_reset();
+	qeasy_reset();
 	stats_reset();
 	data_reset();
 	fine(req);
@@ -416,6 +421,7 @@ expire_tokens(Request *req, json_t *body)
 {
 	(void) body;
 	gateway_expire_tokens();
+	qeasy_expire_tokens();
 	fine(req);
 }
 
@@ -425,6 +431,45 @@ now(Request *req, json_t *body)
 	(void) body;
 	reply_json(&req->reply, 200, "{\"now_ms\":");
 	buf_printf(&req->reply.body, "%" PRId64 "}\n", sim_now_ms());
+}
+
+static void
+show_lines(Request *req, void (*show) (Buf *out, const char *path))
+{
+	reply_json(&req->reply, 200, "");
+	req->reply.content_type = "application/x-ndjson";
+	show(&req->reply.body, request_param(req, "path"));
+}
+
+static void
+target(Request *req, json_t *body)
+{
+	(void) body;
+	show_lines(req, accepted_show);
+}
+
+static void
+target_latest(Request *req, json_t *body)
+{
+	(void) body;
+	show_lines(req, accepted_latest);
+}
+
+static void
+forget_target(Request *req, json_t *body)
+{
+	(void) body;
+	target_forget();
+	fine(req);
+}
+
+static void
+set_poison(Request *req, json_t *body)
+{
+	if (target_set_poison(json_object_get(body, "ids")))
+		fine(req);
+	else
+		bad_request(req, "ids is no array of texts or numbers");
 }
 
 static const Command commands[] = {
@@ -446,6 +491,10 @@ static const Command commands[] = {
 	{"POST", "/_sim/move", move},
 	{"POST", "/_sim/revoke", revoke},
 	{"POST", "/_sim/expire_tokens", expire_tokens},
+	{"GET", "/_sim/target", target},
+	{"GET", "/_sim/target/latest", target_latest},
+	{"DELETE", "/_sim/target", forget_target},
+	{"POST", "/_sim/target/poison", set_poison},
 };
 
 static const Command *

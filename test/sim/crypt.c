@@ -61,10 +61,18 @@ use_key(const char *client_secret)
 }
 
 void
+crypt_base64(Buf *out, const void *bytes, size_t n)
+{
+	unsigned char *text = sim_alloc(4 * (n / 3 + 1) + 1);
+
+	buf_bytes(out, text, (size_t) EVP_EncodeBlock(text, bytes, (int) n));
+	free(text);
+}
+
+void
 crypt_field(Buf *out, const char *client_secret, const char *text, size_t n)
 {
 	unsigned char cipher[1024 + 16];
-	unsigned char base64[4 * (sizeof(cipher) / 3 + 1) + 1];
 	int			len = 0;
 	int			last = 0;
 
@@ -78,8 +86,7 @@ crypt_field(Buf *out, const char *client_secret, const char *text, size_t n)
 	EVP_EncryptUpdate(field_ctx, cipher, &len,
 					  (const unsigned char *) text, (int) n);
 	EVP_EncryptFinal_ex(field_ctx, cipher + len, &last);
-	len = EVP_EncodeBlock(base64, cipher, len + last);
-	buf_bytes(out, base64, (size_t) len);
+	crypt_base64(out, cipher, (size_t) (len + last));
 }
 
 void

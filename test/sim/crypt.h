@@ -24,6 +24,8 @@ extern void crypt_signature(const char *key, const char *text, size_t n,
 extern void crypt_field(Buf *out, const char *client_secret,
 						const char *text, size_t n);
 
+extern void crypt_base64(Buf *out, const void *bytes, size_t n);
+
 /* Replaces the body by its gzip form. */
 extern void crypt_gzip(Buf *body, int level);
 

@@ -79,6 +79,17 @@ mix64(uint64_t x)
 }
 
 uint64_t
+hash_bytes(const void *bytes, size_t n)
+{
+	const unsigned char *p = bytes;
+	uint64_t	h = n;
+
+	while (n-- > 0)
+		h = mix64(h + *p++);
+	return h;
+}
+
+uint64_t
 data_random(void)
 {
 	return mix64(mix64(data_seed) + ++random_turn);

@@ -120,7 +120,8 @@ extern const char *data_entity_name(Entity entity);
 /* The next of a fixed sequence that data_reset() starts again. */
 extern uint64_t data_random(void);
 
-/* A well-mixed 64-bit value. */
+/* A well-mixed 64-bit value of another, and of bytes. */
 extern uint64_t mix64(uint64_t x);
+extern uint64_t hash_bytes(const void *bytes, size_t n);
 
 #endif

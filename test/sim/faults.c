@@ -93,6 +93,7 @@ fault_add(json_t *spec, char *error, size_t error_size)
 	f->kind = (FaultKind) kind;
 	f->spec = json_incref(spec);
 	f->path = text_in(spec, "path");
+	f->method = text_in(spec, "method");
 	f->id = text_in(spec, "id");
 	f->page = number_in(spec, "page", -1);
 	f->after = number_in(spec, "after", 0);
@@ -150,7 +151,10 @@ matches(const Fault *f, const Request *req)
 
 	if (f->times == 0)
 		return false;
-	if (f->path != NULL && strstr(req->path, f->path) == NULL)
+	if (f->path != NULL && strstr(req->path, f->path) == NULL &&
+		strstr(req->plain_path, f->path) == NULL)
+		return false;
+	if (f->method != NULL && strcmp(req->method, f->method) != 0)
 		return false;
 	if (f->id != NULL && (id == NULL || strcmp(id, f->id) != 0))
 		return false;
@@ -286,6 +290,8 @@ fault_after(Request *req)
 	else if (f->kind == FAULT_JSON && reply->body.len > 2)
 		reply->body.len -= 2;
 	reply->end_at = f->n;
+	if (f->kind == FAULT_CUT && f->n >= (int64_t) reply->body.len)
+		reply->end_at = (int64_t) reply->body.len / 2;	/* or it would be whole */
 }
 
 static void

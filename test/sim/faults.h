@@ -50,6 +50,7 @@ typedef struct Fault
 	FaultKind	kind;
 	json_t	   *spec;			/* as the caller gave it: texts point into it */
 	const char *path;			/* part of the path, or NULL */
+	const char *method;			/* or NULL */
 	const char *id;				/* parameter id, or NULL */
 	int64_t		page;			/* parameter page, or -1 */
 	int64_t		after;			/* matching requests still to let pass */

@@ -17,6 +17,7 @@
 #include "crypt.h"
 #include "data.h"
 #include "stats.h"
+#include "tokens.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,15 +28,7 @@
 #define CLOCK_TOLERANCE_MS (5 * 60 * 1000)
 #define NONCES 100000
 
-typedef struct Token
-{
-	char		text[160];
-	int64_t		expires_ms;
-	bool		killed;
-} Token;
-
-static Token *tokens;
-static size_t n_tokens;
+static Tokens tokens;
 static Rate call_rate;
 static Rate token_rate;
 static uint64_t secret_turn;
@@ -117,11 +110,9 @@ string_to_sign(Buf *out, const Request *req, const char *nonce,
 static bool
 nonce_was_used(const char *nonce)
 {
-	uint64_t	h = 0;
+	uint64_t	h = hash_bytes(nonce, strlen(nonce));
 	size_t		i;
 
-	for (; *nonce != '\0'; nonce++)
-		h = mix64(h + (unsigned char) *nonce);
 	if (nonces == NULL)
 		nonces = sim_alloc(NONCES * sizeof(uint64_t));
 	for (i = 0; i < n_nonces && i < NONCES; i++)
@@ -180,20 +171,13 @@ static bool
 token_is_right(Request *req)
 {
 	const char *given = header_or_empty(req, "app-token");
-	size_t		i = n_tokens;
+	const Token *token = tokens_find(&tokens, given);
 
 	if (given[0] == '\0')
 		return refuse(req, 4009, "access token is empty");
-	while (i-- > 0)				/* the newest first */
-		if (strcmp(tokens[i].text, given) == 0)
-		{
-			if (tokens[i].killed)
-				break;
-			if (tokens[i].expires_ms <= sim_now_ms())
-				return refuse_expired(req);
-			return true;
-		}
-	return refuse(req, 4010, "access token is invalid");
+	if (token == NULL || token->killed)
+		return refuse(req, 4010, "access token is invalid");
+	return !token_is_expired(token) || refuse_expired(req);
 }
 
 static bool
@@ -213,7 +197,7 @@ router_is_right(Request *req)
 }
 
 /* HTTP 429, with Retry-After when wished. */
-static bool
+static void
 refuse_too_many(Request *req)
 {
 	char		seconds[24];
@@ -224,7 +208,13 @@ refuse_too_many(Request *req)
 		snprintf(seconds, sizeof(seconds), "%lld", (long long) config.retry_after);
 		reply_header(&req->reply, "Retry-After", seconds);
 	}
-	return false;
+}
+
+void
+gateway_refuse_rate(Request *req)
+{
+	tally.refused_by_rate++;
+	refuse_too_many(req);
 }
 
 /* A request is under way until its reply was sent, however long that is held back. */
@@ -236,12 +226,12 @@ within_concurrency(Request *req)
 	tally.refused_by_concurrency++;
 	if (config.concurrency_code == CONCURRENCY_5007)
 		return refuse(req, 5007, "too many concurrent requests");
-	return refuse_too_many(req);
+	refuse_too_many(req);
+	return false;
 }
 
-/* Counts the call, or refuses it when the window is full. */
-static bool
-within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
+bool
+gateway_within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
 {
 	if (limit <= 0)
 		return true;
@@ -250,8 +240,8 @@ within_rate(Request *req, Rate *rate, int64_t limit, int64_t window_ms)
 		rate_add(rate, req->arrived_us);
 		return true;
 	}
-	tally.refused_by_rate++;
-	return refuse_too_many(req);
+	gateway_refuse_rate(req);
+	return false;
 }
 
 bool
@@ -266,17 +256,16 @@ gateway_may_call(Request *req)
 		return false;
 	}
 	return router_is_right(req) && within_concurrency(req) &&
-		within_rate(req, &call_rate, config.rate_limit, config.rate_window_ms);
+		gateway_within_rate(req, &call_rate, config.rate_limit, config.rate_window_ms);
 }
 
 bool
 gateway_plain(Request *req)
 {
-	const char *given = header_or_empty(req, "Authorization");
+	const char *given = request_bearer(req);
 
 	req->is_call = true;
-	if (strncasecmp(given, "Bearer ", 7) == 0 &&
-		strcmp(given + 7, config.plain_token) == 0)
+	if (given != NULL && strcmp(given, config.plain_token) == 0)
 		return true;
 	reply_json(&req->reply, 401, "{\"code\":401,\"msg\":\"unauthorized\",\"data\":null}");
 	return false;
@@ -327,20 +316,16 @@ gateway_authorize(Request *req)
 static const Token *
 issue_token(void)
 {
-	uint64_t	h = mix64(data_seed + n_tokens + 1);
-	size_t		i;
+	uint64_t	h = mix64(data_seed + tokens.n + 1);
 	Token	   *token;
 
-	for (i = 0; config.new_token_kills_old && i < n_tokens; i++)
-		tokens[i].killed = true;
-	tokens = sim_realloc(tokens, (n_tokens + 1) * sizeof(Token));
-	token = &tokens[n_tokens++];
-	memset(token, 0, sizeof(*token));
+	if (config.new_token_kills_old)
+		tokens_kill(&tokens);
+	token = tokens_add(&tokens, config.token_lifetime_s);
 	snprintf(token->text, sizeof(token->text),
 			 "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.%016llx%016llx.%016llx",
 			 (unsigned long long) h, (unsigned long long) mix64(h),
 			 (unsigned long long) mix64(h + 1));
-	token->expires_ms = sim_now_ms() + config.token_lifetime_s * 1000;
 	return token;
 }
 
@@ -353,7 +338,7 @@ gateway_token(Request *req)
 	const Token *token;
 
 	req->is_token = true;
-	if (!within_rate(req, &token_rate, config.token_limit, config.token_window_ms))
+	if (!gateway_within_rate(req, &token_rate, config.token_limit, config.token_window_ms))
 		return;
 	crypt_signature(config.app_secret, config.app_key, strlen(config.app_key), right);
 	if (key == NULL || given == NULL)
@@ -369,7 +354,7 @@ gateway_token(Request *req)
 		reply_json(&req->reply, 200, "{\"errcode\":0,\"description\":\"成功\",\"data\":{");
 		buf_printf(&req->reply.body, "\"uid\":100000001,\"access_token\":\"%032llx\","
 				   "\"app-token\":\"%s\",\"expires\":%lld}}",
-				   (unsigned long long) mix64(n_tokens), token->text,
+				   (unsigned long long) mix64(tokens.n), token->text,
 				   (long long) token->expires_ms);
 	}
 }
@@ -377,10 +362,7 @@ gateway_token(Request *req)
 void
 gateway_expire_tokens(void)
 {
-	size_t		i;
-
-	for (i = 0; i < n_tokens; i++)
-		tokens[i].expires_ms = 0;
+	tokens_expire(&tokens);
 }
 
 void
@@ -396,7 +378,7 @@ gateway_rotate_app_secret(void)
 void
 gateway_reset(void)
 {
-	n_tokens = 0;
+	tokens_clear(&tokens);
 	secret_turn = 0;
 	n_nonces = 0;
 	rate_clear(&call_rate);
@@ -407,8 +389,6 @@ void
 gateway_free(void)
 {
 	gateway_reset();
-	free(tokens);
 	free(nonces);
-	tokens = NULL;
 	nonces = NULL;
 }

@@ -79,10 +79,10 @@ groups_asked(const char *text)
 
 	while (text != NULL && *text != '\0')
 	{
-		int64_t		id = strtoll(text, NULL, 10) - FIRST_GROUP_ID;
+		int			group = shape_group_of(strtoll(text, NULL, 10));
 
-		if (id >= 0 && id % 1024 == 0 && id / 1024 < N_GROUPS)
-			groups |= UINT64_C(1) << (id / 1024);
+		if (group >= 0)
+			groups |= UINT64_C(1) << group;
 		text += strspn(text, "0123456789");
 		text += strcspn(text, "0123456789");
 	}

@@ -14,6 +14,8 @@
 #include "server.h"
 #include "shape.h"
 #include "stats.h"
+#include "target.h"
+#include "target_qeasy.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -231,6 +233,8 @@ main(int argc, char **argv)
 	server_stop();
 	fault_clear();
 	gateway_free();
+	target_reset();
+	qeasy_reset();
 	stats_free();
 	data_free();
 	crypt_cleanup();

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 static int
@@ -30,9 +31,9 @@ hex_value(char c)
 	return -1;
 }
 
-/* A copy of n bytes with %xx and + resolved. */
+/* A copy of n bytes with %xx resolved; in a query + is a blank as well. */
 static char *
-decoded(const char *raw, size_t n)
+decoded(const char *raw, size_t n, bool in_query)
 {
 	char	   *out = sim_alloc(n + 1);
 	size_t		len = 0;
@@ -47,7 +48,7 @@ decoded(const char *raw, size_t n)
 			i += 2;
 		}
 		else
-			out[len++] = raw[i] == '+' ? ' ' : raw[i];
+			out[len++] = in_query && raw[i] == '+' ? ' ' : raw[i];
 	}
 	return out;
 }
@@ -81,8 +82,8 @@ parse_query(Request *req)
 
 			param->raw_name = piece(p, name);
 			param->raw_value = piece(value, value_len);
-			param->name = decoded(p, name);
-			param->value = decoded(value, value_len);
+			param->name = decoded(p, name, true);
+			param->value = decoded(value, value_len, true);
 			req->n_params++;
 		}
 		p += n;
@@ -103,6 +104,7 @@ request_new(const char *url)
 	req->arrived_us = steady_us();
 	req->url = sim_strdup(url);
 	req->path = piece(url, mark ? (size_t) (mark - url) : strlen(url));
+	req->plain_path = decoded(req->path, strlen(req->path), false);
 	req->query = mark ? req->url + (mark - url) + 1 : "";
 	req->control = strncmp(req->path, "/_sim/", 6) == 0;
 	req->rows_served = -1;
@@ -131,6 +133,7 @@ request_free(Request *req)
 	buf_free(&req->reply.body);
 	buf_free(&req->body);
 	free(req->path);
+	free(req->plain_path);
 	free(req->url);
 	free(req);
 }
@@ -139,6 +142,22 @@ const char *
 request_header(const Request *req, const char *name)
 {
 	return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
+}
+
+const char *
+request_bearer(const Request *req)
+{
+	const char *given = request_header(req, "Authorization");
+
+	return given != NULL && strncasecmp(given, "Bearer ", 7) == 0 ? given + 7 : NULL;
+}
+
+bool
+request_is_json(const Request *req)
+{
+	const char *type = request_header(req, "Content-Type");
+
+	return type != NULL && strncasecmp(type, "application/json", 16) == 0;
 }
 
 const char *

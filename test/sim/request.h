@@ -55,6 +55,7 @@ typedef struct Request
 	char		method[16];
 	char	   *url;			/* as on the wire */
 	char	   *path;			/* before the '?', as on the wire */
+	char	   *plain_path;		/* the same, percent-decoded */
 	const char *query;			/* after the '?', as on the wire, or "" */
 	Param		params[MAX_PARAMS];
 	int			n_params;
@@ -64,6 +65,8 @@ typedef struct Request
 	bool		control;
 	bool		is_call;		/* counts against the call rate */
 	bool		is_token;
+	bool		is_push;		/* came to /target/ */
+	bool		is_qeasy;
 	int			rows_served;	/* -1 = not a page */
 	struct Fault *fault;		/* the fault that applies, a copy, or NULL */
 	Reply		reply;
@@ -72,9 +75,13 @@ typedef struct Request
 extern Request *request_new(const char *url);
 extern void request_free(Request *req);
 
-/* NULL when absent.  Header names are not case-sensitive. */
+/* NULL when absent.  Header names are not case-sensitive; bearer is a token. */
 extern const char *request_header(const Request *req, const char *name);
+extern const char *request_bearer(const Request *req);
 extern const char *request_param(const Request *req, const char *name);
+
+/* Whether the body says that it is JSON. */
+extern bool request_is_json(const Request *req);
 
 /* Percent-encodes all but A-Za-z0-9-_.~ once more, upper-case hex. */
 extern void encode_once(Buf *out, const char *text);

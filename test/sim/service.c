@@ -18,7 +18,10 @@
 #include "faults.h"
 #include "gateway.h"
 #include "lists.h"
+#include "save.h"
 #include "stats.h"
+#include "target.h"
+#include "target_qeasy.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -31,13 +34,18 @@ typedef enum RouteKind
 	ROUTE_AUTHORIZE,
 	ROUTE_TOKEN,
 	ROUTE_LIST,
-	ROUTE_DETAIL
+	ROUTE_DETAIL,
+	ROUTE_SAVE,
+	ROUTE_OPERATE,
+	/* those of other services, which have no plain form */
+	ROUTE_TARGET,
+	ROUTE_QEASY
 } RouteKind;
 
 typedef struct Route
 {
-	const char *path;
-	const char *method;
+	const char *path;			/* with a slash at its end: all below it */
+	const char *method;			/* NULL: the route itself judges it */
 	RouteKind	kind;
 	Entity		entity;
 } Route;
@@ -46,6 +54,7 @@ static const Route routes[] = {
 	{"/jdyconnector/app_management/push_app_authorize", "POST", ROUTE_AUTHORIZE, 0},
 	{"/jdyconnector/app_management/kingdee_auth_token", "GET", ROUTE_TOKEN, 0},
 	{"/jdy/v2/bd/customer", "GET", ROUTE_LIST, CUSTOMER},
+	{"/jdy/v2/bd/customer", "POST", ROUTE_SAVE, CUSTOMER},
 	{"/jdy/v2/bd/customer_detail", "GET", ROUTE_DETAIL, CUSTOMER},
 	{"/jdy/v2/bd/supplier", "GET", ROUTE_LIST, SUPPLIER},
 	{"/jdy/v2/bd/supplier_detail", "GET", ROUTE_DETAIL, SUPPLIER},
@@ -53,6 +62,10 @@ static const Route routes[] = {
 	{"/jdy/v2/bd/material_detail", "GET", ROUTE_DETAIL, MATERIAL},
 	{"/jdy/v2/scm/sal_order", "GET", ROUTE_LIST, SAL_ORDER},
 	{"/jdy/v2/scm/sal_order_detail", "GET", ROUTE_DETAIL, SAL_ORDER},
+	{"/jdy/v2/sys/common_operate", "POST", ROUTE_OPERATE, 0},
+	{TARGET_PATH, NULL, ROUTE_TARGET, 0},
+	{QEASY_TOKEN_PATH, NULL, ROUTE_QEASY, 0},
+	{QEASY_PATH, NULL, ROUTE_QEASY, 0},
 };
 
 typedef struct Churn
@@ -64,15 +77,31 @@ typedef struct Churn
 
 static Churn churns[N_ENTITIES];
 
-static const Route *
-find_route(const char *path)
+static bool
+leads_to(const Route *route, const char *path)
 {
+	size_t		n = strlen(route->path);
+
+	return route->path[n - 1] == '/' ? strncmp(route->path, path, n) == 0 :
+		strcmp(route->path, path) == 0;
+}
+
+/* The route of this path and method, else one of the path alone, or NULL. */
+static const Route *
+find_route(const char *path, const char *method)
+{
+	const Route *found = NULL;
 	size_t		i;
 
 	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++)
-		if (strcmp(routes[i].path, path) == 0)
-			return &routes[i];
-	return NULL;
+	{
+		if (!leads_to(&routes[i], path))
+			continue;
+		found = &routes[i];
+		if (found->method == NULL || strcmp(found->method, method) == 0)
+			break;
+	}
+	return found;
 }
 
 bool
@@ -135,12 +164,19 @@ let_it_churn(void)
 static bool
 allowed(Request *req, const Route *route, bool plain)
 {
-	if (plain)
-		return gateway_plain(req);
-	if (!gateway_signed(req))
-		return false;
-	return route->kind == ROUTE_AUTHORIZE || route->kind == ROUTE_TOKEN ||
-		gateway_may_call(req);
+	switch (route->kind)
+	{
+		case ROUTE_TARGET:
+			return target_may_call(req);
+		case ROUTE_QEASY:
+			return qeasy_may_call(req);
+		case ROUTE_AUTHORIZE:
+		case ROUTE_TOKEN:
+			return gateway_signed(req);
+		default:
+			return plain ? gateway_plain(req) :
+				gateway_signed(req) && gateway_may_call(req);
+	}
 }
 
 static void
@@ -160,14 +196,27 @@ perform(Request *req, const Route *route, bool plain)
 		case ROUTE_DETAIL:
 			lists_detail(req, route->entity);
 			break;
+		case ROUTE_SAVE:
+			save_customer(req);
+			break;
+		case ROUTE_OPERATE:
+			save_operate(req);
+			break;
+		case ROUTE_TARGET:
+			target_answer(req);
+			break;
+		case ROUTE_QEASY:
+			qeasy_answer(req);
+			break;
 	}
 }
 
 static void
 answer_call(Request *req)
 {
-	const Route *route = find_route(req->path);
-	bool		plain = request_header(req, "Authorization") != NULL;
+	const Route *route = find_route(req->path, req->method);
+	bool		plain = request_header(req, "Authorization") != NULL &&
+		(route == NULL || route->kind < ROUTE_TARGET);
 
 	if (strcmp(req->method, "GET") == 0 && strlen(req->url) > MAX_URL)
 	{
@@ -184,7 +233,7 @@ answer_call(Request *req)
 		reply_error(&req->reply, 519, 5001, "API Not Found", false);
 		return;
 	}
-	if (strcmp(req->method, route->method) != 0)
+	if (route->method != NULL && strcmp(req->method, route->method) != 0)
 	{
 		reply_error(&req->reply, 519, 5002, "method is not allowed", false);
 		return;

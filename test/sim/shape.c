@@ -21,6 +21,9 @@
 #include <string.h>
 #include <time.h>
 
+#define FIRST_GROUP_ID INT64_C(1500000000000000777)
+#define GROUP_STEP 1024
+
 size_t		shape_pad;
 static Buf	scratch;			/* one field's text at a time */
 
@@ -47,8 +50,7 @@ in_form(const Out *o, const Field *f)
 	}
 }
 
-/* The value a "set" gave to this field, or NULL. */
-static json_t *
+json_t *
 given_value(Out *o, const char *name)
 {
 	char		key[128];
@@ -56,6 +58,8 @@ given_value(Out *o, const char *name)
 
 	if (o->v->fields == NULL)
 		return NULL;
+	if (o->given_line != NULL)
+		return json_object_get(o->given_line, name);
 	snprintf(key, sizeof(key), "%s%s", o->prefix, name);
 	value = json_object_get(o->v->fields, key);
 	if (value != NULL)
@@ -148,6 +152,8 @@ put_field(Out *o, const Field *f)
 	given = given_value(o, f->name);
 	if (given != NULL)
 		put_value(o, f->where, given);
+	else if (o->given_line != NULL && !(f->where & OF_SERVICE))
+		put_text(o, f->where, "", 0);
 	else if (f->constant != NULL)
 		put_text(o, f->where, f->constant, strlen(f->constant));
 	else if (f->raw != NULL)
@@ -254,10 +260,22 @@ shape_name(Buf *out, const Version *v)
 		company_name(out, h);
 }
 
+int
+shape_group_of(int64_t id)
+{
+	int64_t		place = id - FIRST_GROUP_ID;
+
+	return place >= 0 && place % GROUP_STEP == 0 && place / GROUP_STEP < N_GROUPS ?
+		(int) (place / GROUP_STEP) : -1;
+}
+
 unsigned
 shape_group(const Version *v)
 {
-	return (unsigned) (hash_of(v, 101) % N_GROUPS);
+	const char *given = json_string_value(json_object_get(v->fields, "group_id"));
+	int			group = given ? shape_group_of(strtoll(given, NULL, 10)) : -1;
+
+	return group >= 0 ? (unsigned) group : (unsigned) (hash_of(v, 101) % N_GROUPS);
 }
 
 const char *
@@ -266,7 +284,7 @@ shape_group_id(const Version *v)
 	static char id[24];
 
 	snprintf(id, sizeof(id), "%lld",
-			 (long long) FIRST_GROUP_ID + (long long) shape_group(v) * 1024);
+			 (long long) FIRST_GROUP_ID + (long long) shape_group(v) * GROUP_STEP);
 	return id;
 }
 

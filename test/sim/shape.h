@@ -45,11 +45,11 @@ extern void shape_row(Buf *out, const Version *v, Form form, bool cipher,
 
 extern void shape_name(Buf *out, const Version *v);
 extern unsigned shape_group(const Version *v);
+extern int	shape_group_of(int64_t id); /* -1 = no group's id */
 extern const char *shape_group_id(const Version *v);	/* good until the next call */
 
 extern void shape_cleanup(void);
 
 #define N_GROUPS 8
-#define FIRST_GROUP_ID INT64_C(1500000000000000777)
 
 #endif

@@ -17,7 +17,8 @@ enum
 	IS_ID = 8,
 	IS_NAME = 16,
 	ROW_TIME = 32,				/* in list rows when row_modify_time is on */
-	LIST_TWIN = 64				/* the list's form of a key the detail has too */
+	LIST_TWIN = 64,				/* the list's form of a key the detail has too */
+	OF_SERVICE = 128			/* made by the service though the line was given */
 };
 
 typedef struct Out
@@ -29,6 +30,7 @@ typedef struct Out
 	const Twist *twist;
 	const char *prefix;			/* of nested keys in "set", or "" */
 	unsigned	line;			/* which line item */
+	json_t	   *given_line;		/* what a save gave for it, or NULL */
 	bool		first;			/* no member was written yet */
 	json_t	   *used;			/* keys of v->fields that were written */
 } Out;
@@ -64,6 +66,9 @@ extern const Shape shape_order;
 /* Writes one nested object; its keys may be set as prefix + key. */
 extern void put_object(Out *o, const Field *fields, size_t n,
 					   const char *prefix, unsigned line);
+
+/* The value that a "set" or a save gave to a field, or NULL. */
+extern json_t *given_value(Out *o, const char *name);
 
 /* Values that follow from the record: stable, or changed by an update. */
 extern uint64_t hash_of(const Version *v, unsigned salt);

@@ -263,24 +263,26 @@ static const Field contact_fields[] = {
 	TEXT("contact_province_id", IN_BOTH, text_province_id),
 	TEXT("contact_province_name", IN_BOTH, text_province_name),
 	TEXT("contact_province_number", IN_BOTH, text_province_number),
-	TEXT("create_time_contact", IN_BOTH, text_create_time),
+	TEXT("create_time_contact", IN_BOTH | OF_SERVICE, text_create_time),
 	TEXT("email", IN_BOTH | SECRET, text_email),
 	TEXT("gender", IN_BOTH, text_gender),
-	TEXT("id", IN_BOTH, text_contact_id),
-	RAW("is_default_linkman", IN_BOTH, raw_first_line),
+	TEXT("id", IN_BOTH | OF_SERVICE, text_contact_id),
+	RAW("is_default_linkman", IN_BOTH | OF_SERVICE, raw_first_line),
 	TEXT("mobile", IN_BOTH | SECRET, text_mobile),
 	TEXT("phone", IN_BOTH | SECRET, text_phone),
 	TEXT("qq", IN_BOTH | SECRET, text_qq),
-	TEXT("seq", IN_BOTH, text_line_number),
+	TEXT("seq", IN_BOTH | OF_SERVICE, text_line_number),
 	TEXT("wechat", IN_BOTH | SECRET, text_wechat),
 };
 
-/* One contact mostly, sometimes none or two. */
+/* One contact mostly, sometimes none or two; or those that a save gave. */
 void
 raw_contacts(Out *o)
 {
 	static const unsigned counts[] = {1, 1, 1, 1, 2, 1, 1, 0};
-	unsigned	n = counts[hash_of(o->v, 180) % 8];
+	json_t	   *given = given_value(o, "contact_persons");
+	unsigned	n = given ? (unsigned) json_array_size(given) :
+		counts[hash_of(o->v, 180) % 8];
 	unsigned	i;
 
 	buf_char(o->b, '[');
@@ -288,8 +290,10 @@ raw_contacts(Out *o)
 	{
 		if (i > 0)
 			buf_char(o->b, ',');
+		o->given_line = json_array_get(given, i);
 		put_object(o, contact_fields, COUNT(contact_fields), "bomentity.", i);
 	}
+	o->given_line = NULL;
 	buf_char(o->b, ']');
 }
 

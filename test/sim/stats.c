@@ -52,6 +52,12 @@ static int64_t statuses[1000];
 static PathCount paths[MAX_PATHS];
 static int	n_paths;
 static Rate calls;
+static int64_t pushes;
+static int64_t max_pushes_in_window;
+static Rate push_calls;
+static int64_t qeasy_total;
+static int64_t max_qeasy_in_window;
+static Rate qeasy_calls;
 static Entry *entries;
 static int64_t n_entries;
 
@@ -104,7 +110,7 @@ count_path(const char *path)
 	int			i;
 
 	for (i = 0; i < n_paths; i++)
-		if (strcmp(paths[i].path, path) == 0)
+		if (strncmp(paths[i].path, path, sizeof(paths[0].path) - 1) == 0)
 			break;
 	if (i == n_paths)
 	{
@@ -157,6 +163,15 @@ remember(const Request *req)
 	e->app_token = request_header(req, "app-token") != NULL;
 }
 
+/* Keeps the most calls that any window held. */
+static void
+note_call(const Request *req, Rate *rate, int64_t window_ms, int64_t *most)
+{
+	rate_add(rate, req->arrived_us);
+	if ((int64_t) rate_count(rate, req->arrived_us, window_ms) > *most)
+		*most = (int64_t) rate->n;
+}
+
 void
 stats_answered(const Request *req)
 {
@@ -177,10 +192,16 @@ stats_answered(const Request *req)
 	if (req->is_token)
 		tally.token_calls++;
 	if (req->is_call)
+		note_call(req, &calls, config.rate_window_ms, &max_in_window);
+	if (req->is_push)
 	{
-		rate_add(&calls, req->arrived_us);
-		if ((int64_t) rate_count(&calls, req->arrived_us, config.rate_window_ms) > max_in_window)
-			max_in_window = (int64_t) calls.n;
+		pushes++;
+		note_call(req, &push_calls, config.target_rate_window_ms, &max_pushes_in_window);
+	}
+	if (req->is_qeasy)
+	{
+		qeasy_total++;
+		note_call(req, &qeasy_calls, config.qeasy_rate_window_ms, &max_qeasy_in_window);
 	}
 	remember(req);
 }
@@ -217,6 +238,16 @@ stats_show(Buf *out)
 	buf_printf(out, "\"faults_fired\":%lld,\"connections\":%lld,\"max_concurrent\":%lld,",
 			   (long long) tally.faults_fired, (long long) tally.connections,
 			   (long long) max_in_flight);
+	buf_printf(out, "\"target_requests\":%lld,\"target_max_requests_in_window\":%lld,",
+			   (long long) pushes, (long long) max_pushes_in_window);
+	buf_printf(out, "\"target_accepted\":%lld,\"target_duplicates\":%lld,\"target_out_of_order\":%lld,",
+			   (long long) tally.target_accepted, (long long) tally.target_duplicates,
+			   (long long) tally.target_out_of_order);
+	buf_printf(out, "\"qeasy_calls\":%lld,\"qeasy_max_calls_in_window\":%lld,\"qeasy_token_calls\":%lld,",
+			   (long long) qeasy_total, (long long) max_qeasy_in_window,
+			   (long long) tally.qeasy_token_calls);
+	buf_printf(out, "\"key_conflicts\":%lld,\"key_replays\":%lld,",
+			   (long long) tally.key_conflicts, (long long) tally.key_replays);
 	buf_text(out, "\"paths\":{");
 	for (i = 0; i < n_paths; i++)
 	{
@@ -283,17 +314,23 @@ stats_reset(void)
 	total = pages = rows = bytes = 0;
 	max_in_flight = in_flight;
 	max_in_window = 0;
+	pushes = max_pushes_in_window = 0;
+	qeasy_total = max_qeasy_in_window = 0;
 	memset(statuses, 0, sizeof(statuses));
 	memset(paths, 0, sizeof(paths));
 	n_paths = 0;
 	n_entries = 0;
 	rate_clear(&calls);
+	rate_clear(&push_calls);
+	rate_clear(&qeasy_calls);
 }
 
 void
 stats_free(void)
 {
 	rate_clear(&calls);
+	rate_clear(&push_calls);
+	rate_clear(&qeasy_calls);
 	free(entries);
 	entries = NULL;
 }

@@ -32,6 +32,12 @@ typedef struct Tally
 	int64_t		token_calls;
 	int64_t		connections;
 	int64_t		faults_fired;
+	int64_t		target_accepted;
+	int64_t		target_duplicates;
+	int64_t		target_out_of_order;
+	int64_t		qeasy_token_calls;
+	int64_t		key_conflicts;
+	int64_t		key_replays;
 } Tally;
 
 extern Tally tally;

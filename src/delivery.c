@@ -1,0 +1,349 @@
+/*-------------------------------------------------------------------------
+ * delivery.c
+ *		Where each record stands toward a push.
+ *
+ * Two tables.  jdysync.batch holds requests whose outcome is open: their composition and
+ * bytes are committed before they are sent, so that after a crash or a lost answer
+ * the same bytes can be sent again under the same key.  jdysync.delivery holds what was settled,
+ * a row a record: the digest of the payload that was acknowledged last, and of one
+ * that is dead.  A record is written once when it is delivered, not when it is sent.
+ *
+ * Both are the extension's: no owner can make a delivery up.
+ *
+ * Called by push.c and pushdef.c, inside their transactions.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "push.h"
+#include "spi.h"
+#include "staging.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+static JdyStatement look = {
+	.sql = "SELECT k.* FROM unnest($2) AS u (id) CROSS JOIN LATERAL"
+	" (SELECT d.id, d.version, d.digest, d.refused_digest FROM jdysync.delivery d"
+	"  WHERE d.push_id = $1 AND d.id = u.id OFFSET 0) AS k",
+	.nargs = 2,
+	.argtypes = {INT4OID, TEXTARRAYOID},
+	.by_index = true
+};
+
+static JdyStatement unresolved = {
+	.sql = "SELECT b.batch_id, b.key, b.body, b.ids, b.versions, b.digests FROM jdysync.batch b"
+	" WHERE b.push_id = $1 ORDER BY b.batch_id",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
+static JdyStatement intend = {
+	.sql = "INSERT INTO jdysync.batch (push_id, run_id, key, body, ids, versions, digests)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING batch_id",
+	.nargs = 7,
+	.argtypes = {INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
+};
+
+static JdyStatement forget = {
+	.sql = "DELETE FROM jdysync.batch b WHERE b.batch_id = $1",
+	.nargs = 1,
+	.argtypes = {INT8OID}
+};
+
+static JdyStatement doubt = {
+	.sql = "UPDATE jdysync.batch b SET status = 'in_doubt', attempts = b.attempts + 1, http_status = $2, last_error = $3"
+	" WHERE b.batch_id = $1",
+	.nargs = 3,
+	.argtypes = {INT8OID, INT4OID, TEXTOID}
+};
+
+static JdyStatement note_accepted = {
+	.sql = "INSERT INTO jdysync.delivery AS d (push_id, id, version, digest)"
+	" SELECT $1, u.id, u.version, u.digest FROM unnest($2, $3, $4) AS u (id, version, digest)"
+	" ON CONFLICT (push_id, id) DO UPDATE SET version = EXCLUDED.version, digest = EXCLUDED.digest, status = 'delivered',"
+	"  refused_digest = NULL, attempts = 0, http_status = NULL, errcode = NULL, last_error = NULL, request = NULL,"
+	"  reply = NULL, discarded = NULL, changed_at = pg_catalog.clock_timestamp()",
+	.nargs = 4,
+	.argtypes = {INT4OID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
+};
+
+static JdyStatement bury = {
+	.sql = "INSERT INTO jdysync.delivery AS d (push_id, id, version, status, refused_digest, attempts, http_status, errcode,"
+	"  last_error, request, reply) VALUES ($1, $2, $3, 'dead', $4, 1, $5, $6, $7, $8, $9)"
+	" ON CONFLICT (push_id, id) DO UPDATE SET version = EXCLUDED.version, status = 'dead',"
+	"  refused_digest = EXCLUDED.refused_digest, attempts = d.attempts + 1, http_status = EXCLUDED.http_status,"
+	"  errcode = EXCLUDED.errcode, last_error = EXCLUDED.last_error, request = EXCLUDED.request, reply = EXCLUDED.reply,"
+	"  discarded = NULL, changed_at = pg_catalog.clock_timestamp()",
+	.nargs = 9,
+	.argtypes = {INT4OID, TEXTOID, INT4OID, BYTEAOID, INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID},
+	.by_index = true
+};
+
+static JdyStatement revive = {
+	.sql = "UPDATE jdysync.delivery d SET status = 'delivered', refused_digest = NULL, attempts = 0, http_status = NULL,"
+	" errcode = NULL, last_error = NULL, request = NULL, reply = NULL, discarded = NULL"
+	" WHERE d.push_id = $1 AND d.id = ANY ($2) AND d.digest IS NOT NULL",
+	.nargs = 2,
+	.argtypes = {INT4OID, TEXTARRAYOID},
+	.by_index = true
+};
+
+static JdyStatement count = {
+	.sql = "SELECT pg_catalog.count(*) FROM jdysync.delivery d WHERE d.push_id = $1",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
+static Datum digest_datum(const uint8 *digest);
+static bool read_digest(uint64 row, int column, uint8 *digest);
+static Datum id_array(const Outgoing *records, int n);
+static void fill_arrays(const Outgoing *records, int n, Datum *arrays);
+static Batch *read_batch(uint64 row, MemoryContext context);
+static int	compare_records(const void *a, const void *b);
+
+void
+jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings)
+{
+	Datum		values[2];
+
+	/* Sorted by id, so that each answer is found at once. */
+	qsort(records, n, sizeof(Outgoing), compare_records);
+	memset(standings, 0, sizeof(Standing) * n);
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = id_array(records, n);
+	jdy_execute(&look, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		Outgoing	key = {.id = jdy_spi_text(r, 1)};
+		Outgoing   *found = bsearch(&key, records, n, sizeof(Outgoing), compare_records);
+		Standing   *standing;
+
+		if (found == NULL)
+			continue;
+		standing = &standings[found - records];
+		standing->known = true;
+		standing->version = (int) jdy_spi_int64(r, 2, 0);
+		standing->delivered = read_digest(r, 3, standing->digest);
+		standing->refused = read_digest(r, 4, standing->refused_digest);
+	}
+}
+
+List *
+jdy_delivery_unresolved(const Push *push, MemoryContext context)
+{
+	Datum		values[1] = {Int32GetDatum(push->push_id)};
+	List	   *batches = NIL;
+
+	jdy_execute(&unresolved, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		Batch	   *batch = read_batch(r, context);
+		MemoryContext caller = MemoryContextSwitchTo(context);
+
+		batches = lappend(batches, batch);
+		MemoryContextSwitchTo(caller);
+	}
+	return batches;
+}
+
+void
+jdy_delivery_intend(const Push *push, int64 run_id, Batch *batch)
+{
+	Datum		values[7];
+	Datum		replaced[1] = {Int64GetDatum(batch->replaces)};
+
+	if (batch->replaces != 0)
+		jdy_execute(&forget, replaced, NULL);
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = Int64GetDatum(run_id);
+	values[2] = CStringGetTextDatum(batch->key);
+	values[3] = CStringGetTextDatum(batch->body);
+	fill_arrays(batch->records, batch->n, &values[4]);
+	jdy_execute(&intend, values, NULL);
+	batch->batch_id = jdy_spi_int64(0, 1, 0);
+}
+
+void
+jdy_delivery_accepted(const Push *push, const Batch *batch)
+{
+	Datum		values[4];
+
+	values[0] = Int32GetDatum(push->push_id);
+	fill_arrays(batch->records, batch->n, &values[1]);
+	jdy_execute(&note_accepted, values, NULL);
+	jdy_delivery_forget(batch);
+}
+
+void
+jdy_delivery_doubtful(const Batch *batch, int http_status, const char *problem)
+{
+	Datum		values[3];
+
+	values[0] = Int64GetDatum(batch->batch_id);
+	values[1] = Int32GetDatum(http_status);
+	values[2] = CStringGetTextDatum(problem);
+	jdy_execute(&doubt, values, http_status == 0 ? " n " : NULL);
+}
+
+void
+jdy_delivery_forget(const Batch *batch)
+{
+	Datum		values[1] = {Int64GetDatum(batch->batch_id)};
+
+	jdy_execute(&forget, values, NULL);
+}
+
+void
+jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 errcode,
+				  const char *problem, const char *reply)
+{
+	const Outgoing *record = &batch->records[0];
+	Datum		values[9];
+	char		nulls[10] = "         ";
+
+	Assert(batch->n == 1);
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = CStringGetTextDatum(record->id);
+	values[2] = Int32GetDatum(record->version);
+	values[3] = digest_datum(record->digest);
+	values[4] = Int32GetDatum(http_status);
+	nulls[4] = http_status == 0 ? 'n' : ' ';
+	values[5] = Int64GetDatum(errcode);
+	nulls[5] = errcode == 0 ? 'n' : ' ';
+	values[6] = CStringGetTextDatum(problem);
+	values[7] = CStringGetTextDatum(batch->body);
+	values[8] = reply != NULL ? CStringGetTextDatum(reply) : (Datum) 0;
+	nulls[8] = reply != NULL ? ' ' : 'n';
+	jdy_execute(&bury, values, nulls);
+	jdy_delivery_forget(batch);
+}
+
+void
+jdy_delivery_baseline(const Push *push, Outgoing *records, int n)
+{
+	Datum		values[4];
+
+	for (int i = 0; i < n; i++)
+		records[i].version = 1;
+	values[0] = Int32GetDatum(push->push_id);
+	fill_arrays(records, n, &values[1]);
+	jdy_execute(&note_accepted, values, NULL);
+}
+
+void
+jdy_delivery_revived(const Push *push, char **ids, int n)
+{
+	Datum		values[2];
+	Datum	   *texts = palloc(sizeof(Datum) * n);
+	bool	   *nulls = palloc0(sizeof(bool) * n);
+
+	for (int i = 0; i < n; i++)
+		texts[i] = CStringGetTextDatum(ids[i]);
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = jdy_make_array(texts, nulls, n, TEXTOID);
+	jdy_execute(&revive, values, NULL);
+}
+
+int64
+jdy_delivery_count(const Push *push)
+{
+	Datum		values[1] = {Int32GetDatum(push->push_id)};
+
+	jdy_execute(&count, values, NULL);
+	return jdy_spi_int64(0, 1, 0);
+}
+
+static Datum
+digest_datum(const uint8 *digest)
+{
+	bytea	   *bytes = palloc(VARHDRSZ + JDY_PUSH_DIGEST);
+
+	SET_VARSIZE(bytes, VARHDRSZ + JDY_PUSH_DIGEST);
+	memcpy(VARDATA(bytes), digest, JDY_PUSH_DIGEST);
+	return PointerGetDatum(bytes);
+}
+
+/* false when it is null. */
+static bool
+read_digest(uint64 row, int column, uint8 *digest)
+{
+	bool		isnull;
+	Datum		value = jdy_spi_datum(row, column, &isnull);
+	bytea	   *bytes;
+
+	if (isnull)
+		return false;
+	bytes = DatumGetByteaPP(value);
+	memcpy(digest, VARDATA_ANY(bytes), Min(VARSIZE_ANY_EXHDR(bytes), JDY_PUSH_DIGEST));
+	return true;
+}
+
+static Datum
+id_array(const Outgoing *records, int n)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * n);
+	bool	   *nulls = palloc0(sizeof(bool) * n);
+
+	for (int i = 0; i < n; i++)
+		ids[i] = CStringGetTextDatum(records[i].id);
+	return jdy_make_array(ids, nulls, n, TEXTOID);
+}
+
+/* ids, versions, digests. */
+static void
+fill_arrays(const Outgoing *records, int n, Datum *arrays)
+{
+	Datum	   *versions = palloc(sizeof(Datum) * n);
+	Datum	   *digests = palloc(sizeof(Datum) * n);
+	bool	   *nulls = palloc0(sizeof(bool) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		versions[i] = Int32GetDatum(records[i].version);
+		digests[i] = digest_datum(records[i].digest);
+	}
+	arrays[0] = id_array(records, n);
+	arrays[1] = jdy_make_array(versions, nulls, n, INT4OID);
+	arrays[2] = jdy_make_array(digests, nulls, n, BYTEAOID);
+}
+
+static Batch *
+read_batch(uint64 row, MemoryContext context)
+{
+	MemoryContext own = AllocSetContextCreate(context, "jdysync batch of records", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(own);
+	Batch	   *batch = palloc0(sizeof(Batch));
+	Datum	   *ids;
+	Datum	   *versions;
+	Datum	   *digests;
+	bool		isnull;
+	int			n;
+
+	batch->context = own;
+	batch->batch_id = jdy_spi_int64(row, 1, 0);
+	strlcpy(batch->key, jdy_spi_text(row, 2), sizeof(batch->key));
+	batch->body = pstrdup(jdy_spi_text(row, 3));
+	batch->answered_once = true;
+	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 4, &isnull)), TEXTOID, -1, false, TYPALIGN_INT, &ids, NULL, &batch->n);
+	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 5, &isnull)), INT4OID, 4, true, TYPALIGN_INT, &versions, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 6, &isnull)), BYTEAOID, -1, false, TYPALIGN_INT, &digests, NULL, &n);
+	batch->records = palloc0(sizeof(Outgoing) * batch->n);
+	for (int i = 0; i < batch->n; i++)
+	{
+		bytea	   *digest = DatumGetByteaPP(digests[i]);
+
+		batch->records[i].id = TextDatumGetCString(ids[i]);
+		batch->records[i].version = DatumGetInt32(versions[i]);
+		memcpy(batch->records[i].digest, VARDATA_ANY(digest), Min(VARSIZE_ANY_EXHDR(digest), JDY_PUSH_DIGEST));
+	}
+	MemoryContextSwitchTo(caller);
+	return batch;
+}
+
+static int
+compare_records(const void *a, const void *b)
+{
+	return strcmp(((const Outgoing *) a)->id, ((const Outgoing *) b)->id);
+}

@@ -1,0 +1,682 @@
+/*-------------------------------------------------------------------------
+ * push.c
+ *		A push's run.
+ *
+ * What one run does, in order:
+ *
+ *	1. send again, byte for byte and under the same key, what an earlier run sent
+ *	   without learning the outcome: nothing newer of these records may overtake it;
+ *	2. read the source and keep, on disk, what differs from what was acknowledged;
+ *	3. send that in batches, several at once.
+ *
+ * Every request is committed before it is sent, its outcome after its answer, in
+ * short transactions; none is open while an answer is waited for.  So a run may
+ * die at any instruction: what it had sent is open in jdysync.batch, everything else is found by
+ * comparing digests again.
+ *
+ * A refused batch is cut in halves until the records that the target refuses stand
+ * alone: those become dead letters, the others arrive.  The same is done with a batch whose
+ * answers stay away although others come.  Nothing else is ever cut: while the
+ * target is away, all of it waits.
+ *
+ * Called by runner.c, in a worker that is the push's owner and holds its lock.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "catalog/pg_type.h"
+#include "client.h"
+#include "executor/tuptable.h"
+#include "jdysync.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "page.h"
+#include "progress.h"
+#include "push.h"
+#include "spi.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/tuplestore.h"
+
+#define FLOOD_RECORDS 1000		/* so many changed payloads at once, */
+#define FLOOD_SHARE 5			/* and more than a fifth of all: held */
+#define MAX_REPLY_KEPT (64 * 1024)	/* of a dead letter's */
+
+typedef struct Run
+{
+	Push	   *push;
+	int64		run_id;
+	RunCounters *counters;
+	Client	   *client;
+	RunLog	   *log;
+	MemoryContext context;
+	MemoryContext chunk;		/* of a transaction; reset after each */
+	TupleDesc	desc;
+	Tuplestorestate *pending;	/* id, payload, version: what is to be sent, kept on disk if there is much */
+	TupleTableSlot *slot;
+	bool		exhausted;
+	HTAB	   *held;			/* ids in batches that stay open: nothing newer of them may be sent */
+	List	   *parts;			/* of Batch *: cut from others, to be sent first */
+	List	   *again;			/* of Batch *: open since an earlier run */
+	List	   *answered;		/* of Call *: to be settled */
+	List	   *doubtful;		/* of Batch *: no answer after all attempts */
+	int			under_way;
+	bool		any_accepted;
+	Call	   *failure;		/* what ends the run, once all others have come back */
+	char	   *doubt;			/* why the doubtful ones are that; NULL = there was none */
+} Run;
+
+/* What a scan of the source fills. */
+typedef struct Look
+{
+	Run		   *run;
+	int64		found;
+	int64		changed;
+} Look;
+
+static Run *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);
+static void begin(Run *run);
+static void commit(Run *run);
+static void make_run(Run *run);
+static void read_again(Run *run);
+static void scan_source(Run *run);
+static void take_pending(void *arg, Outgoing *records, int n);
+static void hold(Run *run, const Batch *batch);
+static bool is_held(Run *run, const char *id);
+static void check_flood(Run *run, const Look *scan);
+static void send_all(Run *run);
+static bool may_send(const Run *run);
+static List *next_batches(Run *run);
+static Batch *compose(Run *run);
+static Batch *new_batch(Run *run, int n);
+static void submit(Run *run, Batch *batch);
+static void parse_answer(Call *call, ReplyFacts *facts);
+static void settle(Run *run, Call *call);
+static void cut(Run *run, const Batch *batch);
+static void restore_payloads(Run *run, const Batch *batch);
+static void bury(Run *run, const Batch *batch, const Call *call, const char *problem);
+static bool retry_doubtful(Run *run);
+static void drop_batch(Batch *batch);
+static void finish_run(Run *run);
+
+void
+jdy_push_run(int push_id, int64 run_id, RunCounters *counters)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "jdysync push", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	Run		   *run = open_run(push_id, run_id, counters, context);
+
+	PG_TRY();
+	{
+		make_run(run);
+	}
+	PG_FINALLY();
+	{
+		counters->calls = jdy_client_calls(run->client);
+		counters->retries = jdy_client_retries(run->client);
+		if (run->pending != NULL)
+			tuplestore_end(run->pending);
+		MemoryContextSwitchTo(caller);
+		MemoryContextDelete(context);
+	}
+	PG_END_TRY();
+}
+
+static Run *
+open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context)
+{
+	Run		   *run = palloc0(sizeof(Run));
+
+	run->run_id = run_id;
+	run->counters = counters;
+	run->context = context;
+	run->chunk = AllocSetContextCreate(context, "jdysync push transaction", ALLOCSET_DEFAULT_SIZES);
+	jdy_tx_begin("reading the push");
+	MemoryContextSwitchTo(context);
+	run->push = jdy_push_load(push_id);
+	jdy_tx_commit();
+	MemoryContextSwitchTo(context);
+	run->desc = CreateTemplateTupleDesc(3);
+	TupleDescInitBuiltinEntry(run->desc, 1, "id", TEXTOID, -1, 0);
+	TupleDescInitBuiltinEntry(run->desc, 2, "payload", TEXTOID, -1, 0);
+	TupleDescInitBuiltinEntry(run->desc, 3, "version", INT4OID, -1, 0);
+	run->slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
+	run->log = jdy_runlog_open(run_id, push_id, TopMemoryContext);
+	run->client = jdy_client_open(run->push->endpoint, run->push->endpoint->concurrency, true, context,
+								  jdy_runlog_attempt, run->log);
+	return run;
+}
+
+static void
+begin(Run *run)
+{
+	jdy_tx_begin("settling deliveries");
+	MemoryContextSwitchTo(run->chunk);
+}
+
+static void
+commit(Run *run)
+{
+	jdy_runlog_flush(run->log);
+	jdy_tx_commit();
+	MemoryContextSwitchTo(run->context);
+	MemoryContextReset(run->chunk);
+}
+
+static void
+make_run(Run *run)
+{
+	read_again(run);
+	run->exhausted = true;
+	if (run->again != NIL)
+		send_all(run);
+	scan_source(run);
+	run->exhausted = false;
+	send_all(run);
+	while (retry_doubtful(run))
+		send_all(run);
+	if (run->doubt != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the target does not answer"),
+				 errdetail("Whether %lld records arrived is not known: %s.", (long long) run->counters->failed, run->doubt),
+				 errhint("The next run sends them again, byte for byte and under the same Idempotency-Key, before anything newer.")));
+	finish_run(run);
+}
+
+static void
+read_again(Run *run)
+{
+	ListCell   *cell;
+
+	begin(run);
+	run->again = jdy_delivery_unresolved(run->push, run->context);
+	commit(run);
+	foreach(cell, run->again)
+		run->counters->pending += ((Batch *) lfirst(cell))->n;
+}
+
+/* One transaction; nothing is sent meanwhile. */
+static void
+scan_source(Run *run)
+{
+	Look		scan = {run, 0, 0};
+	MemoryContext caller = CurrentMemoryContext;
+	ListCell   *cell;
+
+	jdy_progress_phase(PHASE_SCANNING);
+	foreach(cell, run->doubtful)
+		hold(run, lfirst(cell));
+
+	/* It outlives the transaction: rows beyond work_mem lie in a temporary file. */
+	MemoryContextSwitchTo(run->context);
+	run->pending = tuplestore_begin_heap(false, true, work_mem);
+	MemoryContextSwitchTo(caller);
+	begin(run);
+	jdy_source_scan(run->push, take_pending, &scan);
+	check_flood(run, &scan);
+	commit(run);
+}
+
+static void
+take_pending(void *arg, Outgoing *records, int n)
+{
+	Look	   *scan = arg;
+	Run		   *run = scan->run;
+	Standing	standings[JDY_SOURCE_CHUNK];
+	char	   *revived[JDY_SOURCE_CHUNK];
+	int			nrevived = 0;
+
+	jdy_delivery_look(run->push, records, n, standings);
+	scan->found += n;
+	for (int i = 0; i < n; i++)
+	{
+		const Standing *standing = &standings[i];
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+
+		if (is_held(run, records[i].id))
+			continue;
+		if (standing->delivered && memcmp(standing->digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
+		{
+			if (standing->refused)
+				revived[nrevived++] = records[i].id;
+			continue;
+		}
+		/* What was refused is refused again, until it changes or somebody asks for it. */
+		if (standing->refused && memcmp(standing->refused_digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
+			continue;
+		values[0] = CStringGetTextDatum(records[i].id);
+		values[1] = CStringGetTextDatum(records[i].payload);
+		values[2] = Int32GetDatum(standing->version + 1);
+		tuplestore_putvalues(run->pending, run->desc, values, nulls);
+		scan->changed++;
+		run->counters->pending++;
+	}
+	if (nrevived > 0)
+		jdy_delivery_revived(run->push, revived, nrevived);
+	jdy_progress_counters(run->counters);
+}
+
+static void
+hold(Run *run, const Batch *batch)
+{
+	if (run->held == NULL)
+	{
+		HASHCTL		control = {.keysize = JDY_MAX_ID_BYTES + 1, .entrysize = JDY_MAX_ID_BYTES + 1, .hcxt = run->context};
+
+		run->held = hash_create("jdysync held ids", 256, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	for (int i = 0; i < batch->n; i++)
+		hash_search(run->held, batch->records[i].id, HASH_ENTER, NULL);
+}
+
+static bool
+is_held(Run *run, const char *id)
+{
+	return run->held != NULL && hash_search(run->held, id, HASH_FIND, NULL) != NULL;
+}
+
+/* A changed view, or a spoiled table, would else be sent out before anybody sees it. */
+static void
+check_flood(Run *run, const Look *scan)
+{
+	static const char *const what = "push held";
+	int64		known;
+
+	if (run->push->pushed && !run->push->released && scan->changed > FLOOD_RECORDS &&
+		scan->changed * FLOOD_SHARE > (known = jdy_delivery_count(run->push)))
+	{
+		char	   *detail = psprintf("%lld of %lld records would be sent.", (long long) scan->changed, (long long) scan->found);
+
+		jdy_incident_open(run->push->name, "warning", what, detail,
+						  psprintf("If that is meant: SELECT jdy_resume(%s, force => true); then push again.",
+								   quote_literal_cstr(run->push->name)));
+		commit(run);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the push is held: too many records changed at once"),
+				 errdetail_internal("%s", detail),
+				 errhint("Look with jdy_preview. If it is meant: SELECT jdy_resume(%s, force => true), then push again.",
+						 quote_literal_cstr(run->push->name))));
+	}
+	jdy_incident_close(run->push->name, what);
+}
+
+/*
+ * Until everything that may be sent was sent and has come back: what stands open,
+ * then parts of cut batches, then what is pending.
+ */
+static void
+send_all(Run *run)
+{
+	jdy_progress_phase(PHASE_PUSHING);
+	for (;;)
+	{
+		List	   *fresh = NIL;
+		ListCell   *cell;
+		Call	   *call;
+
+		if (run->answered != NIL || may_send(run))
+		{
+			begin(run);
+			foreach(cell, run->answered)
+				settle(run, lfirst(cell));
+			if (may_send(run))
+				fresh = next_batches(run);
+			commit(run);
+		}
+		foreach(cell, run->answered)
+		{
+			Call	   *settled = lfirst(cell);
+
+			drop_batch(settled->owner);
+			if (settled != run->failure)
+				jdy_client_release(run->client, settled);
+		}
+		list_free(run->answered);
+		run->answered = NIL;
+		foreach(cell, fresh)
+			submit(run, lfirst(cell));
+		list_free(fresh);
+
+		if (run->under_way == 0)
+		{
+			if (run->failure != NULL)
+				jdy_call_raise(run->failure);
+			if (!may_send(run))
+				break;
+			continue;
+		}
+		call = jdy_client_next(run->client, 200);
+		while (call != NULL)
+		{
+			run->under_way--;
+			run->answered = lappend(run->answered, call);
+			call = jdy_client_next(run->client, 0);
+		}
+		run->counters->calls = jdy_client_calls(run->client);
+		run->counters->retries = jdy_client_retries(run->client);
+		jdy_progress_counters(run->counters);
+		if (!jdy_enabled)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("jdysync is switched off"),
+					 errdetail("What was sent without an answer is sent again by the next run."),
+					 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
+	}
+}
+
+static bool
+may_send(const Run *run)
+{
+	return run->failure == NULL && run->under_way < 2 * run->push->endpoint->concurrency &&
+		(run->again != NIL || run->parts != NIL || !run->exhausted);
+}
+
+/* In a transaction: as many batches as keep the wire busy, their intents written. */
+static List *
+next_batches(Run *run)
+{
+	List	   *batches = NIL;
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+
+	while (run->under_way + list_length(batches) < 2 * run->push->endpoint->concurrency)
+	{
+		Batch	   *batch = NULL;
+
+		if (run->again != NIL)
+		{
+			batch = linitial(run->again);
+			run->again = list_delete_first(run->again);
+		}
+		else if (run->parts != NIL)
+		{
+			batch = linitial(run->parts);
+			run->parts = list_delete_first(run->parts);
+		}
+		else if (!run->exhausted)
+			batch = compose(run);
+		if (batch == NULL)
+			break;
+		MemoryContextSwitchTo(run->chunk);
+		if (batch->batch_id == 0)
+			jdy_delivery_intend(run->push, run->run_id, batch);
+		MemoryContextSwitchTo(run->context);
+		batches = lappend(batches, batch);
+	}
+	MemoryContextSwitchTo(caller);
+	return batches;
+}
+
+/* The next batch of what is pending; NULL when there is no more. */
+static Batch *
+compose(Run *run)
+{
+	int			most = run->push->batched ? run->push->batch_rows : 1;
+	Batch	   *batch = new_batch(run, most);
+	int64		bytes = 0;
+
+	while (batch->n < most && bytes < run->push->batch_bytes)
+	{
+		Outgoing   *record = &batch->records[batch->n];
+		MemoryContext caller;
+		Datum		value;
+		bool		isnull;
+		int64		length;
+
+		if (TupIsNull(run->slot) && !tuplestore_gettupleslot(run->pending, true, false, run->slot))
+		{
+			run->exhausted = true;
+			break;
+		}
+		value = slot_getattr(run->slot, 2, &isnull);
+		length = VARSIZE_ANY_EXHDR(DatumGetPointer(value));
+		if (batch->n > 0 && bytes + length > run->push->batch_bytes)
+			break;				/* it begins the next batch */
+		caller = MemoryContextSwitchTo(batch->context);
+		record->payload = TextDatumGetCString(value);
+		record->id = TextDatumGetCString(slot_getattr(run->slot, 1, &isnull));
+		record->version = DatumGetInt32(slot_getattr(run->slot, 3, &isnull));
+		jdy_payload_digest(record->payload, record->digest);
+		MemoryContextSwitchTo(caller);
+		ExecClearTuple(run->slot);
+		bytes += length + 1;
+		batch->n++;
+	}
+	if (batch->n == 0)
+	{
+		MemoryContextDelete(batch->context);
+		return NULL;
+	}
+	jdy_batch_seal(run->push, batch);
+	return batch;
+}
+
+static Batch *
+new_batch(Run *run, int n)
+{
+	MemoryContext context = AllocSetContextCreate(run->context, "jdysync batch of records", ALLOCSET_DEFAULT_SIZES);
+	Batch	   *batch = MemoryContextAllocZero(context, sizeof(Batch));
+
+	batch->context = context;
+	batch->records = MemoryContextAllocZero(context, sizeof(Outgoing) * n);
+	return batch;
+}
+
+static void
+submit(Run *run, Batch *batch)
+{
+	const Push *push = run->push;
+	Call	   *call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, push->meta->method, push->meta->api);
+
+	call->owner = batch;
+	call->body = batch->body;
+	call->idempotency_key = batch->key;
+	call->parse = parse_answer;
+	call->batch = batch->n > 1;
+	jdy_client_submit(run->client, call);
+	run->under_way++;
+}
+
+/* Any reply counts as one: an empty body is what many targets answer with. */
+static void
+parse_answer(Call *call, ReplyFacts *facts)
+{
+	PageShape	shape = {.single = true};
+	ListPage   *page;
+
+	facts->batch = call->batch;
+	facts->well_formed = true;
+	if (call->reply->body_length == 0)
+		return;
+	page = jdy_page_parse(call->reply->body, call->reply->body_length, &shape);
+	facts->errcode = page->errcode;
+	call->service_text = page->description;
+	if (page->problem != NULL)
+	{
+		facts->well_formed = false;
+		call->service_text = page->problem;
+	}
+}
+
+/* In a transaction. */
+static void
+settle(Run *run, Call *call)
+{
+	Batch	   *batch = call->owner;
+	const char *problem;
+
+	switch (call->outcome)
+	{
+		case OUTCOME_OK:
+			jdy_delivery_accepted(run->push, batch);
+			run->counters->delivered += batch->n;
+			run->any_accepted = true;
+			return;
+		case OUTCOME_REFUSED:
+		case OUTCOME_SET_ASIDE:
+			problem = jdy_call_problem(call);
+			if (batch->n > 1)
+				cut(run, batch);
+			else
+				bury(run, batch, call, problem);
+			return;
+		case OUTCOME_IN_DOUBT:
+			{
+				MemoryContext caller;
+
+				problem = jdy_call_problem(call);
+				jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
+				run->counters->failed += batch->n;
+				caller = MemoryContextSwitchTo(run->context);
+				run->doubt = pstrdup(problem);
+				run->doubtful = lappend(run->doubtful, batch);
+				MemoryContextSwitchTo(caller);
+				call->owner = NULL; /* the batch stays */
+				return;
+			}
+		default:
+			/* Nobody can have acted on it: found again by the next scan. */
+			if (!batch->answered_once)
+				jdy_delivery_forget(batch);
+			if (run->failure == NULL)
+				run->failure = call;
+			return;
+	}
+}
+
+/* Two halves instead, sent before anything else; in a transaction. */
+static void
+cut(Run *run, const Batch *batch)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+	List	   *halves = NIL;
+	int			middle = (batch->n + 1) / 2;
+
+	restore_payloads(run, batch);
+	for (int from = 0; from < batch->n; from += middle)
+	{
+		int			n = Min(middle, batch->n - from);
+		Batch	   *half = new_batch(run, n);
+
+		MemoryContextSwitchTo(half->context);
+		for (int i = 0; i < n; i++)
+		{
+			half->records[i] = batch->records[from + i];
+			half->records[i].id = pstrdup(half->records[i].id);
+			half->records[i].payload = pstrdup(half->records[i].payload);
+		}
+		half->n = n;
+		MemoryContextSwitchTo(run->context);
+		jdy_batch_seal(run->push, half);
+		halves = lappend(halves, half);
+	}
+
+	/* The halves' intents come with the commit that takes this one away: nothing is lost in between. */
+	MemoryContextSwitchTo(run->chunk);
+	jdy_delivery_forget(batch);
+	for (int i = 0; i < list_length(halves); i++)
+		jdy_delivery_intend(run->push, run->run_id, list_nth(halves, i));
+	MemoryContextSwitchTo(run->context);
+	run->parts = list_concat(halves, run->parts);
+	MemoryContextSwitchTo(caller);
+}
+
+/* A batch of an earlier run has only its body: the records' texts are taken from there. */
+static void
+restore_payloads(Run *run, const Batch *batch)
+{
+	static JdyStatement split = {
+		.sql = "SELECT e.value::text FROM pg_catalog.jsonb_array_elements(CASE WHEN $2 IS NULL THEN $1::jsonb ELSE $1::jsonb -> $2 END)"
+		" WITH ORDINALITY AS e (value, place) ORDER BY e.place",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
+	};
+	Datum		values[2];
+	MemoryContext caller;
+
+	if (batch->records[0].payload != NULL)
+		return;
+	values[0] = CStringGetTextDatum(batch->body);
+	values[1] = run->push->rows_key != NULL ? CStringGetTextDatum(run->push->rows_key) : (Datum) 0;
+	jdy_execute(&split, values, run->push->rows_key != NULL ? NULL : " n");
+	if (SPI_processed != batch->n)
+		elog(ERROR, "a batch of %d records has %llu in its body", batch->n, (unsigned long long) SPI_processed);
+	caller = MemoryContextSwitchTo(batch->context);
+	for (int i = 0; i < batch->n; i++)
+		batch->records[i].payload = jdy_spi_text(i, 1);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+bury(Run *run, const Batch *batch, const Call *call, const char *problem)
+{
+	const char *reply = NULL;
+
+	if (call->reply != NULL && call->reply->body_length > 0 &&
+		pg_verifymbstr(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT), true))
+		reply = pnstrdup(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT));
+	jdy_delivery_dead(run->push, batch, call->reply != NULL ? call->reply->status : 0, call->errcode, problem, reply);
+	run->counters->dead++;
+}
+
+/*
+ * Batches without an answer although others came: one of their records may be what
+ * the target chokes on, so they are cut, too.  false: there is nothing to be tried.
+ */
+static bool
+retry_doubtful(Run *run)
+{
+	List	   *doubtful = run->doubtful;
+	ListCell   *cell;
+
+	if (doubtful == NIL || !run->any_accepted)
+		return false;
+	run->doubtful = NIL;
+	run->any_accepted = false;
+	begin(run);
+	foreach(cell, doubtful)
+	{
+		Batch	   *batch = lfirst(cell);
+		Call		nothing = {0};
+
+		run->counters->failed -= batch->n;
+		if (batch->n > 1)
+			cut(run, batch);
+		else
+			bury(run, batch, &nothing, run->doubt);
+	}
+	commit(run);
+	foreach(cell, doubtful)
+		drop_batch(lfirst(cell));
+	list_free(doubtful);
+	run->doubt = NULL;
+	return true;
+}
+
+static void
+drop_batch(Batch *batch)
+{
+	if (batch != NULL)
+		MemoryContextDelete(batch->context);
+}
+
+static void
+finish_run(Run *run)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.push p SET pushed = true, released = false WHERE p.push_id = $1 AND (NOT p.pushed OR p.released)",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(run->push->push_id)};
+
+	jdy_progress_phase(PHASE_FINISHING);
+	begin(run);
+	jdy_execute(&note, values, NULL);
+	jdy_client_persist(run->client);
+	commit(run);
+}

@@ -1,0 +1,127 @@
+/*-------------------------------------------------------------------------
+ * push.h
+ *		A push: what is sent where, and what its parts share.
+ *
+ *	pushdef.c	pushes as objects: added, altered, dropped, loaded for a run
+ *	source.c	the records of a source, as they would be sent
+ *	delivery.c	where each record stands: what was acknowledged, what is unresolved
+ *	push.c		a push's run
+ *-------------------------------------------------------------------------
+ */
+#ifndef JDY_PUSH_H
+#define JDY_PUSH_H
+
+#include "postgres.h"
+
+#include "metadata.h"
+#include "nodes/pg_list.h"
+#include "options.h"
+#include "runlog.h"
+#include "shmem.h"
+
+#define JDY_PUSH_DIGEST 16		/* bytes of SHA-256 that tell two payloads apart */
+#define JDY_PUSH_KEY 65			/* an Idempotency-Key: SHA-256 in hex, and its end */
+
+/* Everything a run needs to know of its push. */
+typedef struct Push
+{
+	int			push_id;
+	char	   *name;
+	Oid			owner;			/* of the source */
+	char	   *source_name;	/* quoted and qualified */
+	Endpoint   *endpoint;
+	Metadata   *meta;
+	char	   *id_column;		/* quoted */
+	char	   *payload;		/* SQL over the source's row v: the payload as text */
+	bool		batched;		/* false: one record a request, its payload alone */
+	char	   *rows_key;		/* batches: member that holds the records; NULL = the body is the array */
+	int			batch_rows;
+	int64		batch_bytes;
+	char	   *identity;		/* goes into every key: no other push, here or elsewhere, has it */
+	bool		pushed;			/* a run came to its end once: a flood is held from then on */
+	bool		released;		/* one flood may pass */
+} Push;
+
+/* One record on its way. */
+typedef struct Outgoing
+{
+	char	   *id;
+	int			version;		/* per id, +1 for each content sent */
+	uint8		digest[JDY_PUSH_DIGEST];
+	char	   *payload;		/* NULL: it stands in the batch's body only */
+} Outgoing;
+
+/* What one request carries; a row of jdysync.batch as long as its outcome is open. */
+typedef struct Batch
+{
+	MemoryContext context;		/* of all of it */
+	int64		batch_id;		/* 0 = not committed yet */
+	int			n;
+	Outgoing   *records;
+	char	   *body;
+	char		key[JDY_PUSH_KEY];
+	int64		replaces;		/* batch that this one is a part of: its row goes when this one's comes; 0 = none */
+	bool		answered_once;	/* in an earlier run: it is sent again */
+} Batch;
+
+/* pushdef.c: loads push `push_id` in a transaction with SPI, into the current context. */
+extern Push *jdy_push_load(int push_id);
+
+/*
+ * source.c: calls visit for chunks of at most JDY_SOURCE_CHUNK records of the source, as its
+ * owner, in a transaction with SPI.  Raises when the source has an id twice or
+ * none.  version is not filled in; payloads live as long as the call.
+ */
+#define JDY_SOURCE_CHUNK 256
+typedef void (*SourceVisitor) (void *arg, Outgoing *records, int n);
+extern void jdy_source_scan(const Push *push, SourceVisitor visit, void *arg);
+
+/* source.c: the digest of a payload. */
+extern void jdy_payload_digest(const char *payload, uint8 *digest);
+
+/* source.c: body and key of a batch whose records have their payloads, in its context. */
+extern void jdy_batch_seal(const Push *push, Batch *batch);
+
+/* Where a record stands, as far as it was settled. */
+typedef struct Standing
+{
+	bool		known;
+	int			version;		/* of the last content sent */
+	bool		delivered;		/* digest holds */
+	uint8		digest[JDY_PUSH_DIGEST];	/* last acknowledged */
+	bool		refused;		/* refused_digest holds: that content is dead */
+	uint8		refused_digest[JDY_PUSH_DIGEST];
+} Standing;
+
+/* delivery.c, all in a transaction with SPI.  records: distinct ids, n <= JDY_SOURCE_CHUNK. */
+extern void jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings);
+
+/* Batches whose outcome is open, the oldest first, each in a context of its own below `context`. */
+extern List *jdy_delivery_unresolved(const Push *push, MemoryContext context);
+
+/* The intent, before anything is sent: batch_id is set, the batch that it replaces is gone. */
+extern void jdy_delivery_intend(const Push *push, int64 run_id, Batch *batch);
+
+/* The outcome. */
+extern void jdy_delivery_accepted(const Push *push, const Batch *batch);
+extern void jdy_delivery_doubtful(const Batch *batch, int http_status, const char *problem);
+extern void jdy_delivery_forget(const Batch *batch);
+extern void jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 errcode,
+							  const char *problem, const char *reply);
+
+/* What is there counts as acknowledged, with nothing sent. */
+extern void jdy_delivery_baseline(const Push *push, Outgoing *records, int n);
+
+/* Dead letters whose content went back to what was acknowledged. */
+extern void jdy_delivery_revived(const Push *push, char **ids, int n);
+
+/* Records that were acknowledged, or are dead. */
+extern int64 jdy_delivery_count(const Push *push);
+
+/*
+ * push.c: makes one run of push `push_id`: the runner holds its lock, works as its owner,
+ * and is in no transaction.  Fills `counters` as it goes.
+ */
+extern void jdy_push_run(int push_id, int64 run_id, RunCounters *counters);
+
+#endif							/* JDY_PUSH_H */
