@@ -19,7 +19,7 @@ my @pages = map { s{^\Q$top/\E}{}r } sort glob "$top/doc/*.md";
 my $sim = start_sim(customers => 60, suppliers => 20, materials => 20, orders => 20,
 	set => { rate_limit => 0, token_limit => 0 });
 my $node = new_node('main', conf => "jdysync.allowed_hosts = '*, 127.0.0.1'\n");
-my %fill_in = (%JdyTest::CREDENTIALS, token => 'plain-token');
+my %fill_in = (%JdyTest::CREDENTIALS, token => 'plain-token', push_token => 'push-token');
 
 my $first_stream = <<'END';
 CREATE EXTENSION jdysync;
@@ -56,6 +56,7 @@ sub filled_in
 
 	$sql =~ s/'<(\w+)>'/"'" . ($fill_in{$1} \/\/ die "nothing to fill in for <$1>") . "'"/ge;
 	$sql =~ s/(CREATE SERVER \w+ FOREIGN DATA WRAPPER jdysync);/$1 OPTIONS (url '$url', calls_per_minute '0');/g;
+	$sql =~ s/\burl 'https:\/\/target\.[^']*'/url '$url\/target'/g;
 	$sql =~ s/\burl 'https:[^']*'/url '$url'/g;
 	return $sql;
 }
