@@ -291,7 +291,7 @@ query($node, q{CREATE FUNCTION stream(name text, note boolean DEFAULT false) RET
 	is($run->{inserted}, 2, 'with what is new');
 	is(query($node, "SELECT complete_until IS NULL AND listed_until IS NOT NULL FROM jdy_coverage WHERE name = 'whole'"), 't', 'and nothing is promised');
 	sync_fails($node, 'whole', '0A000', qr/cannot be read by modify time.*DETAIL.*HINT.*jdy_sync/s, 'jdy_resync of it is refused',
-		"jdy_resync('whole', now() - interval '1 h', now())");
+		call => "jdy_resync('whole', now() - interval '1 h', now())");
 }
 
 done_testing();
