@@ -226,6 +226,12 @@ jdy_client_session(Client *client)
 	return client->session ? jdy_session_get(client->session) : NULL;
 }
 
+const char *
+jdy_client_mask(Client *client, const char *text)
+{
+	return jdy_mask_secrets(client->endpoint, jdy_client_session(client), text);
+}
+
 void
 jdy_client_persist(Client *client)
 {

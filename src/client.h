@@ -144,6 +144,9 @@ pg_noreturn extern void jdy_call_raise(const Call *call);
 /* One line for a person about a call that did not succeed (reason, status, errcode, service text); palloc'ed. */
 extern char *jdy_call_problem(const Call *call);
 
+/* `text` with every secret of the endpoint and its session replaced; text itself when it holds none. */
+extern const char *jdy_client_mask(Client *client, const char *text);
+
 extern void jdy_client_release(Client *client, Call *call);
 
 /* Submit, wait, return: for one call at a time. */

@@ -315,7 +315,7 @@ parse_field(Jsonb *json, const char *key)
 	return field;
 }
 
-/* Where rows and counts stand, when it is an object; Qeasy's array of fields says nothing that is needed. */
+/* Where rows and counts, or failed records, stand, when it is an object; Qeasy's array of fields says nothing that is needed. */
 static void
 parse_response(Jsonb *json, Metadata *metadata)
 {
@@ -329,6 +329,16 @@ parse_response(Jsonb *json, Metadata *metadata)
 		return;
 	metadata->rows_path = parse_path(response, "rows");
 	metadata->count_path = parse_path(response, "count");
+	if (metadata->effect == EFFECT_QUERY)
+		return;
+	metadata->failed_path = parse_path(response, "failed");
+	metadata->failed_id = parse_path(response, "id");
+	metadata->failed_message = parse_path(response, "message");
+	metadata->failed_count_path = parse_path(response, "failed_count");
+	if (metadata->failed_id == NULL)
+		metadata->failed_id = "id";
+	if (metadata->failed_message == NULL)
+		metadata->failed_message = "message";
 }
 
 static void

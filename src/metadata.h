@@ -44,6 +44,10 @@ typedef struct Metadata
 	Jsonb	   *delete_rule;	/* "delete", may be NULL */
 	char	   *rows_path;		/* from an object-shaped "response": {"rows":"data.list","count":"data.total"} */
 	char	   *count_path;
+	char	   *failed_path;	/* pushes: where a reply lists the records that failed; NULL = it does not */
+	char	   *failed_id;		/* in an item of that list; default "id" */
+	char	   *failed_message; /* likewise; default "message" */
+	char	   *failed_count_path;	/* pushes: where a reply counts them; NULL = it does not */
 	char	   *remedy_crontab; /* omissionRemedy; may be NULL */
 	List	   *remedy_request; /* of Field *: takeOverRequest */
 } Metadata;

@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/tupdesc.h"
+#include "answer.h"
 #include "catalog/pg_type.h"
 #include "client.h"
 #include "executor/tuptable.h"
@@ -94,6 +95,10 @@ static Batch *new_batch(Run *run, int n);
 static void submit(Run *run, Batch *batch);
 static void parse_answer(Call *call, ReplyFacts *facts);
 static void settle(Run *run, Call *call);
+static void take_success(Run *run, const Batch *batch, const Call *call);
+static bool find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed);
+static void take_partly(Run *run, const Batch *batch, const FailedItem **failed, const Call *call);
+static const char *failure_text(Run *run, const FailedItem *item);
 static void cut(Run *run, const Batch *batch);
 static void restore_payloads(Run *run, const Batch *batch);
 static void bury(Run *run, const Batch *batch, const Call *call, const char *problem);
@@ -512,9 +517,7 @@ settle(Run *run, Call *call)
 	switch (call->outcome)
 	{
 		case OUTCOME_OK:
-			jdy_delivery_accepted(run->push, batch);
-			run->counters->delivered += batch->n;
-			run->any_accepted = true;
+			take_success(run, batch, call);
 			return;
 		case OUTCOME_REFUSED:
 		case OUTCOME_SET_ASIDE:
@@ -546,6 +549,90 @@ settle(Run *run, Call *call)
 				run->failure = call;
 			return;
 	}
+}
+
+/*
+ * The request succeeded: so did its records, but for those that the reply says
+ * failed.  When it says only that some did, the batch is cut as if it had been refused.
+ */
+static void
+take_success(Run *run, const Batch *batch, const Call *call)
+{
+	Answer		answer;
+	const FailedItem **failed;
+
+	jdy_answer_read(run->push->meta, call->reply->body, call->reply->body_length, &answer);
+	run->any_accepted = true;
+	if (answer.failed == 0)
+	{
+		jdy_delivery_accepted(run->push, batch);
+		run->counters->delivered += batch->n;
+		return;
+	}
+	failed = palloc0(sizeof(FailedItem *) * batch->n);
+	if (batch->n == 1)
+		bury(run, batch, call, failure_text(run, answer.nitems > 0 ? &answer.items[0] : NULL));
+	else if (find_failed(batch, &answer, failed))
+		take_partly(run, batch, failed, call);
+	else
+		cut(run, batch);
+}
+
+/* The item of each record, NULL of one that did not fail; false when they are not all known. */
+static bool
+find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed)
+{
+	int64		found = 0;
+
+	for (int i = 0; i < answer->nitems; i++)
+	{
+		int			r = 0;
+
+		while (r < batch->n && (answer->items[i].id == NULL || strcmp(batch->records[r].id, answer->items[i].id) != 0))
+			r++;
+		if (r == batch->n)
+			return false;
+		found += failed[r] == NULL;
+		failed[r] = &answer->items[i];
+	}
+	/* One record may have several faults; a count beyond the names is of others. */
+	return found > 0 && answer->failed <= Max(found, answer->nitems);
+}
+
+/* The records that failed are dead letters, each with its own payload; the others arrived. */
+static void
+take_partly(Run *run, const Batch *batch, const FailedItem **failed, const Call *call)
+{
+	Batch		taken = *batch;
+
+	restore_payloads(run, batch);
+	taken.n = 0;
+	taken.records = palloc(sizeof(Outgoing) * batch->n);
+	for (int i = 0; i < batch->n; i++)
+	{
+		Outgoing	record = batch->records[i];
+		Batch		single = {.n = 1,.records = &record,.body = record.payload};
+
+		if (failed[i] == NULL)
+			taken.records[taken.n++] = record;
+		else
+			bury(run, &single, call, failure_text(run, failed[i]));
+	}
+	if (taken.n > 0)
+		jdy_delivery_accepted(run->push, &taken);
+	else
+		jdy_delivery_forget(batch);
+	run->counters->delivered += taken.n;
+}
+
+static const char *
+failure_text(Run *run, const FailedItem *item)
+{
+	static const char what[] = "the target did not take the record";
+
+	if (item == NULL || item->message == NULL || item->message[0] == '\0')
+		return what;
+	return jdy_client_mask(run->client, psprintf("%s: %s", what, item->message));
 }
 
 /* Two halves instead, sent before anything else; in a transaction. */

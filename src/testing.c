@@ -428,6 +428,8 @@ jdy_test_metadata(PG_FUNCTION_ARGS)
 	show_jsonb(&out, "delete", metadata->delete_rule);
 	show_text(&out, "rows", metadata->rows_path);
 	show_text(&out, "count", metadata->count_path);
+	show_text(&out, "failed", metadata->failed_path);
+	show_text(&out, "failed_count", metadata->failed_count_path);
 	show_text(&out, "crontab", metadata->remedy_crontab);
 	show_fields(&out, "takeOverRequest", metadata->remedy_request, 0);
 	PG_RETURN_TEXT_P(cstring_to_text(out.data));

@@ -1,0 +1,123 @@
+# Targets differ: in what their replies say of each record, in the form of a payload, in how one signs
+# in, in how a record is deleted.  Metadata and the server say how; what arrives is what was meant.
+use strict;
+use warnings;
+
+use Digest::SHA qw(hmac_sha256_base64);
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use JdyRuns;
+use JdyTest;
+use JdyTruth;
+use JSON::PP;
+use Test::More;
+
+my $sim = start_sim(customers => 1, set => {%NO_LIMITS});
+my $node = pull_node('main');
+my $url = $sim->url . '/target';
+my $OPTIONS = "max_attempts '3', rate_window '100 ms', timeout '5 s'";
+
+query($node, "CREATE SERVER target FOREIGN DATA WRAPPER jdysync OPTIONS (url '$url', auth 'bearer', $OPTIONS)");
+query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER target OPTIONS (token 'push-token')");
+query($node, q{CREATE TABLE source (id text PRIMARY KEY, name text);
+	INSERT INTO source SELECT 'c' || i, '客户' || i FROM generate_series(1, 250) AS i});
+
+sub push_row
+{
+	my ($name) = @_;
+	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM jdy_push('$name')");
+	my %run;
+
+	@run{qw(run_id push status pending delivered verified failed dead calls retries elapsed error)} = split /\|/, $out, -1 if $status == 0;
+	return { %run, err => $err, ok => $status == 0 };
+}
+sub push_ok
+{
+	my ($name, $what) = @_;
+	my $run = push_row($name);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($run->{ok} && $run->{status} eq 'ok', $what) or diag($run->{err});
+	return $run;
+}
+
+# The error of a statement that must fail.
+sub refusal
+{
+	my ($sql) = @_;
+	my ($status, undef, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	isnt($status, 0, 'refused');
+	return $err;
+}
+
+# What the target holds: its last payload of each id.
+sub arrived { return map { ($_->{id} => $_) } $sim->lines('/_sim/target/latest'); }
+sub stats { return $sim->get('/_sim/stats'); }
+sub chinese { return JSON::PP->new->utf8->decode("[\"$_[0]\"]")->[0]; }
+sub deliveries { return query($node, "SELECT string_agg(status || ' ' || n, ', ' ORDER BY status) FROM (SELECT status, count(*) AS n FROM jdy_deliveries WHERE push = '$_[0]' GROUP BY 1) s"); }
+sub batch_of { return qq({"api":"$_[0]","effect":"EXECUTE","operation":{"method":"batchArraySave","rows":100,"rowsKey":"array"}$_[1]}); }
+
+# ---------------------------------------------------------------------------
+# The service says which items failed.
+# ---------------------------------------------------------------------------
+{
+	$sim->post('/_sim/config', { target_poison => 'item' });
+	$sim->post('/_sim/target/poison', { ids => [qw(c7 c20 c101)] });
+	query($node, "SELECT jdy_add_push('items', 'target', 'source', '" . batch_of('items', ',"response":{"failed":"data.failed","id":"id","message":"message"}') . "')");
+	my $run = push_ok('items', 'a push to a target that names the records it does not take');
+	is("$run->{delivered} $run->{dead} $run->{calls}", '247 3 3', 'makes no call more');
+	is(query($node, q{SELECT string_agg(id, ' ' ORDER BY id) FROM jdy_deliveries WHERE push = 'items' AND status = 'dead'}), 'c101 c20 c7', 'those are dead letters');
+	is(query($node, q{SELECT request::jsonb = '{"id":"c20","name":"客户20"}', last_error, reply ~ 'failed', http_status FROM jdy_deliveries WHERE push = 'items' AND id = 'c20'}),
+		't|the target did not take the record: 客户不存在|t|200', 'each with its own payload and the target\'s words');
+	is(scalar(keys %{ { arrived() } }), 247, 'the others arrived');
+	is(push_ok('items', 'another push')->{calls}, 0, 'leaves them alone');
+	$sim->post('/_sim/target/poison', { ids => ['c101'] });
+	is(query($node, "SELECT jdy_replay('items')"), '3', 'jdy_replay');
+	$run = push_ok('items', 'a push after that');
+	is("$run->{delivered} $run->{dead} $run->{calls}", '2 1 1', 'sends them again');
+
+	# The reply of all: nothing is left to be accepted.
+	$sim->post('/_sim/target/poison', { ids => [qw(c1 c2 c101)] });
+	query($node, q{UPDATE source SET name = 'all' WHERE id IN ('c1', 'c2')});
+	$run = push_ok('items', 'a batch of which every record fails');
+	is("$run->{delivered} $run->{dead} $run->{calls}", '0 2 1', 'becomes dead letters');
+	is(query($node, q{SELECT count(*) FROM jdysync.batch}), '0', 'nothing stays open');
+
+	# A lost answer: the request of an earlier run, of which only the body is known.
+	$sim->post('/_sim/target/poison', { ids => ['c3'] });
+	query($node, q{UPDATE source SET name = 'lost' WHERE id IN ('c3', 'c4')});
+	$sim->post('/_sim/fault', { kind => 'reset', path => '/target/', times => -1 });
+	ok(!push_row('items')->{ok}, 'answers that stay away');
+	$sim->delete('/_sim/fault');
+	$run = push_ok('items', 'the next run');
+	is("$run->{delivered} $run->{dead}", '1 1', 'sends them again and reads the reply');
+	is(query($node, q{SELECT request::jsonb FROM jdy_deliveries WHERE push = 'items' AND id = 'c3'}), '{"id": "c3", "name": "lost"}', 'with the payload of the one that failed');
+	query($node, "SELECT jdy_drop_push('items')");
+	$sim->delete('/_sim/target');
+}
+
+# ---------------------------------------------------------------------------
+# It says only how many.
+# ---------------------------------------------------------------------------
+{
+	$sim->post('/_sim/config', { target_poison => 'counts' });
+	$sim->post('/_sim/target/poison', { ids => [qw(c7 c101)] });
+	query($node, "SELECT jdy_add_push('counts', 'target', 'source', '" . batch_of('counts', ',"response":{"failed_count":"failed"}') . "')");
+	my $run = push_ok('counts', 'a push to a target that only counts');
+	is("$run->{delivered} $run->{dead}", '248 2', 'finds the records that it does not take');
+	cmp_ok($run->{calls}, '<=', 3 + 2 * 15, 'by cutting batches');
+	is(query($node, q{SELECT string_agg(id, ' ' ORDER BY id) FROM jdy_deliveries WHERE push = 'counts' AND status = 'dead'}), 'c101 c7', 'the right ones');
+	is(scalar(keys %{ { arrived() } }), 248, 'the others arrived');
+	cmp_ok(stats()->{target_duplicates}, '>', 0, 'some of them more than once');
+	is(push_ok('counts', 'another push')->{calls}, 0, 'leaves them alone');
+	query($node, "SELECT jdy_drop_push('counts')");
+	$sim->delete('/_sim/target');
+}
+like(refusal("SELECT jdy_add_push('bad', 'target', 'source', '" . batch_of('bad', ',"response":{"failed":"a..b"}') . "')"),
+	qr/22023: "failed" in "response" is not a path.*DETAIL:.*a\.\.b.*HINT/s, 'a path that is none');
+$sim->post('/_sim/target/poison', { ids => [] });
+$sim->post('/_sim/config', { target_poison => 'batch' });
+
+done_testing();
