@@ -28,11 +28,13 @@ typedef struct Push
 	int			push_id;
 	char	   *name;
 	Oid			owner;			/* of the source */
+	Oid			source;
 	char	   *source_name;	/* quoted and qualified */
 	Endpoint   *endpoint;
 	Metadata   *meta;
 	char	   *id_column;		/* quoted */
-	char	   *payload;		/* SQL over the source's row v: the payload as text */
+	char	   *payload;		/* SQL over the source's row v: the payload, or with fields their record as jsonb */
+	List	   *fields;			/* of Field *: the payload's template; NIL = none */
 	bool		batched;		/* false: one record a request, its payload alone */
 	char	   *rows_key;		/* batches: member that holds the records; NULL = the body is the array */
 	int			batch_rows;

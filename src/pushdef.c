@@ -22,6 +22,7 @@
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "name.h"
+#include "payload.h"
 #include "push.h"
 #include "runner.h"
 #include "schedule.h"
@@ -113,6 +114,7 @@ jdy_add_push(PG_FUNCTION_ARGS)
 	/* Everything a run would trip over is said here. */
 	push = jdy_push_load((int) jdy_spi_int64(0, 1, 0));
 	jdy_endpoint_require_complete(push->endpoint);
+	jdy_payload_warn(push->fields, source);
 	if (!PG_ARGISNULL(7) && PG_GETARG_BOOL(7))
 		jdy_source_scan(push, baseline_chunk, push);
 	if (PG_ARGISNULL(4))
@@ -130,6 +132,7 @@ Datum
 jdy_alter_push(PG_FUNCTION_ARGS)
 {
 	StreamRef  *ref;
+	Push	   *push;
 	Datum		values[7];
 	char		nulls[8] = "       ";
 
@@ -152,7 +155,9 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 	jdy_execute(&update_push, values, nulls);
-	jdy_endpoint_require_complete(jdy_push_load(ref->stream_id)->endpoint);
+	push = jdy_push_load(ref->stream_id);
+	jdy_endpoint_require_complete(push->endpoint);
+	jdy_payload_warn(push->fields, push->source);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -353,7 +358,6 @@ jdy_push_load(int push_id)
 	Datum		values[1] = {Int32GetDatum(push_id)};
 	Push	   *push = palloc0(sizeof(Push));
 	bool		isnull;
-	Oid			source;
 	char	   *server;
 
 	jdy_execute(&load_push, values, NULL);
@@ -363,11 +367,12 @@ jdy_push_load(int push_id)
 				 errmsg("push was dropped, or its source was"),
 				 errhint("Add the push again.")));
 	push->push_id = push_id;
+	push->source = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
 	push->name = jdy_spi_text(0, 1);
 	server = jdy_spi_text(0, 2);
-	source = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
 	push->owner = DatumGetObjectId(jdy_spi_datum(0, 4, &isnull));
-	push->source_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)), get_rel_name(source));
+	push->source_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(push->source)),
+												   get_rel_name(push->source));
 	push->batch_rows = (int) jdy_spi_int64(0, 6, 100);
 	push->batch_bytes = jdy_spi_int64(0, 7, 1024 * 1024);
 	push->identity = jdy_spi_text(0, 8);
@@ -375,7 +380,7 @@ jdy_push_load(int push_id)
 	push->released = DatumGetBool(jdy_spi_datum(0, 10, &isnull));
 	push->meta = jdy_metadata_parse(DatumGetJsonbPCopy(jdy_spi_datum(0, 5, &isnull)), EFFECT_EXECUTE);
 	take_operation(push, push->meta->operation);
-	find_payload(push, source);
+	find_payload(push, push->source);
 	push->endpoint = jdy_endpoint_load(server, push->owner);
 	return push;
 }
@@ -457,7 +462,7 @@ take_operation(Push *push, Jsonb *operation)
 	push->batch_rows = Min(push->batch_rows, (int) most);
 }
 
-/* Column "payload", else the whole row. */
+/* The template of metadata's "request", else column "payload", else the whole row. */
 static void
 find_payload(Push *push, Oid source)
 {
@@ -476,8 +481,12 @@ find_payload(Push *push, Oid source)
 				 errdetail("Each record needs a key."),
 				 errhint("Name the column \"id\" in the view, or name it as \"id\" in the metadata.")));
 	push->id_column = pstrdup(quote_identifier(id));
-	push->payload = payload != InvalidAttrNumber && get_atttype(source, payload) == JSONBOID ?
-		"v.payload" : "pg_catalog.row_to_json(v)";
+	push->fields = jdy_payload_plan(push->meta->request);
+	if (push->fields != NIL)
+		push->payload = "pg_catalog.to_jsonb(v)";
+	else
+		push->payload = payload != InvalidAttrNumber && get_atttype(source, payload) == JSONBOID ?
+			"v.payload" : "pg_catalog.row_to_json(v)";
 }
 
 static void

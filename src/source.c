@@ -20,6 +20,7 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "payload.h"
 #include "push.h"
 #include "spi.h"
 #include "utils/builtins.h"
@@ -30,6 +31,7 @@
 
 static void check_ids(const Push *push);
 static void take_chunk(const Push *push, SPITupleTable *rows, int n, SourceVisitor visit, void *arg);
+static char *payload_text(const Push *push, const char *id, SPITupleTable *rows, int row);
 static void sha256(EVP_MD_CTX *context, uint8 *digest);
 static EVP_MD_CTX *begin_sha256(void);
 static void add_text(EVP_MD_CTX *context, const char *text);
@@ -40,7 +42,8 @@ jdy_source_scan(const Push *push, SourceVisitor visit, void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext chunk = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
-	char	   *sql = psprintf("SELECT v.%s::text, (%s)::text FROM %s AS v", push->id_column, push->payload, push->source_name);
+	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v", push->id_column, push->payload,
+							   push->fields != NIL ? "" : "::text", push->source_name);
 	Oid			user_id;
 	int			sec_context;
 	SPIPlanPtr	plan;
@@ -180,7 +183,7 @@ take_chunk(const Push *push, SPITupleTable *rows, int n, SourceVisitor visit, vo
 		Outgoing   *record = &records[nrecords];
 
 		record->id = SPI_getvalue(rows->vals[i], rows->tupdesc, 1);
-		record->payload = SPI_getvalue(rows->vals[i], rows->tupdesc, 2);
+		record->payload = payload_text(push, record->id, rows, i);
 		/* A row without a payload is not to be sent. */
 		if (record->payload == NULL)
 			continue;
@@ -189,6 +192,18 @@ take_chunk(const Push *push, SPITupleTable *rows, int n, SourceVisitor visit, vo
 	}
 	if (nrecords > 0)
 		visit(arg, records, nrecords);
+}
+
+static char *
+payload_text(const Push *push, const char *id, SPITupleTable *rows, int row)
+{
+	Datum		record;
+	bool		isnull;
+
+	if (push->fields == NIL)
+		return SPI_getvalue(rows->vals[row], rows->tupdesc, 2);
+	record = SPI_getbinval(rows->vals[row], rows->tupdesc, 2, &isnull);
+	return isnull ? NULL : jdy_payload_text(push->fields, DatumGetJsonbP(record), id, push->endpoint->time_zone);
 }
 
 /* One context for the whole process: to make one costs more than a payload's digest. */

@@ -120,4 +120,41 @@ like(refusal("SELECT jdy_add_push('bad', 'target', 'source', '" . batch_of('bad'
 $sim->post('/_sim/target/poison', { ids => [] });
 $sim->post('/_sim/config', { target_poison => 'batch' });
 
+# ---------------------------------------------------------------------------
+# A payload of the metadata's making.
+# ---------------------------------------------------------------------------
+my $ORDER = <<'END';
+{"api":"orders","effect":"EXECUTE","id":"bill","request":[
+ {"field":"id","value":"{{bill}}"},
+ {"field":"amount","type":"float","value":"{{amount}}"},
+ {"field":"title","value":"{{bill}} of {{customer}}"},
+ {"field":"remark","value":""},
+ {"field":"deep","type":"object","children":[{"field":"no","type":"int","value":"_function {{amount}} * 100"}]},
+ {"field":"entries","type":"array","value":"lines","children":[
+  {"field":"sku","value":"{{lines.sku}}"},{"field":"bill","value":"{{bill}}"},{"field":"qty","type":"int","value":"{{lines.qty}}"}]}]}
+END
+{
+	query($node, q{CREATE TABLE bills (bill text, customer text, amount numeric, lines jsonb, payload jsonb);
+		INSERT INTO bills VALUES ('b1', '客户', 12.50, '[{"sku":"A","qty":2},{"sku":"B","qty":"3"}]'), ('b2', NULL, NULL, NULL)});
+	query($node, "SELECT jdy_add_push('orders', 'target', 'bills', '$ORDER')");
+	my $run = push_ok('orders', 'a push with request[] as its template');
+	is("$run->{delivered} $run->{calls}", '2 2', 'sends each record');
+	my %there = arrived();
+	is_deeply($there{b1}{payload}, { id => 'b1', amount => 12.5, title => chinese('b1 of 客户'), deep => { no => 1250 },
+		entries => [ { sku => 'A', bill => 'b1', qty => 2 }, { sku => 'B', bill => 'b1', qty => 3 } ] }, 'in the form that it gives');
+	is_deeply($there{b2}{payload}, { id => 'b2', amount => undef, title => 'b2 of ', deep => { no => undef }, entries => undef }, 'what is missing is null');
+	is(query($node, q{SELECT body FROM jdy_preview('orders', 1)}), '', 'nothing is left to be sent');
+	is(push_ok('orders', 'another push')->{calls}, 0, 'sends nothing: the same record makes the same payload');
+	query($node, q{UPDATE bills SET lines = '[{"sku":"A","qty":"many"}]' WHERE bill = 'b1'});
+	like(push_row('orders')->{err}, qr/22023: a field of the payload is not of its type.*DETAIL:.*"qty" of record "b1" is "many", not of type int.*HINT/s, 'a value of another type is an error that names field and record');
+	query($node, q{UPDATE bills SET lines = '[]' WHERE bill = 'b1'});
+	is(push_ok('orders', 'a push when it was mended')->{delivered}, 1, 'goes on');
+	my (undef, undef, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT jdy_alter_push('orders', metadata => '" . ($ORDER =~ s/\{\{customer\}\}/{{custmer}}/r) . "')");
+	like($err, qr/WARNING:  01000: .*names no column.*DETAIL:.*\{\{custmer\}\} in "title".*HINT/s, 'a path that leads nowhere is warned of');
+	like(refusal("SELECT jdy_alter_push('orders', metadata => '" . ($ORDER =~ s/\{\{customer\}\}/{{CURRENT_TIME}}/r) . "')"),
+		qr/0A000: a payload cannot hold the current time.*DETAIL:.*"title".*HINT/s, 'a payload that changes by itself is refused');
+	query($node, "SELECT jdy_drop_push('orders')");
+	$sim->delete('/_sim/target');
+}
+
 done_testing();
