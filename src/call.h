@@ -58,6 +58,7 @@ typedef struct PrivateCall
 	List	   *authorisations; /* of OfferedAuthorisation *, in call.context */
 	const char *token;
 	TimestampTz token_expires;	/* server time, 0 = not said */
+	int64		token_life_us;	/* from the reply on, 0 = not said */
 } PrivateCall;
 
 #define LANES 2

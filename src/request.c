@@ -26,7 +26,7 @@ static const List *wire_params(const PrivateCall *call);
 static void append_query(StringInfo url, const List *params);
 static void add_header(HttpRequest *request, const char *name, const char *value);
 static void sign_kingdee(PrivateCall *call, const Session *session, TimestampTz server_time, HttpRequest *request);
-static void add_authorization(const Endpoint *endpoint, HttpRequest *request);
+static void add_authorization(const Endpoint *endpoint, const Session *session, HttpRequest *request);
 static bool may_show(const char *name);
 static bool ends_with(const char *name, const char *end);
 
@@ -54,10 +54,10 @@ jdy_request_build(PrivateCall *call, const Session *session, TimestampTz server_
 		add_header(request, "Content-Type", "application/json");
 	if (call->call.idempotency_key != NULL)
 		add_header(request, "Idempotency-Key", call->call.idempotency_key);
-	if (session != NULL)
+	if (endpoint->auth == AUTH_KINGDEE)
 		sign_kingdee(call, session, server_time, request);
-	else
-		add_authorization(endpoint, request);
+	else if (call->step == NOT_SIGN_IN)
+		add_authorization(endpoint, session, request);
 }
 
 char *
@@ -182,10 +182,12 @@ sign_kingdee(PrivateCall *call, const Session *session, TimestampTz server_time,
 }
 
 static void
-add_authorization(const Endpoint *endpoint, HttpRequest *request)
+add_authorization(const Endpoint *endpoint, const Session *session, HttpRequest *request)
 {
 	if (endpoint->auth == AUTH_BEARER)
 		add_header(request, "Authorization", psprintf("Bearer %s", endpoint->token));
+	else if (endpoint->auth == AUTH_QEASY)
+		add_header(request, "Authorization", psprintf("Bearer %s", session->token));
 	else if (endpoint->auth == AUTH_BASIC)
 		add_header(request, "Authorization",
 				   psprintf("Basic %s", jdy_base64(psprintf("%s:%s", endpoint->user, endpoint->password))));

@@ -157,4 +157,61 @@ END
 	$sim->delete('/_sim/target');
 }
 
+# ---------------------------------------------------------------------------
+# Qeasy: a token for all, an envelope of its own, counts in the reply.
+# ---------------------------------------------------------------------------
+my $STORE = '/v2/open-api/business/64a023bf-17a5-34b3-a05a-124131122ede/store';
+my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchArraySave","rows":100,"rowsKey":"content"},"response":{"failed_count":"content.failed"}});
+{
+	$sim->post('/_sim/config', { qeasy_rate_limit => 0 });
+	query($node, "CREATE SERVER qeasy FOREIGN DATA WRAPPER jdysync OPTIONS (url '" . $sim->url . "', auth 'qeasy', calls_per_minute '0', $OPTIONS)");
+	query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER qeasy OPTIONS (app_key 'qeasyapp0001', app_secret 'qeasysecret000000001')");
+	query($node, "SELECT jdy_add_push('qeasy', 'qeasy', 'source', '$QEASY'); SELECT jdy_add_push('qeasy2', 'qeasy', 'source', '" . ($QEASY =~ s/64a0/75b1/r) . "')");
+	is(query($node, q{SELECT headers ~ 'Authorization: \*\*\*' AND headers !~ 'PSJ' FROM jdy_preview('qeasy', 1)}), 't', 'a preview masks the token');
+	my $run = push_ok('qeasy', 'a push to Qeasy');
+	is("$run->{delivered} $run->{calls}", '250 4', 'signs in and sends three batches');
+	push_ok('qeasy2', 'another push, in another process');
+	is(stats()->{qeasy_token_calls}, 1, 'uses the same token');
+	is(scalar($sim->lines("/_sim/target/latest?path=$STORE")), 250, 'all arrived');
+	is(query($node, q{SELECT bool_and(ok) FROM jdy_check('qeasy')}), 't', 'jdy_check');
+
+	for my $errors (qw(http 200))
+	{
+		$sim->post('/_sim/config', { qeasy_errors => $errors });
+		$sim->post('/_sim/expire_tokens');
+		query($node, "UPDATE source SET name = 'renewed $errors ' || id WHERE id IN ('c1', 'c2')");
+		$run = push_ok('qeasy', "errors as $errors: a push with a token that has ended");
+		is("$run->{delivered} $run->{dead} $run->{calls}", '2 0 3', 'gets a new one and goes on');
+	}
+	is(stats()->{qeasy_token_calls}, 3, 'once each');
+
+	$sim->post('/_sim/target/poison', { ids => ['c2'] });
+	query($node, "UPDATE source SET name = 'counted ' || id WHERE id IN ('c1', 'c2', 'c3')");
+	$run = push_ok('qeasy', 'a record that Qeasy does not store');
+	is("$run->{delivered} $run->{dead}", '2 1', 'is found by the counts');
+	$sim->post('/_sim/target/poison', { ids => [] });
+
+	$sim->post('/_sim/config', { qeasy_rate_limit => 2, qeasy_rate_window_ms => 900, retry_after => 1 });
+	query($node, "UPDATE source SET name = 'waited ' || id");
+	$run = push_ok('qeasy', 'more calls than Qeasy allows');
+	is("$run->{delivered} $run->{dead}", '250 0', 'wait and arrive');
+	$sim->post('/_sim/config', { qeasy_rate_limit => 0, retry_after => 'none' });
+
+	for my $errors (qw(http 200))
+	{
+		$sim->post('/_sim/config', { qeasy_errors => $errors });
+		query($node, "CREATE SERVER wrong$errors FOREIGN DATA WRAPPER jdysync OPTIONS (url '" . $sim->url . "', auth 'qeasy', $OPTIONS)");
+		query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER wrong$errors OPTIONS (app_key 'qeasyapp0001', app_secret 'wr0ngsecret000000001')");
+		query($node, "SELECT jdy_alter_push('qeasy2', server => 'wrong$errors')");
+		my $err = push_row('qeasy2')->{err};
+		like($err, qr/28000: call to the service failed.*40101.*HINT:.*app_secret/s, "errors as $errors: a wrong secret says so");
+		unlike($err, qr/wr0ngsecret/, 'and is not shown');
+		is(query($node, "SELECT string_agg(step, ' ') FROM jdy_check('wrong$errors') WHERE NOT ok"), 'credentials', 'jdy_check finds it, too');
+	}
+	is(query($node, q{SELECT count(*) FROM jdy_calls WHERE concat(url, error) ~ 'secret0000'}), '0', 'no call shows a secret');
+	is(query($node, q{SELECT count(*) > 0 FROM jdy_calls WHERE url LIKE '%/v2/oauth'}), 't', 'though token calls are there');
+	query($node, "SELECT jdy_drop_push('qeasy'); SELECT jdy_drop_push('qeasy2')");
+	$sim->delete('/_sim/target');
+}
+
 done_testing();
