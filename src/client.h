@@ -152,7 +152,7 @@ extern void jdy_client_release(Client *client, Call *call);
 /* Submit, wait, return: for one call at a time. */
 extern Call *jdy_client_run(Client *client, Call *call);
 
-/* The url that a call of this path goes to, without parameters; palloc'ed. */
+/* The url that a call of this path goes to, without parameters, secrets masked; palloc'ed. */
 extern char *jdy_call_url(const Endpoint *endpoint, const char *path);
 
 /* Counters for the run: attempts made, and those beyond each call's first. */

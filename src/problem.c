@@ -16,6 +16,7 @@
 #include "scan.h"
 
 #define MIN_SECRET_LENGTH 4		/* shorter ones would tear ordinary words apart */
+#define MIN_PARAMETER_LENGTH 16 /* of a webhook's query: names of parameters are shorter */
 #define MAX_SERVICE_TEXT 1000	/* bytes kept of the service's words */
 
 /* What kind of error a failure is, and what to do.  First match wins. */
@@ -68,6 +69,7 @@ static const Cause *cause_of(const PrivateCall *call);
 static int	sqlstate_of(const PrivateCall *call, const Cause *cause);
 static void append_facts(StringInfo text, const PrivateCall *call);
 static const char *mask(const char *text, const char *secret);
+static const char *mask_query(const char *query, const char *text);
 static bool read_code(const Slice *value, int64 *code);
 static const char *read_words(const Slice *value);
 
@@ -118,7 +120,7 @@ jdy_mask_secrets(const Endpoint *endpoint, const Session *session, const char *t
 		if (secrets[i] != NULL && strlen(secrets[i]) >= MIN_SECRET_LENGTH)
 			text = mask(text, secrets[i]);
 	}
-	return text;
+	return mask_query(endpoint->query, text);
 }
 
 void
@@ -228,6 +230,21 @@ mask(const char *text, const char *secret)
 	}
 	appendStringInfoString(&masked, text);
 	return masked.data;
+}
+
+/* A webhook may quote a parameter of its url alone. */
+static const char *
+mask_query(const char *query, const char *text)
+{
+	while (query != NULL && *query != '\0')
+	{
+		size_t		length = strcspn(query, "=&");
+
+		if (length >= MIN_PARAMETER_LENGTH)
+			text = mask(text, pnstrdup(query, length));
+		query += length + (query[length] != '\0');
+	}
+	return text;
 }
 
 /* Codes come as numbers or as strings of digits. */

@@ -705,7 +705,7 @@ bury(Run *run, const Batch *batch, const Call *call, const char *problem)
 
 	if (call->reply != NULL && call->reply->body_length > 0 &&
 		pg_verifymbstr(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT), true))
-		reply = pnstrdup(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT));
+		reply = jdy_client_mask(run->client, pnstrdup(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT)));
 	jdy_delivery_dead(run->push, batch, call->reply != NULL ? call->reply->status : 0, call->errcode, problem, reply);
 	run->counters->dead++;
 }

@@ -345,7 +345,8 @@ jdy_preview(PG_FUNCTION_ARGS)
 		values[0] = CStringGetTextDatum(push->meta->method);
 		values[1] = CStringGetTextDatum(jdy_call_url(push->endpoint, push->meta->api));
 		values[2] = CStringGetTextDatum(psprintf("Content-Type: application/json\nIdempotency-Key: %s%s", batch.key,
-												 push->endpoint->auth == AUTH_NONE ? "" : "\nAuthorization: ***"));
+												 push->endpoint->auth == AUTH_NONE || push->endpoint->auth == AUTH_WEBHOOK ? "" :
+												 "\nAuthorization: ***"));
 		values[3] = CStringGetTextDatum(batch.body);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}

@@ -214,4 +214,49 @@ my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchAr
 	$sim->delete('/_sim/target');
 }
 
+# ---------------------------------------------------------------------------
+# A webhook: its url is the secret.
+# ---------------------------------------------------------------------------
+{
+	$sim->post('/_sim/config', { target_auth => 'none' });
+	query($node, "CREATE SERVER hook FOREIGN DATA WRAPPER jdysync OPTIONS (url '" . $sim->url . "', auth 'webhook', $OPTIONS)");
+	query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER hook OPTIONS (path '/target/r0bot/a%20b', query 'access_token=t0ken%2Fx1234567890&v=1', secret 'SECh00k')");
+	query($node, q{CREATE VIEW message AS SELECT id, jsonb_build_object('id', id, 'msgtype', 'text', 'text', jsonb_build_object('content', name)) AS payload FROM source WHERE id = 'c1'});
+	query($node, q{SELECT jdy_add_push('hook', 'hook', 'message', '{"api":"robot","effect":"EXECUTE"}')});
+	is(query($node, "SELECT url, headers ~ 'Authorization' FROM jdy_preview('hook')"), $sim->url . '/***?***|f', 'a preview masks path and query');
+	is(push_ok('hook', 'a push to a webhook')->{delivered}, 1, 'arrives');
+	my %there = arrived();
+	is($there{c1}{path}, '/target/r0bot/a b', 'at the path of the mapping');
+	my ($request) = grep { ($_->{url} // '') =~ /r0bot/ } @{ as_list($sim->get('/_sim/requests?n=50')) };
+	my ($token, $at, $sign) = $request->{url} =~ /\/a%20b\?access_token=([^&]*)&v=1&timestamp=(\d{13})&sign=([^&]*)$/;
+	is($token, 't0ken%2Fx1234567890', 'with its query, as it was given');
+	cmp_ok(abs($at / 1000 - time), '<', 60, 'the time in milliseconds');
+	is($sign =~ s/%([0-9A-F]{2})/chr hex $1/ger, hmac_sha256_base64("$at\nSECh00k", 'SECh00k') . '=', 'and the signature of time and secret');
+	is(query($node, q{SELECT string_agg(DISTINCT url, ' ') FROM jdy_calls c JOIN jdy_runs r USING (run_id) WHERE r.name = 'hook'}), $sim->url . '/***?***', 'no call shows them');
+
+	# A refusal that quotes the url, a url that cannot be reached, a mapping with a query alone.
+	$sim->post('/_sim/fault', { kind => 'status', status => 400, path => '/target/r0bot', body => '{"code":400,"message":"no robot at /target/r0bot/a%20b?access_token=t0ken%2Fx1234567890&v=1 with SECh00k, that is t0ken%2Fx1234567890"}' });
+	query($node, q{UPDATE source SET name = 'refused' WHERE id = 'c1'});
+	is(push_ok('hook', 'a refusal')->{dead}, 1, 'is a dead letter');
+	unlike(query($node, q{SELECT concat(last_error, reply, request) FROM jdy_deliveries WHERE push = 'hook'}), qr/r0bot|t0ken|SECh00k/, 'that shows no secret');
+	query($node, q{ALTER USER MAPPING FOR CURRENT_USER SERVER hook OPTIONS (DROP path, DROP secret)});
+	query($node, q{SELECT jdy_alter_push('hook', metadata => '{"api":"target/robot","effect":"EXECUTE"}'); UPDATE source SET name = 'query' WHERE id = 'c1'});
+	is(query($node, "SELECT url FROM jdy_preview('hook')"), $sim->url . '/target/robot?***', 'without a path in the mapping the api counts');
+	is(push_ok('hook', 'a push there')->{delivered}, 1, 'arrives');
+	query($node, q{SELECT jdy_drop_push('hook')});
+	$sim->post('/_sim/config', { target_auth => 'bearer' });
+	$sim->delete('/_sim/target');
+}
+
+# ---------------------------------------------------------------------------
+# Nothing of it is in the log.
+# ---------------------------------------------------------------------------
+unlike(join("\n", grep { !/statement: .*USER MAPPING/ } split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile)), qr/PSJ[0-9a-f]{8}|wr0ngsecret|qeasysecret|r0bot|t0ken|SECh00k|push-token/, 'the log shows no secret');
 done_testing();
+
+sub as_list
+{
+	my ($value) = @_;
+
+	return ref $value eq 'ARRAY' ? $value : $value->{requests};
+}
