@@ -40,7 +40,6 @@ typedef struct PrivateCall
 	int			failures;		/* that count toward max_attempts */
 	int			refusals;		/* 429s in a row */
 	int			borrowed;		/* times it went on with a token that another call or process asked for */
-	bool		maybe_acted;	/* an attempt without an answer had left whole: the service may have acted */
 
 	/* The last attempt. */
 	int64		started_us;		/* monotonic */

@@ -461,7 +461,7 @@ jdy_client_start(Client *client, PrivateCall *call)
 	MemoryContextReset(call->call.context);
 	old = MemoryContextSwitchTo(call->call.context);
 	call->call.token_generation = session ? session->generation : 0;
-	call->started_us = jdy_monotonic_us();
+	call->started_us = call->call.left_us = jdy_monotonic_us();
 	call->started_at = GetCurrentTimestamp();
 	jdy_request_build(call, session, session ? call->started_at + session->clock_offset_us : 0, &request);
 	jdy_http_start(client->pool, &request);

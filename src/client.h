@@ -73,6 +73,9 @@ struct Call
 	int			attempt;		/* 1 = first */
 	TimestampTz asked_at;		/* server time at which the last attempt left: Date minus elapsed; 0 = unknown */
 	TimestampTz answered_at;	/* server time of the reply (Date); 0 = unknown */
+	int64		left_us;		/* monotonic: when the last attempt left */
+	int64		failed_us;		/* monotonic: when the first attempt ended that failed on the way; 0 = none did */
+	bool		maybe_acted;	/* an attempt without an answer had left whole: the service may have acted */
 
 	/* Private to the client. */
 	int64		not_before_us;

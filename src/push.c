@@ -16,8 +16,9 @@
  *
  * A refused batch is cut in halves until the records that the target refuses stand
  * alone: those become dead letters, the others arrive.  The same is done with a batch whose
- * answers stay away although others come.  Nothing else is ever cut: while the
- * target is away, all of it waits.
+ * answers stay away although a request that left after its first failure was
+ * accepted.  Nothing else is ever cut: while the target is away, all of it waits, and after a
+ * row of requests without an answer nothing more is sent.
  *
  * Called by runner.c, in a worker that is the push's owner and holds its lock.
  *-------------------------------------------------------------------------
@@ -44,6 +45,17 @@
 #define FLOOD_RECORDS 1000		/* so many changed payloads at once, */
 #define FLOOD_SHARE 5			/* and more than a fifth of all: held */
 #define MAX_REPLY_KEPT (64 * 1024)	/* of a dead letter's */
+#define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
+
+/* A record that the target refuses with words that may be about the push as a whole. */
+typedef struct Suspect
+{
+	Batch	   *batch;
+	int			http_status;
+	int64		errcode;
+	char	   *problem;
+	char	   *reply;			/* NULL = none that can be kept */
+} Suspect;
 
 typedef struct Run
 {
@@ -62,11 +74,14 @@ typedef struct Run
 	List	   *parts;			/* of Batch *: cut from others, to be sent first */
 	List	   *again;			/* of Batch *: open since an earlier run */
 	List	   *answered;		/* of Call *: to be settled */
-	List	   *doubtful;		/* of Batch *: no answer after all attempts */
+	List	   *doubtful;		/* of Batch *: no answer after all attempts, or not tried since others got none */
+	List	   *suspects;		/* of Suspect * */
 	int			under_way;
-	bool		any_accepted;
+	int			silent;			/* requests in a row that got no answer */
+	int64		accepted_us;	/* monotonic: when the last request that was accepted had left; 0 = none was */
 	Call	   *failure;		/* what ends the run, once all others have come back */
-	char	   *doubt;			/* why the doubtful ones are that; NULL = there was none */
+	Call	   *suspicion;		/* the first suspect's */
+	char	   *doubt;			/* what came last instead of an answer; NULL = always one did */
 } Run;
 
 /* What a scan of the source fills. */
@@ -84,25 +99,33 @@ static void make_run(Run *run);
 static void read_again(Run *run);
 static void scan_source(Run *run);
 static void take_pending(void *arg, Outgoing *records, int n);
+static void postpone(Run *run);
+static void forget_unsent(Run *run);
 static void hold(Run *run, const Batch *batch);
 static bool is_held(Run *run, const char *id);
 static void check_flood(Run *run, const Look *scan);
 static void send_all(Run *run);
 static bool may_send(const Run *run);
+static int	most_under_way(const Run *run);
 static List *next_batches(Run *run);
 static Batch *compose(Run *run);
 static Batch *new_batch(Run *run, int n);
 static void submit(Run *run, Batch *batch);
 static void parse_answer(Call *call, ReplyFacts *facts);
+static void settle_all(Run *run);
 static void settle(Run *run, Call *call);
-static void take_success(Run *run, const Batch *batch, const Call *call);
+static Batch *arrived(Run *run, Batch *batch, const Call *call);
 static bool find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed);
-static void take_partly(Run *run, const Batch *batch, const FailedItem **failed, const Call *call);
-static const char *failure_text(Run *run, const FailedItem *item);
+static Batch *arrived_partly(Run *run, Batch *batch, const FailedItem **failed, const Call *call);
+static void bury_failed(Run *run, const Batch *batch, const FailedItem *item, const Suspect *told);
+static void settle_refused(Run *run, Call *call);
 static void cut(Run *run, const Batch *batch);
 static void restore_payloads(Run *run, const Batch *batch);
-static void bury(Run *run, const Batch *batch, const Call *call, const char *problem);
+static Suspect *refused_record(Run *run, const Call *call);
+static bool may_be_the_push(int http_status);
+static void judge_suspects(Run *run);
 static bool retry_doubtful(Run *run);
+static int64 count_doubtful(const Run *run);
 static void drop_batch(Batch *batch);
 static void finish_run(Run *run);
 
@@ -177,17 +200,30 @@ make_run(Run *run)
 	run->exhausted = true;
 	if (run->again != NIL)
 		send_all(run);
+	postpone(run);
 	scan_source(run);
 	run->exhausted = false;
 	send_all(run);
+	postpone(run);
 	while (retry_doubtful(run))
+	{
+		int64		before = run->accepted_us;
+
 		send_all(run);
-	if (run->doubt != NULL)
+		postpone(run);
+		if (run->accepted_us == before)
+			break;
+	}
+	judge_suspects(run);
+	if (run->silent >= most_under_way(run) || run->doubtful != NIL)
+	{
+		forget_unsent(run);
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the target does not answer"),
 				 errdetail("Whether %lld records arrived is not known: %s.", (long long) run->counters->failed, run->doubt),
 				 errhint("The next run sends them again, byte for byte and under the same Idempotency-Key, before anything newer.")));
+	}
 	finish_run(run);
 }
 
@@ -203,6 +239,39 @@ read_again(Run *run)
 		run->counters->pending += ((Batch *) lfirst(cell))->n;
 }
 
+/*
+ * What was not sent because the target seemed to be away waits with the doubtful:
+ * others are tried first, so that a few requests that the target chokes on do not stand
+ * in the way of all.
+ */
+static void
+postpone(Run *run)
+{
+	run->doubtful = list_concat(list_concat(run->doubtful, run->again), run->parts);
+	run->again = run->parts = NIL;
+	run->counters->failed = count_doubtful(run);
+}
+
+/* Parts that nobody can have acted on: the next run finds their records, and makes better batches of them. */
+static void
+forget_unsent(Run *run)
+{
+	ListCell   *cell;
+
+	begin(run);
+	foreach(cell, run->doubtful)
+	{
+		Batch	   *batch = lfirst(cell);
+
+		if (!batch->maybe_arrived)
+		{
+			jdy_delivery_forget(batch);
+			run->counters->failed -= batch->n;
+		}
+	}
+	commit(run);
+}
+
 /* One transaction; nothing is sent meanwhile. */
 static void
 scan_source(Run *run)
@@ -214,6 +283,8 @@ scan_source(Run *run)
 	jdy_progress_phase(PHASE_SCANNING);
 	foreach(cell, run->doubtful)
 		hold(run, lfirst(cell));
+	foreach(cell, run->suspects)
+		hold(run, ((Suspect *) lfirst(cell))->batch);
 
 	/* It outlives the transaction: rows beyond work_mem lie in a temporary file. */
 	MemoryContextSwitchTo(run->context);
@@ -246,7 +317,7 @@ take_pending(void *arg, Outgoing *records, int n)
 			continue;
 		if (standing->delivered && memcmp(standing->digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
 		{
-			if (standing->refused)
+			if (standing->refused || !standing->settled)
 				revived[nrevived++] = records[i].id;
 			continue;
 		}
@@ -312,12 +383,14 @@ check_flood(Run *run, const Look *scan)
 
 /*
  * Until everything that may be sent was sent and has come back: what stands open,
- * then parts of cut batches, then what is pending.
+ * then parts of cut batches, then what is pending.  What is left in again and parts then was
+ * not sent, since the target seems to be away.
  */
 static void
 send_all(Run *run)
 {
 	jdy_progress_phase(PHASE_PUSHING);
+	run->silent = 0;
 	for (;;)
 	{
 		List	   *fresh = NIL;
@@ -327,8 +400,7 @@ send_all(Run *run)
 		if (run->answered != NIL || may_send(run))
 		{
 			begin(run);
-			foreach(cell, run->answered)
-				settle(run, lfirst(cell));
+			settle_all(run);
 			if (may_send(run))
 				fresh = next_batches(run);
 			commit(run);
@@ -338,7 +410,7 @@ send_all(Run *run)
 			Call	   *settled = lfirst(cell);
 
 			drop_batch(settled->owner);
-			if (settled != run->failure)
+			if (settled != run->failure && settled != run->suspicion)
 				jdy_client_release(run->client, settled);
 		}
 		list_free(run->answered);
@@ -350,7 +422,11 @@ send_all(Run *run)
 		if (run->under_way == 0)
 		{
 			if (run->failure != NULL)
+			{
+				postpone(run);
+				forget_unsent(run);
 				jdy_call_raise(run->failure);
+			}
 			if (!may_send(run))
 				break;
 			continue;
@@ -377,8 +453,15 @@ send_all(Run *run)
 static bool
 may_send(const Run *run)
 {
-	return run->failure == NULL && run->under_way < 2 * run->push->endpoint->concurrency &&
+	return run->failure == NULL && run->silent < most_under_way(run) && run->under_way < most_under_way(run) &&
 		(run->again != NIL || run->parts != NIL || !run->exhausted);
+}
+
+/* So many that the wire stays busy while answers are settled. */
+static int
+most_under_way(const Run *run)
+{
+	return 2 * run->push->endpoint->concurrency;
 }
 
 /* In a transaction: as many batches as keep the wire busy, their intents written. */
@@ -386,9 +469,10 @@ static List *
 next_batches(Run *run)
 {
 	List	   *batches = NIL;
+	List	   *fresh = NIL;
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 
-	while (run->under_way + list_length(batches) < 2 * run->push->endpoint->concurrency)
+	while (run->under_way + list_length(batches) < most_under_way(run))
 	{
 		Batch	   *batch = NULL;
 
@@ -406,12 +490,14 @@ next_batches(Run *run)
 			batch = compose(run);
 		if (batch == NULL)
 			break;
-		MemoryContextSwitchTo(run->chunk);
-		if (batch->batch_id == 0)
-			jdy_delivery_intend(run->push, run->run_id, batch);
-		MemoryContextSwitchTo(run->context);
 		batches = lappend(batches, batch);
+		if (batch->batch_id == 0)
+			fresh = lappend(fresh, batch);
 	}
+	MemoryContextSwitchTo(run->chunk);
+	if (fresh != NIL)
+		jdy_delivery_intend(run->push, run->run_id, fresh);
+	list_free(fresh);
 	MemoryContextSwitchTo(caller);
 	return batches;
 }
@@ -507,75 +593,138 @@ parse_answer(Call *call, ReplyFacts *facts)
 	}
 }
 
-/* In a transaction. */
+/* In a transaction: what was accepted in one go, the others one by one. */
+static void
+settle_all(Run *run)
+{
+	List	   *accepted = NIL;
+	ListCell   *cell;
+
+	foreach(cell, run->answered)
+	{
+		Call	   *call = lfirst(cell);
+		Batch	   *batch = call->owner;
+
+		batch->maybe_arrived |= call->maybe_acted;
+		if (call->outcome == OUTCOME_OK)
+		{
+			run->accepted_us = Max(run->accepted_us, call->left_us);
+			run->silent = 0;
+			batch = arrived(run, batch, call);
+			if (batch == NULL)
+				continue;
+			accepted = lappend(accepted, batch);
+			run->counters->delivered += batch->n;
+		}
+		else
+			settle(run, call);
+	}
+	if (accepted != NIL)
+		jdy_delivery_accepted(run->push, accepted);
+}
+
 static void
 settle(Run *run, Call *call)
 {
 	Batch	   *batch = call->owner;
-	const char *problem;
+	const char *problem = jdy_call_problem(call);
+	MemoryContext caller;
 
 	switch (call->outcome)
 	{
-		case OUTCOME_OK:
-			take_success(run, batch, call);
-			return;
 		case OUTCOME_REFUSED:
 		case OUTCOME_SET_ASIDE:
-			problem = jdy_call_problem(call);
-			if (batch->n > 1)
-				cut(run, batch);
-			else
-				bury(run, batch, call, problem);
+			run->silent = 0;
+			settle_refused(run, call);
 			return;
-		case OUTCOME_IN_DOUBT:
-			{
-				MemoryContext caller;
-
-				problem = jdy_call_problem(call);
-				jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
-				run->counters->failed += batch->n;
-				caller = MemoryContextSwitchTo(run->context);
-				run->doubt = pstrdup(problem);
-				run->doubtful = lappend(run->doubtful, batch);
-				MemoryContextSwitchTo(caller);
-				call->owner = NULL; /* the batch stays */
-				return;
-			}
-		default:
-			/* Nobody can have acted on it: found again by the next scan. */
-			if (!batch->answered_once)
-				jdy_delivery_forget(batch);
+		case OUTCOME_FAILED:
 			if (run->failure == NULL)
 				run->failure = call;
-			return;
+
+			/* Nobody can have acted on it: found again by the next scan. */
+			if (!batch->maybe_arrived)
+			{
+				jdy_delivery_forget(batch);
+				return;
+			}
+			break;
+		default:
+			break;
 	}
+
+	jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
+	caller = MemoryContextSwitchTo(run->context);
+	run->silent++;
+	run->doubt = pstrdup(problem);
+	run->doubtful = lappend(run->doubtful, batch);
+	batch->tried = true;
+	batch->problem = MemoryContextStrdup(batch->context, problem);
+	if (batch->failed_us == 0)
+		batch->failed_us = call->failed_us != 0 ? call->failed_us : jdy_monotonic_us();
+	call->owner = NULL;			/* the batch stays */
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * A wrong path or a right that is missing is refused record by record like bad
+ * contents.  As long as nothing was accepted such a record is set apart: ten of
+ * them say that it is the push that must be mended.
+ */
+static void
+settle_refused(Run *run, Call *call)
+{
+	Batch	   *batch = call->owner;
+	Suspect    *suspect;
+
+	if (batch->n > 1)
+	{
+		cut(run, batch);
+		return;
+	}
+	suspect = refused_record(run, call);
+	if (run->accepted_us != 0 || !may_be_the_push(suspect->http_status))
+	{
+		jdy_delivery_dead(run->push, batch, suspect->http_status, suspect->errcode, suspect->problem, suspect->reply);
+		run->counters->dead++;
+		return;
+	}
+	if (!batch->maybe_arrived)
+		jdy_delivery_forget(batch);
+	call->owner = NULL;
+	if (run->suspicion == NULL)
+		run->suspicion = call;
+	MemoryContextSwitchTo(run->context);
+	run->suspects = lappend(run->suspects, suspect);
+	MemoryContextSwitchTo(run->chunk);
+	if (list_length(run->suspects) >= MOST_SUSPECTS && run->failure == NULL)
+		run->failure = run->suspicion;
 }
 
 /*
  * The request succeeded: so did its records, but for those that the reply says
- * failed.  When it says only that some did, the batch is cut as if it had been refused.
+ * failed.  When it says only that some did, the batch is cut as if it had been refused, and
+ * any of them may have arrived.  NULL: nothing is known to have.
  */
-static void
-take_success(Run *run, const Batch *batch, const Call *call)
+static Batch *
+arrived(Run *run, Batch *batch, const Call *call)
 {
 	Answer		answer;
 	const FailedItem **failed;
 
 	jdy_answer_read(run->push->meta, call->reply->body, call->reply->body_length, &answer);
-	run->any_accepted = true;
 	if (answer.failed == 0)
-	{
-		jdy_delivery_accepted(run->push, batch);
-		run->counters->delivered += batch->n;
-		return;
-	}
+		return batch;
 	failed = palloc0(sizeof(FailedItem *) * batch->n);
 	if (batch->n == 1)
-		bury(run, batch, call, failure_text(run, answer.nitems > 0 ? &answer.items[0] : NULL));
+		bury_failed(run, batch, answer.nitems > 0 ? &answer.items[0] : NULL, refused_record(run, call));
 	else if (find_failed(batch, &answer, failed))
-		take_partly(run, batch, failed, call);
+		return arrived_partly(run, batch, failed, call);
 	else
+	{
+		batch->maybe_arrived = true;
 		cut(run, batch);
+	}
+	return NULL;
 }
 
 /* The item of each record, NULL of one that did not fail; false when they are not all known. */
@@ -600,39 +749,40 @@ find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed)
 }
 
 /* The records that failed are dead letters, each with its own payload; the others arrived. */
-static void
-take_partly(Run *run, const Batch *batch, const FailedItem **failed, const Call *call)
+static Batch *
+arrived_partly(Run *run, Batch *batch, const FailedItem **failed, const Call *call)
 {
-	Batch		taken = *batch;
+	Batch	   *rest = palloc(sizeof(Batch));
+	const Suspect *told = refused_record(run, call);
 
 	restore_payloads(run, batch);
-	taken.n = 0;
-	taken.records = palloc(sizeof(Outgoing) * batch->n);
+	*rest = *batch;
+	rest->n = 0;
+	rest->records = palloc(sizeof(Outgoing) * batch->n);
 	for (int i = 0; i < batch->n; i++)
 	{
-		Outgoing	record = batch->records[i];
-		Batch		single = {.n = 1,.records = &record,.body = record.payload};
+		Batch		single = {.n = 1,.records = &batch->records[i],.body = batch->records[i].payload};
 
 		if (failed[i] == NULL)
-			taken.records[taken.n++] = record;
+			rest->records[rest->n++] = batch->records[i];
 		else
-			bury(run, &single, call, failure_text(run, failed[i]));
+			bury_failed(run, &single, failed[i], told);
 	}
-	if (taken.n > 0)
-		jdy_delivery_accepted(run->push, &taken);
-	else
-		jdy_delivery_forget(batch);
-	run->counters->delivered += taken.n;
+	if (rest->n > 0)
+		return rest;
+	jdy_delivery_forget(batch);
+	return NULL;
 }
 
-static const char *
-failure_text(Run *run, const FailedItem *item)
+static void
+bury_failed(Run *run, const Batch *batch, const FailedItem *item, const Suspect *told)
 {
-	static const char what[] = "the target did not take the record";
+	const char *problem = "the target did not take the record";
 
-	if (item == NULL || item->message == NULL || item->message[0] == '\0')
-		return what;
-	return jdy_client_mask(run->client, psprintf("%s: %s", what, item->message));
+	if (item != NULL && item->message != NULL && item->message[0] != '\0')
+		problem = jdy_client_mask(run->client, psprintf("%s: %s", problem, item->message));
+	jdy_delivery_dead(run->push, batch, told->http_status, told->errcode, problem, told->reply);
+	run->counters->dead++;
 }
 
 /* Two halves instead, sent before anything else; in a transaction. */
@@ -641,7 +791,7 @@ cut(Run *run, const Batch *batch)
 {
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 	List	   *halves = NIL;
-	int			middle = (batch->n + 1) / 2;
+	int			middle = run->push->batched ? (batch->n + 1) / 2 : 1;	/* it may have been composed by other metadata */
 
 	restore_payloads(run, batch);
 	for (int from = 0; from < batch->n; from += middle)
@@ -657,6 +807,8 @@ cut(Run *run, const Batch *batch)
 			half->records[i].payload = pstrdup(half->records[i].payload);
 		}
 		half->n = n;
+		half->maybe_arrived = batch->maybe_arrived;
+		half->failed_us = batch->failed_us;
 		MemoryContextSwitchTo(run->context);
 		jdy_batch_seal(run->push, half);
 		halves = lappend(halves, half);
@@ -665,22 +817,27 @@ cut(Run *run, const Batch *batch)
 	/* The halves' intents come with the commit that takes this one away: nothing is lost in between. */
 	MemoryContextSwitchTo(run->chunk);
 	jdy_delivery_forget(batch);
-	for (int i = 0; i < list_length(halves); i++)
-		jdy_delivery_intend(run->push, run->run_id, list_nth(halves, i));
+	jdy_delivery_intend(run->push, run->run_id, halves);
 	MemoryContextSwitchTo(run->context);
 	run->parts = list_concat(halves, run->parts);
 	MemoryContextSwitchTo(caller);
 }
 
-/* A batch of an earlier run has only its body: the records' texts are taken from there. */
+/*
+ * A batch of an earlier run has only its body: the records' texts are taken from
+ * there, byte for byte.  Where in it they stand was said by the metadata of then.
+ */
 static void
 restore_payloads(Run *run, const Batch *batch)
 {
 	static JdyStatement split = {
-		.sql = "SELECT e.value::text FROM pg_catalog.jsonb_array_elements(CASE WHEN $2 IS NULL THEN $1::jsonb ELSE $1::jsonb -> $2 END)"
+		.sql = "SELECT e.value::text FROM pg_catalog.json_array_elements(CASE pg_catalog.json_typeof($1::json)"
+		" WHEN 'array' THEN $1::json"
+		" ELSE (SELECT m.value FROM pg_catalog.json_each($1::json) AS m WHERE pg_catalog.json_typeof(m.value) = 'array'"
+		"  AND pg_catalog.json_array_length(m.value) = $2 LIMIT 1) END)"
 		" WITH ORDINALITY AS e (value, place) ORDER BY e.place",
 		.nargs = 2,
-		.argtypes = {TEXTOID, TEXTOID}
+		.argtypes = {TEXTOID, INT4OID}
 	};
 	Datum		values[2];
 	MemoryContext caller;
@@ -688,8 +845,8 @@ restore_payloads(Run *run, const Batch *batch)
 	if (batch->records[0].payload != NULL)
 		return;
 	values[0] = CStringGetTextDatum(batch->body);
-	values[1] = run->push->rows_key != NULL ? CStringGetTextDatum(run->push->rows_key) : (Datum) 0;
-	jdy_execute(&split, values, run->push->rows_key != NULL ? NULL : " n");
+	values[1] = Int32GetDatum(batch->n);
+	jdy_execute(&split, values, NULL);
 	if (SPI_processed != batch->n)
 		elog(ERROR, "a batch of %d records has %llu in its body", batch->n, (unsigned long long) SPI_processed);
 	caller = MemoryContextSwitchTo(batch->context);
@@ -698,50 +855,128 @@ restore_payloads(Run *run, const Batch *batch)
 	MemoryContextSwitchTo(caller);
 }
 
-static void
-bury(Run *run, const Batch *batch, const Call *call, const char *problem)
+/* What a dead letter says of a refused record; lives as long as its batch. */
+static Suspect *
+refused_record(Run *run, const Call *call)
 {
-	const char *reply = NULL;
+	Batch	   *batch = call->owner;
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	Suspect    *suspect = palloc0(sizeof(Suspect));
 
-	if (call->reply != NULL && call->reply->body_length > 0 &&
-		pg_verifymbstr(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT), true))
-		reply = jdy_client_mask(run->client, pnstrdup(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT)));
-	jdy_delivery_dead(run->push, batch, call->reply != NULL ? call->reply->status : 0, call->errcode, problem, reply);
-	run->counters->dead++;
+	suspect->batch = batch;
+	suspect->errcode = call->errcode;
+	suspect->problem = jdy_call_problem(call);
+	if (call->reply != NULL)
+	{
+		int			length = pg_mbcliplen(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT), MAX_REPLY_KEPT);
+
+		suspect->http_status = call->reply->status;
+		if (length > 0 && pg_verifymbstr(call->reply->body, length, true))
+			suspect->reply = unconstify(char *, jdy_client_mask(run->client, pnstrdup(call->reply->body, length)));
+	}
+	MemoryContextSwitchTo(caller);
+	return suspect;
+}
+
+/* Statuses that speak of who asks, and where, rather than of what was sent. */
+static bool
+may_be_the_push(int http_status)
+{
+	switch (http_status)
+	{
+		case 402:
+		case 403:
+		case 404:
+		case 405:
+		case 407:
+		case 410:
+		case 415:
+		case 426:
+		case 451:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Others were accepted: it was these records.  Else the push fails, and they are still to be sent. */
+static void
+judge_suspects(Run *run)
+{
+	ListCell   *cell;
+
+	if (run->suspects == NIL)
+		return;
+	if (run->accepted_us == 0)
+		jdy_call_raise(run->suspicion);
+	begin(run);
+	foreach(cell, run->suspects)
+	{
+		const Suspect *suspect = lfirst(cell);
+
+		jdy_delivery_dead(run->push, suspect->batch, suspect->http_status, suspect->errcode, suspect->problem, suspect->reply);
+		run->counters->dead++;
+	}
+	commit(run);
 }
 
 /*
- * Batches without an answer although others came: one of their records may be what
- * the target chokes on, so they are cut, too.  false: there is nothing to be tried.
+ * Requests without an answer although one that left after their first failure was
+ * accepted: one of their records may be what the target chokes on, so they are
+ * cut, too, and records that stand alone become dead letters.  Those that were not tried are
+ * sent now that the target accepts something.  false: there is nothing to be tried.
  */
 static bool
 retry_doubtful(Run *run)
 {
 	List	   *doubtful = run->doubtful;
+	List	   *done = NIL;
+	int			ndone;
 	ListCell   *cell;
 
-	if (doubtful == NIL || !run->any_accepted)
+	if (doubtful == NIL || run->accepted_us == 0)
 		return false;
 	run->doubtful = NIL;
-	run->any_accepted = false;
 	begin(run);
 	foreach(cell, doubtful)
 	{
 		Batch	   *batch = lfirst(cell);
-		Call		nothing = {0};
+		List	  **fate = &done;
 
-		run->counters->failed -= batch->n;
-		if (batch->n > 1)
+		if (!batch->tried)
+			fate = &run->parts;
+		else if (batch->failed_us >= run->accepted_us)
+			fate = &run->doubtful;
+		else if (batch->n > 1)
 			cut(run, batch);
 		else
-			bury(run, batch, &nothing, run->doubt);
+		{
+			jdy_delivery_dead(run->push, batch, 0, 0, batch->problem, NULL);
+			run->counters->dead++;
+		}
+		MemoryContextSwitchTo(run->context);
+		*fate = lappend(*fate, batch);
+		MemoryContextSwitchTo(run->chunk);
 	}
+	run->counters->failed = count_doubtful(run);
 	commit(run);
-	foreach(cell, doubtful)
+	foreach(cell, done)
 		drop_batch(lfirst(cell));
+	ndone = list_length(done);
+	list_free(done);
 	list_free(doubtful);
-	run->doubt = NULL;
-	return true;
+	return run->parts != NIL || (ndone > 0 && !run->exhausted);
+}
+
+static int64
+count_doubtful(const Run *run)
+{
+	int64		n = 0;
+	ListCell   *cell;
+
+	foreach(cell, run->doubtful)
+		n += ((Batch *) lfirst(cell))->n;
+	return n;
 }
 
 static void

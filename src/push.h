@@ -62,8 +62,10 @@ typedef struct Batch
 	Outgoing   *records;
 	char	   *body;
 	char		key[JDY_PUSH_KEY];
-	int64		replaces;		/* batch that this one is a part of: its row goes when this one's comes; 0 = none */
-	bool		answered_once;	/* in an earlier run: it is sent again */
+	bool		maybe_arrived;	/* it, or what it was cut from, was sent without an answer: the target may have acted */
+	bool		tried;			/* in this run, and no answer came */
+	const char *problem;		/* what came instead; NULL = not tried */
+	int64		failed_us;		/* monotonic: since when it, or what it was cut from, gets no answer in this run; 0 = it does */
 } Batch;
 
 /* pushdef.c: loads push `push_id` in a transaction with SPI, into the current context. */
@@ -72,7 +74,8 @@ extern Push *jdy_push_load(int push_id);
 /*
  * source.c: calls visit for chunks of at most JDY_SOURCE_CHUNK records of the source, as its
  * owner, in a transaction with SPI.  Raises when the source has an id twice or
- * none.  version is not filled in; payloads live as long as the call.
+ * none, maybe after some chunks: nothing is to be done with them before it returns.
+ * version is not filled in; payloads live as long as the call of visit.
  */
 #define JDY_SOURCE_CHUNK 256
 typedef void (*SourceVisitor) (void *arg, Outgoing *records, int n);
@@ -93,6 +96,7 @@ typedef struct Standing
 	uint8		digest[JDY_PUSH_DIGEST];	/* last acknowledged */
 	bool		refused;		/* refused_digest holds: that content is dead */
 	uint8		refused_digest[JDY_PUSH_DIGEST];
+	bool		settled;		/* its status is "delivered" */
 } Standing;
 
 /* delivery.c, all in a transaction with SPI.  records: distinct ids, n <= JDY_SOURCE_CHUNK. */
@@ -101,11 +105,15 @@ extern void jdy_delivery_look(const Push *push, Outgoing *records, int n, Standi
 /* Batches whose outcome is open, the oldest first, each in a context of its own below `context`. */
 extern List *jdy_delivery_unresolved(const Push *push, MemoryContext context);
 
-/* The intent, before anything is sent: batch_id is set, the batch that it replaces is gone. */
-extern void jdy_delivery_intend(const Push *push, int64 run_id, Batch *batch);
+/* The intents, before anything is sent: batch_id of each is set.  batches: of Batch *. */
+extern void jdy_delivery_intend(const Push *push, int64 run_id, List *batches);
 
-/* The outcome. */
-extern void jdy_delivery_accepted(const Push *push, const Batch *batch);
+/*
+ * The outcome.  accepted takes a list of Batch *.  A dead record's last acknowledged
+ * content is forgotten where the batch may have arrived: what the target has is
+ * not known then, so going back to that content is a change to be sent.
+ */
+extern void jdy_delivery_accepted(const Push *push, List *batches);
 extern void jdy_delivery_doubtful(const Batch *batch, int http_status, const char *problem);
 extern void jdy_delivery_forget(const Batch *batch);
 extern void jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 errcode,
@@ -114,7 +122,7 @@ extern void jdy_delivery_dead(const Push *push, const Batch *batch, int http_sta
 /* What is there counts as acknowledged, with nothing sent. */
 extern void jdy_delivery_baseline(const Push *push, Outgoing *records, int n);
 
-/* Dead letters whose content went back to what was acknowledged. */
+/* Dead letters, replayed or not, whose content went back to what was acknowledged. */
 extern void jdy_delivery_revived(const Push *push, char **ids, int n);
 
 /* Records that were acknowledged, or are dead. */

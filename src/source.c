@@ -2,12 +2,14 @@
  * source.c
  *		The records of a push's source, as they would be sent.
  *
- * A source is any relation with an id.  Its rows are read with the owner's
- * rights, a chunk at a time through a cursor, so memory does not grow with their
- * number; nothing is sent while the cursor is open.
+ * A source is any relation with an id.  Its rows are read once, with the owner's
+ * rights, and taken as the executor hands them out: a chunk ends when it has
+ * enough records or bytes, so neither their number nor their size makes memory grow.
+ * Nothing is sent meanwhile.
  *
  * Two rows with one id would make each other "changed" in every run, so they are an
- * error; the database finds them, in as little memory as it may use.
+ * error.  A hash of each id is remembered, eight bytes of it; where one comes again, and once there
+ * are too many of them, the database is asked for the truth.
  *
  * Called by push.c, and by pushdef.c for a baseline and previews.
  *-------------------------------------------------------------------------
@@ -17,21 +19,57 @@
 #include <openssl/evp.h>
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "page.h"
 #include "payload.h"
 #include "push.h"
 #include "spi.h"
+#include "tcop/dest.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 
 #define SHA256_BYTES 32
+#define CHUNK_BYTES (4 * 1024 * 1024)	/* of payloads, beyond which a chunk ends */
+#define FIRST_IDS 1024
+#define MOST_IDS (4 * 1024 * 1024)	/* slots: 32 MB, three million ids */
 
+/* Ids so far: an open hash table of their 64-bit hashes, 0 = free. */
+typedef struct IdSet
+{
+	uint64	   *hashes;			/* NULL: too many, the database has said that they are distinct */
+	uint32		size;			/* a power of two */
+	uint32		count;
+} IdSet;
+
+/* Takes the rows of the source from the executor. */
+typedef struct Source
+{
+	DestReceiver receiver;		/* first, so that one is the other */
+	const Push *push;
+	SourceVisitor visit;
+	void	   *arg;
+	MemoryContext chunk;		/* of records; reset after each visit */
+	Outgoing   *records;
+	int			n;
+	Size		bytes;
+	IdSet		ids;
+} Source;
+
+static bool take_row(TupleTableSlot *slot, DestReceiver *receiver);
+static void startup(DestReceiver *receiver, int operation, TupleDesc desc);
+static void shut_down(DestReceiver *receiver);
+static void visit_chunk(Source *source);
+static void note_id(Source *source, const char *id, Size length);
+static bool add_hash(IdSet *ids, uint64 hash);
 static void check_ids(const Push *push);
-static void take_chunk(const Push *push, SPITupleTable *rows, int n, SourceVisitor visit, void *arg);
-static char *payload_text(const Push *push, const char *id, SPITupleTable *rows, int row);
+static void check_length(const Push *push, const char *id, Size length);
 static void sha256(EVP_MD_CTX *context, uint8 *digest);
 static EVP_MD_CTX *begin_sha256(void);
 static void add_text(EVP_MD_CTX *context, const char *text);
@@ -41,7 +79,13 @@ void
 jdy_source_scan(const Push *push, SourceVisitor visit, void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext chunk = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
+	Source		source = {
+		.receiver = {
+			.receiveSlot = take_row,.rStartup = startup,.rShutdown = shut_down,.rDestroy = shut_down,.mydest = DestNone
+		},
+		.push = push,.visit = visit,.arg = arg
+	};
 	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v", push->id_column, push->payload,
 							   push->fields != NIL ? "" : "::text", push->source_name);
 	Oid			user_id;
@@ -49,37 +93,27 @@ jdy_source_scan(const Push *push, SourceVisitor visit, void *arg)
 	SPIPlanPtr	plan;
 	Portal		portal;
 
+	source.chunk = AllocSetContextCreate(context, "jdysync records of a source", 0, 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
+	source.records = MemoryContextAlloc(context, sizeof(Outgoing) * JDY_SOURCE_CHUNK);
+	source.ids.hashes = MemoryContextAllocZero(context, sizeof(uint64) * FIRST_IDS);
+	source.ids.size = FIRST_IDS;
+
 	/* What the source calls is its owner's code: whoever asks for a preview must not run it with his own rights. */
 	GetUserIdAndSecContext(&user_id, &sec_context);
 	if (user_id != push->owner)
 		SetUserIdAndSecContext(push->owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	check_ids(push);
 	plan = SPI_prepare(sql, 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	for (;;)
-	{
-		SPITupleTable *rows;
-		int			n;
-
-		SPI_cursor_fetch(portal, true, JDY_SOURCE_CHUNK);
-		rows = SPI_tuptable;
-		n = (int) SPI_processed;
-		if (n == 0)
-			break;
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextSwitchTo(chunk);
-		take_chunk(push, rows, n, visit, arg);
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(chunk);
-		SPI_freetuptable(rows);
-	}
+	MemoryContextSwitchTo(caller);
+	PortalRunFetch(portal, FETCH_FORWARD, FETCH_ALL, &source.receiver);
+	visit_chunk(&source);
 	SPI_cursor_close(portal);
 	SPI_freeplan(plan);
 	SetUserIdAndSecContext(user_id, sec_context);
 	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(chunk);
+	MemoryContextDelete(context);
 }
 
 void
@@ -151,15 +185,122 @@ jdy_batch_seal(const Push *push, Batch *batch)
 }
 
 static void
+startup(DestReceiver *receiver, int operation, TupleDesc desc)
+{
+}
+
+static void
+shut_down(DestReceiver *receiver)
+{
+}
+
+/* Called by the executor for each row: id, payload.  The visit runs inside, with statements of its own, as a loop of PL/pgSQL would. */
+static bool
+take_row(TupleTableSlot *slot, DestReceiver *receiver)
+{
+	Source	   *source = (Source *) receiver;
+	Outgoing   *record = &source->records[source->n];
+	MemoryContext caller = MemoryContextSwitchTo(source->chunk);
+
+	CHECK_FOR_INTERRUPTS();
+	slot_getallattrs(slot);
+	memset(record, 0, sizeof(Outgoing));
+	record->id = slot->tts_isnull[0] ? pstrdup("") : TextDatumGetCString(slot->tts_values[0]);
+	note_id(source, record->id, strlen(record->id));
+
+	/* A row without a payload is not to be sent. */
+	if (!slot->tts_isnull[1])
+	{
+		record->payload = source->push->fields == NIL ? TextDatumGetCString(slot->tts_values[1]) :
+			jdy_payload_text(source->push->fields, DatumGetJsonbP(slot->tts_values[1]), record->id,
+							 source->push->endpoint->time_zone);
+		jdy_payload_digest(record->payload, record->digest);
+		source->bytes += strlen(record->payload);
+		source->n++;
+	}
+	MemoryContextSwitchTo(caller);
+	if (source->n == JDY_SOURCE_CHUNK || source->bytes >= CHUNK_BYTES)
+		visit_chunk(source);
+	return true;
+}
+
+static void
+visit_chunk(Source *source)
+{
+	MemoryContext caller = MemoryContextSwitchTo(source->chunk);
+
+	if (source->n > 0)
+		source->visit(source->arg, source->records, source->n);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(source->chunk);
+	source->n = 0;
+	source->bytes = 0;
+}
+
+/* Raises when the id stands in another row, is empty, or is too long to be looked up. */
+static void
+note_id(Source *source, const char *id, Size length)
+{
+	uint64		hash;
+
+	if (length == 0)
+		check_ids(source->push);
+	if (length > JDY_MAX_ID_BYTES)
+		check_length(source->push, id, length);
+	if (source->ids.hashes == NULL)
+		return;
+	hash = hash_bytes_extended((const unsigned char *) id, (int) length, 0);
+	if (!add_hash(&source->ids, hash != 0 ? hash : 1))
+		check_ids(source->push);
+	if (source->ids.count > MOST_IDS / 4 * 3)
+	{
+		check_ids(source->push);
+		pfree(source->ids.hashes);
+		source->ids.hashes = NULL;
+	}
+}
+
+/* false when it is there already. */
+static bool
+add_hash(IdSet *ids, uint64 hash)
+{
+	uint32		place;
+
+	if (ids->count >= ids->size / 4 * 3 && ids->size < MOST_IDS)
+	{
+		IdSet		larger = {
+			.hashes = MemoryContextAllocExtended(GetMemoryChunkContext(ids->hashes), sizeof(uint64) * ids->size * 2,
+												 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO),
+			.size = ids->size * 2
+		};
+
+		for (uint32 i = 0; i < ids->size; i++)
+			if (ids->hashes[i] != 0)
+				(void) add_hash(&larger, ids->hashes[i]);
+		pfree(ids->hashes);
+		*ids = larger;
+	}
+	for (place = hash & (ids->size - 1); ids->hashes[place] != 0; place = (place + 1) & (ids->size - 1))
+		if (ids->hashes[place] == hash)
+			return false;
+	ids->hashes[place] = hash;
+	ids->count++;
+	return true;
+}
+
+/* The whole truth about the ids, from the database: an error, or they are fine. */
+static void
 check_ids(const Push *push)
 {
 	char	   *sql = psprintf("SELECT v.%s::text, pg_catalog.count(*) FROM %s AS v GROUP BY v.%s::text"
 							   " HAVING pg_catalog.count(*) > 1 OR v.%s::text IS NULL OR v.%s::text = '' LIMIT 1",
 							   push->id_column, push->source_name, push->id_column, push->id_column, push->id_column);
+	MemoryContext caller = CurrentMemoryContext;
 	char	   *id;
 
 	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute failed");
+	MemoryContextSwitchTo(caller);
 	if (SPI_processed == 0)
 		return;
 	id = jdy_spi_text(0, 1);
@@ -173,37 +314,13 @@ check_ids(const Push *push)
 }
 
 static void
-take_chunk(const Push *push, SPITupleTable *rows, int n, SourceVisitor visit, void *arg)
+check_length(const Push *push, const char *id, Size length)
 {
-	Outgoing   *records = palloc0(sizeof(Outgoing) * n);
-	int			nrecords = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		Outgoing   *record = &records[nrecords];
-
-		record->id = SPI_getvalue(rows->vals[i], rows->tupdesc, 1);
-		record->payload = payload_text(push, record->id, rows, i);
-		/* A row without a payload is not to be sent. */
-		if (record->payload == NULL)
-			continue;
-		jdy_payload_digest(record->payload, record->digest);
-		nrecords++;
-	}
-	if (nrecords > 0)
-		visit(arg, records, nrecords);
-}
-
-static char *
-payload_text(const Push *push, const char *id, SPITupleTable *rows, int row)
-{
-	Datum		record;
-	bool		isnull;
-
-	if (push->fields == NIL)
-		return SPI_getvalue(rows->vals[row], rows->tupdesc, 2);
-	record = SPI_getbinval(rows->vals[row], rows->tupdesc, 2, &isnull);
-	return isnull ? NULL : jdy_payload_text(push->fields, DatumGetJsonbP(record), id, push->endpoint->time_zone);
+	ereport(ERROR,
+			(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+			 errmsg("an id in the source of the push is too long"),
+			 errdetail("\"%s…\" in %s has %zu bytes.", pnstrdup(id, pg_mbcliplen(id, (int) length, 40)), push->source_name, length),
+			 errhint("An id has up to %d bytes; a digest of it would do: md5(…) AS id.", JDY_MAX_ID_BYTES)));
 }
 
 /* One context for the whole process: to make one costs more than a payload's digest. */
