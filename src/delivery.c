@@ -32,6 +32,19 @@ static JdyStatement look = {
 	.by_index = true
 };
 
+/*
+ * An empty refused_digest stands for a deletion that was refused.  What is pending was replayed: a deletion that
+ * may have arrived has no digest any more.
+ */
+static JdyStatement find_gone = {
+	.sql = "SELECT d.id, d.version FROM jdysync.delivery d WHERE d.push_id = $1 AND d.id > $2 AND ($3 IS NULL OR d.id <= $3)"
+	" AND ((d.digest IS NOT NULL AND d.refused_digest IS DISTINCT FROM ''::bytea) OR d.status = 'pending')"
+	" AND d.id <> ALL ($4) ORDER BY d.id LIMIT $5",
+	.nargs = 5,
+	.argtypes = {INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID},
+	.by_index = true
+};
+
 static JdyStatement unresolved = {
 	.sql = "SELECT b.batch_id, b.key, b.body, b.ids, b.versions, b.digests FROM jdysync.batch b"
 	" WHERE b.push_id = $1 ORDER BY b.attempts, b.batch_id",
@@ -156,6 +169,34 @@ jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standing
 	SPI_freetuptable(SPI_tuptable);
 }
 
+int
+jdy_delivery_gone(const Push *push, const char *after, const char *upto, char **present, int n, Outgoing *gone, int most)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * Max(n, 1));
+	bool	   *nulls = palloc0(sizeof(bool) * Max(n, 1));
+	Datum		values[5];
+	int			found;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = CStringGetTextDatum(present[i]);
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = CStringGetTextDatum(after);
+	values[2] = upto != NULL ? CStringGetTextDatum(upto) : (Datum) 0;
+	values[3] = jdy_make_array(ids, nulls, n, TEXTOID);
+	values[4] = Int32GetDatum(most);
+	jdy_execute(&find_gone, values, upto != NULL ? NULL : "  n  ");
+	found = (int) SPI_processed;
+	memset(gone, 0, sizeof(Outgoing) * found);
+	for (int i = 0; i < found; i++)
+	{
+		gone[i].id = jdy_spi_text(i, 1);
+		gone[i].version = (int) jdy_spi_int64(i, 2, 0);
+		gone[i].gone = true;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
+
 List *
 jdy_delivery_unresolved(const Push *push, MemoryContext context)
 {
@@ -269,7 +310,7 @@ jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 e
 	values[0] = Int32GetDatum(push->push_id);
 	values[1] = CStringGetTextDatum(record->id);
 	values[2] = Int32GetDatum(record->version);
-	values[3] = digest_datum(record->digest);
+	values[3] = record->gone ? PointerGetDatum(DirectFunctionCall1(byteain, CStringGetDatum(""))) : digest_datum(record->digest);
 	values[4] = Int32GetDatum(http_status);
 	nulls[4] = http_status == 0 ? 'n' : ' ';
 	values[5] = Int64GetDatum(errcode);
@@ -395,22 +436,24 @@ id_array(const Outgoing *records, int n)
 	return jdy_make_array(ids, nulls, n, TEXTOID);
 }
 
-/* ids, versions, digests. */
+/* ids, versions, digests: null of what is to be deleted. */
 static void
 fill_arrays(const Outgoing *records, int n, Datum *arrays)
 {
 	Datum	   *versions = palloc(sizeof(Datum) * n);
 	Datum	   *digests = palloc(sizeof(Datum) * n);
 	bool	   *nulls = palloc0(sizeof(bool) * n);
+	bool	   *gone = palloc(sizeof(bool) * n);
 
 	for (int i = 0; i < n; i++)
 	{
 		versions[i] = Int32GetDatum(records[i].version);
 		digests[i] = digest_datum(records[i].digest);
+		gone[i] = records[i].gone;
 	}
 	arrays[0] = id_array(records, n);
 	arrays[1] = jdy_make_array(versions, nulls, n, INT4OID);
-	arrays[2] = jdy_make_array(digests, nulls, n, BYTEAOID);
+	arrays[2] = jdy_make_array(digests, gone, n, BYTEAOID);
 }
 
 static Batch *
@@ -422,6 +465,7 @@ read_batch(uint64 row, MemoryContext context)
 	Datum	   *ids;
 	Datum	   *versions;
 	Datum	   *digests;
+	bool	   *gone;
 	bool		isnull;
 	int			n;
 
@@ -432,15 +476,19 @@ read_batch(uint64 row, MemoryContext context)
 	batch->maybe_arrived = true;
 	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 4, &isnull)), TEXTOID, -1, false, TYPALIGN_INT, &ids, NULL, &batch->n);
 	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 5, &isnull)), INT4OID, 4, true, TYPALIGN_INT, &versions, NULL, &n);
-	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 6, &isnull)), BYTEAOID, -1, false, TYPALIGN_INT, &digests, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 6, &isnull)), BYTEAOID, -1, false, TYPALIGN_INT, &digests, &gone, &n);
 	batch->records = palloc0(sizeof(Outgoing) * batch->n);
 	for (int i = 0; i < batch->n; i++)
 	{
-		bytea	   *digest = DatumGetByteaPP(digests[i]);
-
 		batch->records[i].id = TextDatumGetCString(ids[i]);
 		batch->records[i].version = DatumGetInt32(versions[i]);
-		memcpy(batch->records[i].digest, VARDATA_ANY(digest), Min(VARSIZE_ANY_EXHDR(digest), JDY_PUSH_DIGEST));
+		batch->records[i].gone = gone[i];
+		if (!gone[i])
+		{
+			bytea	   *digest = DatumGetByteaPP(digests[i]);
+
+			memcpy(batch->records[i].digest, VARDATA_ANY(digest), Min(VARSIZE_ANY_EXHDR(digest), JDY_PUSH_DIGEST));
+		}
 	}
 	MemoryContextSwitchTo(caller);
 	return batch;

@@ -62,6 +62,7 @@ static void check_array(const Field *field);
 static void visit_texts(const List *fields, TextVisitor visit, void *arg);
 static void visit_value(const Field *field, Jsonb *value, TextVisitor visit, void *arg);
 static void refuse_time(void *arg, const Field *field, const char *text);
+static void refuse_other_than_id(void *arg, const Field *field, const char *text);
 static void collect_unknown(void *arg, const Field *field, const char *text);
 static char *array_path(const Field *field);
 static ValueType value_type(const Field *field);
@@ -122,14 +123,29 @@ jdy_payload_text(const List *fields, Jsonb *record, const char *id, pg_tz *time_
 }
 
 char *
-jdy_payload_fill(Jsonb *template, Jsonb *record, const char *id, pg_tz *time_zone)
+jdy_payload_deletion(Jsonb *body, const char *id, pg_tz *time_zone)
 {
 	Filling		filling = {id, {0, 0, time_zone}};
+	JsonbParseState *state = NULL;
+	JsonbValue	key = {.type = jbvString,.val.string = {2, "id"}};
+	Jsonb	   *record;
 	StringInfoData out;
 
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	pushJsonbValue(&state, WJB_KEY, &key);
+	pushJsonbValue(&state, WJB_VALUE, text_value(pstrdup(id)));
+	record = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 	initStringInfo(&out);
-	append_json(&out, evaluate(&filling, "body", template, record));
+	append_json(&out, evaluate(&filling, "body", body, record));
 	return out.data;
+}
+
+void
+jdy_payload_check_deletion(Jsonb *body)
+{
+	Field		field = {.field = "body"};
+
+	visit_value(&field, body, refuse_other_than_id, NULL);
 }
 
 /* Copies of the fields, those with a parent below it. */
@@ -282,6 +298,22 @@ refuse_time(void *arg, const Field *field, const char *text)
 					 errmsg("a payload cannot hold the current time"),
 					 errdetail("Field \"%s\" uses {{%s}}.", field->field, placeholder.path),
 					 errhint("Every record would differ in every run and be sent again. Use a time of the record, such as {{modified_at}}.")));
+	}
+}
+
+static void
+refuse_other_than_id(void *arg, const Field *field, const char *text)
+{
+	Placeholder placeholder;
+
+	for (; jdy_placeholder_next(text, &placeholder); text = placeholder.end)
+	{
+		if (strcmp(placeholder.path, "id") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a deletion knows nothing of the record but its id"),
+					 errdetail("\"%s\" of \"delete\" uses {{%s}}.", field->field, placeholder.path),
+					 errhint("The record is gone when it is deleted. {{id}} is what the push calls its id: make that what the target deletes by.")));
 	}
 }
 

@@ -29,7 +29,10 @@ extern void jdy_payload_warn(const List *fields, Oid source);
  */
 extern char *jdy_payload_text(const List *fields, Jsonb *record, const char *id, pg_tz *time_zone);
 
-/* A template of any JSON (metadata's "body") filled in from a record, as JSON text. */
-extern char *jdy_payload_fill(Jsonb *template, Jsonb *record, const char *id, pg_tz *time_zone);
+/* The body of a deletion: a template in which {{id}} is the record's id, as JSON text. */
+extern char *jdy_payload_deletion(Jsonb *body, const char *id, pg_tz *time_zone);
+
+/* Raises an error when such a template asks for more than the id: a record that is gone has nothing else. */
+extern void jdy_payload_check_deletion(Jsonb *body);
 
 #endif							/* JDY_PAYLOAD_H */

@@ -44,7 +44,11 @@
 
 #define FLOOD_RECORDS 1000		/* so many changed payloads at once, */
 #define FLOOD_SHARE 5			/* and more than a fifth of all: held */
+#define GONE_FREELY 10			/* so many deletions are never held; */
+#define GONE_RECORDS 100		/* more than these always, */
+#define GONE_SHARE 20			/* and more than a twentieth of all */
 #define MAX_REPLY_KEPT (64 * 1024)	/* of a dead letter's */
+#define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
 #define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
 
 /* A record that the target refuses with words that may be about the push as a whole. */
@@ -90,6 +94,7 @@ typedef struct Look
 	Run		   *run;
 	int64		found;
 	int64		changed;
+	int64		gone;
 } Look;
 
 static Run *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);
@@ -99,6 +104,8 @@ static void make_run(Run *run);
 static void read_again(Run *run);
 static void scan_source(Run *run);
 static void take_pending(void *arg, Outgoing *records, int n);
+static void take_gone(void *arg, const char *after, const char *upto, char **present, int n);
+static void keep_pending(Look *scan, const char *id, const char *payload, int version);
 static void postpone(Run *run);
 static void forget_unsent(Run *run);
 static void hold(Run *run, const Batch *batch);
@@ -109,11 +116,13 @@ static bool may_send(const Run *run);
 static int	most_under_way(const Run *run);
 static List *next_batches(Run *run);
 static Batch *compose(Run *run);
+static void compose_deletion(Run *run, Batch *batch);
 static Batch *new_batch(Run *run, int n);
 static void submit(Run *run, Batch *batch);
 static void parse_answer(Call *call, ReplyFacts *facts);
 static void settle_all(Run *run);
 static void settle(Run *run, Call *call);
+static bool was_done(const Call *call, const Batch *batch);
 static Batch *arrived(Run *run, Batch *batch, const Call *call);
 static bool find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed);
 static Batch *arrived_partly(Run *run, Batch *batch, const FailedItem **failed, const Call *call);
@@ -276,7 +285,7 @@ forget_unsent(Run *run)
 static void
 scan_source(Run *run)
 {
-	Look		scan = {run, 0, 0};
+	Look		scan = {run};
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *cell;
 
@@ -291,7 +300,7 @@ scan_source(Run *run)
 	run->pending = tuplestore_begin_heap(false, true, work_mem);
 	MemoryContextSwitchTo(caller);
 	begin(run);
-	jdy_source_scan(run->push, take_pending, &scan);
+	jdy_source_scan(run->push, take_pending, take_gone, &scan);
 	check_flood(run, &scan);
 	commit(run);
 }
@@ -310,8 +319,6 @@ take_pending(void *arg, Outgoing *records, int n)
 	for (int i = 0; i < n; i++)
 	{
 		const Standing *standing = &standings[i];
-		Datum		values[3];
-		bool		nulls[3] = {false, false, false};
 
 		if (is_held(run, records[i].id))
 			continue;
@@ -324,16 +331,49 @@ take_pending(void *arg, Outgoing *records, int n)
 		/* What was refused is refused again, until it changes or somebody asks for it. */
 		if (standing->refused && memcmp(standing->refused_digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
 			continue;
-		values[0] = CStringGetTextDatum(records[i].id);
-		values[1] = CStringGetTextDatum(records[i].payload);
-		values[2] = Int32GetDatum(standing->version + 1);
-		tuplestore_putvalues(run->pending, run->desc, values, nulls);
+		keep_pending(scan, records[i].id, records[i].payload, standing->version + 1);
 		scan->changed++;
-		run->counters->pending++;
 	}
 	if (nrevived > 0)
 		jdy_delivery_revived(run->push, revived, nrevived);
 	jdy_progress_counters(run->counters);
+}
+
+/* What the target has and the source has not. */
+static void
+take_gone(void *arg, const char *after, const char *upto, char **present, int n)
+{
+	Look	   *scan = arg;
+	Outgoing	gone[JDY_SOURCE_CHUNK];
+	int			found;
+
+	do
+	{
+		found = jdy_delivery_gone(scan->run->push, after, upto, present, n, gone, lengthof(gone));
+		for (int i = 0; i < found; i++)
+		{
+			if (is_held(scan->run, gone[i].id))
+				continue;
+			keep_pending(scan, gone[i].id, NULL, gone[i].version + 1);
+			scan->gone++;
+		}
+		if (found > 0)
+			after = gone[found - 1].id;
+	} while (found == lengthof(gone));
+}
+
+/* payload NULL: it is to be deleted. */
+static void
+keep_pending(Look *scan, const char *id, const char *payload, int version)
+{
+	Run		   *run = scan->run;
+	Datum		values[3] = {CStringGetTextDatum(id), (Datum) 0, Int32GetDatum(version)};
+	bool		nulls[3] = {false, payload == NULL, false};
+
+	if (payload != NULL)
+		values[1] = CStringGetTextDatum(payload);
+	tuplestore_putvalues(run->pending, run->desc, values, nulls);
+	run->counters->pending++;
 }
 
 static void
@@ -355,30 +395,45 @@ is_held(Run *run, const char *id)
 	return run->held != NULL && hash_search(run->held, id, HASH_FIND, NULL) != NULL;
 }
 
-/* A changed view, or a spoiled table, would else be sent out before anybody sees it. */
+/*
+ * A changed view, or a spoiled table, would else be sent out before anybody sees it;
+ * and an empty one would empty the target, so fewer deletions are a flood.
+ */
 static void
 check_flood(Run *run, const Look *scan)
 {
 	static const char *const what = "push held";
-	int64		known;
+	int64		known = 0;
+	bool		flood;
+	bool		gone;
+	char	   *detail;
 
-	if (run->push->pushed && !run->push->released && scan->changed > FLOOD_RECORDS &&
-		scan->changed * FLOOD_SHARE > (known = jdy_delivery_count(run->push)))
+	if (!run->push->released && (scan->gone > GONE_FREELY || scan->changed > FLOOD_RECORDS))
+		known = jdy_delivery_count(run->push);
+	gone = known > 0 && scan->gone > GONE_FREELY && (scan->gone > GONE_RECORDS || scan->gone * GONE_SHARE > known);
+	flood = known > 0 && run->push->pushed && scan->changed > FLOOD_RECORDS && scan->changed * FLOOD_SHARE > known;
+	if (!gone && !flood)
 	{
-		char	   *detail = psprintf("%lld of %lld records would be sent.", (long long) scan->changed, (long long) scan->found);
-
-		jdy_incident_open(run->push->name, "warning", what, detail,
-						  psprintf("If that is meant: SELECT jdy_resume(%s, force => true); then push again.",
-								   quote_literal_cstr(run->push->name)));
-		commit(run);
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the push is held: too many records changed at once"),
-				 errdetail_internal("%s", detail),
-				 errhint("Look with jdy_preview. If it is meant: SELECT jdy_resume(%s, force => true), then push again.",
-						 quote_literal_cstr(run->push->name))));
+		jdy_incident_close(run->push->name, what);
+		return;
 	}
-	jdy_incident_close(run->push->name, what);
+	detail = MemoryContextAlloc(run->context, 200);
+	if (gone)
+		snprintf(detail, 200, "%lld of %lld records would be deleted, and %lld of %lld sent.", (long long) scan->gone,
+				 (long long) known, (long long) scan->changed, (long long) scan->found);
+	else
+		snprintf(detail, 200, "%lld of %lld records would be sent.", (long long) scan->changed, (long long) scan->found);
+	jdy_incident_open(run->push->name, "warning", what, detail,
+					  psprintf("If that is meant: SELECT jdy_resume(%s, force => true); then push again.",
+							   quote_literal_cstr(run->push->name)));
+	commit(run);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 gone ? errmsg("the push is held: too many records are gone from its source at once") :
+			 errmsg("the push is held: too many records changed at once"),
+			 errdetail_internal("%s", detail),
+			 errhint("Look with jdy_preview. If it is meant: SELECT jdy_resume(%s, force => true), then push again.",
+					 quote_literal_cstr(run->push->name))));
 }
 
 /*
@@ -524,6 +579,15 @@ compose(Run *run)
 			break;
 		}
 		value = slot_getattr(run->slot, 2, &isnull);
+		if (isnull)
+		{
+			/* A deletion goes alone: it ends this batch, or is the next. */
+			if (batch->n == 0)
+				compose_deletion(run, batch);
+			if (batch->records[0].gone)
+				return batch;
+			break;
+		}
 		length = VARSIZE_ANY_EXHDR(DatumGetPointer(value));
 		if (batch->n > 0 && bytes + length > run->push->batch_bytes)
 			break;				/* it begins the next batch */
@@ -546,6 +610,20 @@ compose(Run *run)
 	return batch;
 }
 
+static void
+compose_deletion(Run *run, Batch *batch)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	bool		isnull;
+
+	batch->records[0].id = TextDatumGetCString(slot_getattr(run->slot, 1, &isnull));
+	batch->records[0].version = DatumGetInt32(slot_getattr(run->slot, 3, &isnull));
+	batch->n = 1;
+	jdy_deletion_seal(run->push, batch);
+	ExecClearTuple(run->slot);
+	MemoryContextSwitchTo(caller);
+}
+
 static Batch *
 new_batch(Run *run, int n)
 {
@@ -561,10 +639,15 @@ static void
 submit(Run *run, Batch *batch)
 {
 	const Push *push = run->push;
-	Call	   *call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, push->meta->method, push->meta->api);
+	bool		gone = batch->records[0].gone;
+	Call	   *call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, gone ? push->meta->delete_method : push->meta->method,
+									   gone ? push->meta->delete_api : push->meta->api);
 
 	call->owner = batch;
-	call->body = batch->body;
+	if (batch->body[0] != '\0')
+		call->body = batch->body;
+	else
+		jdy_call_param(call, "id", batch->records[0].id);
 	call->idempotency_key = batch->key;
 	call->parse = parse_answer;
 	call->batch = batch->n > 1;
@@ -606,11 +689,15 @@ settle_all(Run *run)
 		Batch	   *batch = call->owner;
 
 		batch->maybe_arrived |= call->maybe_acted;
-		if (call->outcome == OUTCOME_OK)
+		if (was_done(call, batch))
 		{
-			run->accepted_us = Max(run->accepted_us, call->left_us);
+			if (call->outcome == OUTCOME_OK)
+				run->accepted_us = Max(run->accepted_us, call->left_us);
 			run->silent = 0;
-			batch = arrived(run, batch, call);
+			if (batch->records[0].gone)
+				run->counters->deleted++;
+			else
+				batch = arrived(run, batch, call);
 			if (batch == NULL)
 				continue;
 			accepted = lappend(accepted, batch);
@@ -698,6 +785,15 @@ settle_refused(Run *run, Call *call)
 	MemoryContextSwitchTo(run->chunk);
 	if (list_length(run->suspects) >= MOST_SUSPECTS && run->failure == NULL)
 		run->failure = run->suspicion;
+}
+
+/* Whoever deletes what is not there any more has what he wants.  404 may as well be a wrong path. */
+static bool
+was_done(const Call *call, const Batch *batch)
+{
+	return call->outcome == OUTCOME_OK ||
+		(batch->records[0].gone && (call->outcome == OUTCOME_REFUSED || call->outcome == OUTCOME_SET_ASIDE) &&
+		 ((call->reply != NULL && call->reply->status == 410) || call->errcode == NO_SUCH_RECORD));
 }
 
 /*

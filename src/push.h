@@ -35,6 +35,7 @@ typedef struct Push
 	char	   *id_column;		/* quoted */
 	char	   *payload;		/* SQL over the source's row v: the payload, or with fields their record as jsonb */
 	List	   *fields;			/* of Field *: the payload's template; NIL = none */
+	bool		marks_deleted;	/* rows of the source whose deleted_at is not null count as gone */
 	bool		batched;		/* false: one record a request, its payload alone */
 	char	   *rows_key;		/* batches: member that holds the records; NULL = the body is the array */
 	int			batch_rows;
@@ -51,6 +52,7 @@ typedef struct Outgoing
 	int			version;		/* per id, +1 for each content sent */
 	uint8		digest[JDY_PUSH_DIGEST];
 	char	   *payload;		/* NULL: it stands in the batch's body only */
+	bool		gone;			/* from the source: the target is to delete it; always alone in its request */
 } Outgoing;
 
 /* What one request carries; a row of jdysync.batch as long as its outcome is open. */
@@ -75,14 +77,24 @@ extern Push *jdy_push_load(int push_id);
  * source.c: calls visit for chunks of at most JDY_SOURCE_CHUNK records of the source, as its
  * owner, in a transaction with SPI.  Raises when the source has an id twice or
  * none, maybe after some chunks: nothing is to be done with them before it returns.
- * version is not filled in; payloads live as long as the call of visit.
+ * version is not filled in; payloads live as long as the call of visit.  gap NULL: nobody asks
+ * for what is gone.
  */
 #define JDY_SOURCE_CHUNK 256
 typedef void (*SourceVisitor) (void *arg, Outgoing *records, int n);
-extern void jdy_source_scan(const Push *push, SourceVisitor visit, void *arg);
+
+/*
+ * Called with what lies between two ids (byte order, "" = the first, upto NULL = the last): the
+ * source has `present` of them and no others.  upto is one of these.  Only of pushes that delete.
+ */
+typedef void (*SourceGap) (void *arg, const char *after, const char *upto, char **present, int n);
+extern void jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg);
 
 /* source.c: the digest of a payload. */
 extern void jdy_payload_digest(const char *payload, uint8 *digest);
+
+/* source.c: the request that deletes a record; id and version are given, all lives in the current memory context. */
+extern void jdy_deletion_seal(const Push *push, Batch *batch);
 
 /* source.c: body and key of a batch whose records have their payloads, in its context. */
 extern void jdy_batch_seal(const Push *push, Batch *batch);
@@ -101,6 +113,13 @@ typedef struct Standing
 
 /* delivery.c, all in a transaction with SPI.  records: distinct ids, n <= JDY_SOURCE_CHUNK. */
 extern void jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings);
+
+/*
+ * Records that the target has between two ids but for those present (see SourceGap), at
+ * most `most`, in order, with their last versions, in the current memory context.
+ */
+extern int	jdy_delivery_gone(const Push *push, const char *after, const char *upto, char **present, int n,
+							  Outgoing *gone, int most);
 
 /* Batches whose outcome is open, the oldest first, each in a context of its own below `context`. */
 extern List *jdy_delivery_unresolved(const Push *push, MemoryContext context);

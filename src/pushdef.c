@@ -72,6 +72,7 @@ static void check_sizes(FunctionCallInfo fcinfo, int rows, int bytes);
 static Oid	source_owner(Oid source);
 static void take_operation(Push *push, Jsonb *operation);
 static void find_payload(Push *push, Oid source);
+static void find_deletion(Push *push);
 static void baseline_chunk(void *arg, Outgoing *records, int n);
 static StreamRef *push_ref(const char *name);
 static Datum optional_array(FunctionCallInfo fcinfo, int arg, char *null);
@@ -116,7 +117,7 @@ jdy_add_push(PG_FUNCTION_ARGS)
 	jdy_endpoint_require_complete(push->endpoint);
 	jdy_payload_warn(push->fields, source);
 	if (!PG_ARGISNULL(7) && PG_GETARG_BOOL(7))
-		jdy_source_scan(push, baseline_chunk, push);
+		jdy_source_scan(push, baseline_chunk, NULL, push);
 	if (PG_ARGISNULL(4))
 		ereport(NOTICE,
 				(errmsg("push \"%s\" has no schedule: it runs only by hand", name)));
@@ -303,6 +304,27 @@ preview_chunk(void *arg, Outgoing *records, int n)
 	MemoryContextSwitchTo(caller);
 }
 
+static void
+preview_gone(void *arg, const char *after, const char *upto, char **present, int n)
+{
+	Preview    *preview = arg;
+	Outgoing   *gone;
+	int			room = preview->most - list_length(preview->pending);
+	MemoryContext caller = MemoryContextSwitchTo(preview->context);
+
+	if (room > 0)
+	{
+		gone = palloc(sizeof(Outgoing) * room);
+		n = jdy_delivery_gone(preview->push, after, upto, present, n, gone, room);
+		for (int i = 0; i < n; i++)
+		{
+			gone[i].version++;
+			preview->pending = lappend(preview->pending, &gone[i]);
+		}
+	}
+	MemoryContextSwitchTo(caller);
+}
+
 Datum
 jdy_preview(PG_FUNCTION_ARGS)
 {
@@ -320,7 +342,7 @@ jdy_preview(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(context);
 	push = preview.push = jdy_push_load(ref->stream_id);
 	preview.most = requests * (push->batched ? push->batch_rows : 1);
-	jdy_source_scan(push, preview_chunk, &preview);
+	jdy_source_scan(push, preview_chunk, preview_gone, &preview);
 	SPI_finish();
 
 	while (taken < list_length(preview.pending) && requests-- > 0)
@@ -335,15 +357,37 @@ jdy_preview(PG_FUNCTION_ARGS)
 		{
 			Outgoing   *record = list_nth(preview.pending, taken);
 
+			if (record->gone)
+			{
+				if (batch.n == 0)
+				{
+					batch.records[batch.n++] = *record;
+					taken++;
+				}
+				break;			/* alone in its request */
+			}
 			bytes += strlen(record->payload) + 1;
 			if (batch.n > 0 && bytes > push->batch_bytes)
 				break;
 			batch.records[batch.n++] = *record;
 			taken++;
 		}
-		jdy_batch_seal(push, &batch);
-		values[0] = CStringGetTextDatum(push->meta->method);
-		values[1] = CStringGetTextDatum(jdy_call_url(push->endpoint, push->meta->api));
+		if (batch.records[0].gone)
+		{
+			char	   *deletion = jdy_call_url(push->endpoint, push->meta->delete_api);
+
+			jdy_deletion_seal(push, &batch);
+			values[0] = CStringGetTextDatum(push->meta->delete_method);
+			values[1] = CStringGetTextDatum(batch.body[0] != '\0' ? deletion :
+											psprintf("%s%cid=%s", deletion, strchr(deletion, '?') != NULL ? '&' : '?',
+													 jdy_percent_encode(batch.records[0].id, false)));
+		}
+		else
+		{
+			jdy_batch_seal(push, &batch);
+			values[0] = CStringGetTextDatum(push->meta->method);
+			values[1] = CStringGetTextDatum(jdy_call_url(push->endpoint, push->meta->api));
+		}
 		values[2] = CStringGetTextDatum(psprintf("Content-Type: application/json\nIdempotency-Key: %s%s", batch.key,
 												 push->endpoint->auth == AUTH_NONE || push->endpoint->auth == AUTH_WEBHOOK ? "" :
 												 "\nAuthorization: ***"));
@@ -382,6 +426,7 @@ jdy_push_load(int push_id)
 	push->meta = jdy_metadata_parse(DatumGetJsonbPCopy(jdy_spi_datum(0, 5, &isnull)), EFFECT_EXECUTE);
 	take_operation(push, push->meta->operation);
 	find_payload(push, push->source);
+	find_deletion(push);
 	push->endpoint = jdy_endpoint_load(server, push->owner);
 	return push;
 }
@@ -488,6 +533,17 @@ find_payload(Push *push, Oid source)
 	else
 		push->payload = payload != InvalidAttrNumber && get_atttype(source, payload) == JSONBOID ?
 			"v.payload" : "pg_catalog.row_to_json(v)";
+}
+
+/* What is deleted at the target: what the source lacks, and what it marks. */
+static void
+find_deletion(Push *push)
+{
+	if (push->meta->delete_rule == NULL)
+		return;
+	push->marks_deleted = get_attnum(push->source, "deleted_at") != InvalidAttrNumber;
+	if (push->meta->delete_body != NULL)
+		jdy_payload_check_deletion(push->meta->delete_body);
 }
 
 static void

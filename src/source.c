@@ -54,7 +54,11 @@ typedef struct Source
 	DestReceiver receiver;		/* first, so that one is the other */
 	const Push *push;
 	SourceVisitor visit;
+	SourceGap	gap;			/* NULL = none */
 	void	   *arg;
+	char	   *after;			/* ids up to this one were seen */
+	char	  **present;		/* those of this chunk, with or without a payload */
+	int			npresent;
 	MemoryContext chunk;		/* of records; reset after each visit */
 	Outgoing   *records;
 	int			n;
@@ -76,7 +80,7 @@ static void add_text(EVP_MD_CTX *context, const char *text);
 static void record_key(const Push *push, const Outgoing *record, uint8 *key);
 
 void
-jdy_source_scan(const Push *push, SourceVisitor visit, void *arg)
+jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
@@ -84,10 +88,13 @@ jdy_source_scan(const Push *push, SourceVisitor visit, void *arg)
 		.receiver = {
 			.receiveSlot = take_row,.rStartup = startup,.rShutdown = shut_down,.rDestroy = shut_down,.mydest = DestNone
 		},
-		.push = push,.visit = visit,.arg = arg
+		.push = push,.visit = visit,.gap = push->meta->delete_rule != NULL ? gap : NULL,.arg = arg
 	};
-	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v", push->id_column, push->payload,
-							   push->fields != NIL ? "" : "::text", push->source_name);
+	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v%s%s%s%s", push->id_column, push->payload,
+							   push->fields != NIL ? "" : "::text", push->source_name,
+							   push->marks_deleted ? " WHERE v.deleted_at IS NULL" : "",
+							   source.gap != NULL ? " ORDER BY v." : "", source.gap != NULL ? push->id_column : "",
+							   source.gap != NULL ? "::text COLLATE \"C\"" : "");
 	Oid			user_id;
 	int			sec_context;
 	SPIPlanPtr	plan;
@@ -97,6 +104,8 @@ jdy_source_scan(const Push *push, SourceVisitor visit, void *arg)
 	source.records = MemoryContextAlloc(context, sizeof(Outgoing) * JDY_SOURCE_CHUNK);
 	source.ids.hashes = MemoryContextAllocZero(context, sizeof(uint64) * FIRST_IDS);
 	source.ids.size = FIRST_IDS;
+	source.after = MemoryContextStrdup(context, "");
+	source.present = MemoryContextAlloc(context, sizeof(char *) * JDY_SOURCE_CHUNK);
 
 	/* What the source calls is its owner's code: whoever asks for a preview must not run it with his own rights. */
 	GetUserIdAndSecContext(&user_id, &sec_context);
@@ -109,6 +118,8 @@ jdy_source_scan(const Push *push, SourceVisitor visit, void *arg)
 	MemoryContextSwitchTo(caller);
 	PortalRunFetch(portal, FETCH_FORWARD, FETCH_ALL, &source.receiver);
 	visit_chunk(&source);
+	if (source.gap != NULL)
+		source.gap(arg, source.after, NULL, NULL, 0);
 	SPI_cursor_close(portal);
 	SPI_freeplan(plan);
 	SetUserIdAndSecContext(user_id, sec_context);
@@ -184,6 +195,22 @@ jdy_batch_seal(const Push *push, Batch *batch)
 	MemoryContextSwitchTo(caller);
 }
 
+void
+jdy_deletion_seal(const Push *push, Batch *batch)
+{
+	Outgoing   *record = &batch->records[0];
+	uint8		key[SHA256_BYTES];
+
+	record->gone = true;
+	memset(record->digest, 0, JDY_PUSH_DIGEST);
+	record->payload = push->meta->delete_body == NULL ? "" :
+		jdy_payload_deletion(push->meta->delete_body, record->id, push->endpoint->time_zone);
+	batch->body = record->payload;
+	record_key(push, record, key);
+	hex_encode((char *) key, sizeof(key), batch->key);
+	batch->key[2 * sizeof(key)] = '\0';
+}
+
 static void
 startup(DestReceiver *receiver, int operation, TupleDesc desc)
 {
@@ -208,6 +235,8 @@ take_row(TupleTableSlot *slot, DestReceiver *receiver)
 	record->id = slot->tts_isnull[0] ? pstrdup("") : TextDatumGetCString(slot->tts_values[0]);
 	note_id(source, record->id, strlen(record->id));
 
+	source->present[source->npresent++] = record->id;
+
 	/* A row without a payload is not to be sent. */
 	if (!slot->tts_isnull[1])
 	{
@@ -219,7 +248,7 @@ take_row(TupleTableSlot *slot, DestReceiver *receiver)
 		source->n++;
 	}
 	MemoryContextSwitchTo(caller);
-	if (source->n == JDY_SOURCE_CHUNK || source->bytes >= CHUNK_BYTES)
+	if (source->n == JDY_SOURCE_CHUNK || source->npresent == JDY_SOURCE_CHUNK || source->bytes >= CHUNK_BYTES)
 		visit_chunk(source);
 	return true;
 }
@@ -231,8 +260,17 @@ visit_chunk(Source *source)
 
 	if (source->n > 0)
 		source->visit(source->arg, source->records, source->n);
+	if (source->gap != NULL && source->npresent > 0)
+	{
+		char	   *upto = source->present[source->npresent - 1];
+
+		source->gap(source->arg, source->after, upto, source->present, source->npresent);
+		pfree(source->after);
+		source->after = MemoryContextStrdup(caller, upto);
+	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(source->chunk);
+	source->npresent = 0;
 	source->n = 0;
 	source->bytes = 0;
 }

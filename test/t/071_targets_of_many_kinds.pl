@@ -249,6 +249,97 @@ my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchAr
 }
 
 # ---------------------------------------------------------------------------
+# What is gone from the source is deleted at the target, once, where the metadata says how.
+# ---------------------------------------------------------------------------
+sub deleted { return join ' ', sort map { $_->{id} } grep { $_->{method} eq 'DELETE' || $_->{path} =~ /remove/ } $sim->lines('/_sim/target'); }
+{
+	query($node, q{CREATE TABLE shop (id text PRIMARY KEY, name text, deleted_at timestamptz);
+		INSERT INTO shop SELECT 's' || lpad(i::text, 3, '0'), 'shop ' || i FROM generate_series(1, 600) AS i});
+	query($node, "SELECT jdy_add_push('keep', 'target', 'shop', '" . batch_of('keep', '') . "')");
+	push_ok('keep', 'a push without "delete"');
+	query($node, q{DELETE FROM shop WHERE id = 's001'});
+	is(push_ok('keep', 'a record that is gone')->{pending}, 0, 'is no business of it');
+	query($node, "SELECT jdy_drop_push('keep')");
+	$sim->delete('/_sim/target');
+
+	my $delete = ',"delete":{"api":"shops/remove","method":"POST","body":{"id":"{{id}}","why":"{{id}} is gone","n":1}}';
+	query($node, "SELECT jdy_add_push('shop', 'target', 'shop', '" . batch_of('shops', $delete) . "')");
+	is(push_ok('shop', 'a push with "delete"')->{delivered}, 599, 'sends what is there');
+	query($node, q{DELETE FROM shop WHERE id IN ('s002', 's600'); UPDATE shop SET deleted_at = now() WHERE id = 's300'; UPDATE shop SET name = 'changed' WHERE id = 's003'});
+	is(query($node, q{SELECT string_agg(concat_ws(' ', method, regexp_replace(url, '.*/target/', ''), body::jsonb ->> 'why'), ', ' ORDER BY body COLLATE "C" DESC) FROM jdy_preview('shop')}),
+		'POST shops/remove s600 is gone, POST shops/remove s300 is gone, POST shops/remove s002 is gone, POST shops', 'a preview shows the deletions');
+	my $run = push_ok('shop', 'a push after records are gone, or marked as deleted');
+	is("$run->{pending} $run->{delivered} $run->{calls}", '4 4 4', 'sends their deletions');
+	is(deleted(), 's002 s300 s600', 'once each');
+	is(query($node, "SELECT string_agg(id || ' ' || status, ', ' ORDER BY id) FROM jdy_deliveries WHERE push = 'shop' AND deletion"), 's002 delivered, s300 delivered, s600 delivered', 'which can be seen');
+	is(query($node, "SELECT deleted FROM jdy_runs WHERE name = 'shop' ORDER BY run_id DESC LIMIT 1"), '3', 'and is counted');
+	is(push_ok('shop', 'another push')->{calls}, 0, 'sends nothing');
+	query($node, q{INSERT INTO shop VALUES ('s002', 'shop 2'); UPDATE shop SET deleted_at = NULL WHERE id = 's300'});
+	is(push_ok('shop', 'records that come back')->{delivered}, 2, 'are sent again, although their content is the same');
+	query($node, q{DELETE FROM shop WHERE id = 's002'});
+	push_ok('shop', 'one that goes again');
+	is(deleted(), 's002 s002 s300 s600', 'is deleted again');
+
+	# A deletion that the target refuses.
+	$sim->post('/_sim/target/poison', { ids => ['s010'] });
+	query($node, q{DELETE FROM shop WHERE id IN ('s010', 's011')});
+	$run = push_ok('shop', 'a deletion that the target refuses');
+	is("$run->{delivered} $run->{dead}", '1 1', 'is a dead letter');
+	is(query($node, "SELECT id, deletion, request::jsonb ->> 'why' FROM jdy_deliveries WHERE push = 'shop' AND status = 'dead'"), 's010|t|s010 is gone', 'with its request');
+	is(push_ok('shop', 'another push')->{calls}, 0, 'leaves it alone');
+	$sim->post('/_sim/target/poison', { ids => [] });
+	is(query($node, "SELECT jdy_replay('shop')"), '1', 'jdy_replay');
+	is(push_ok('shop', 'a push after that')->{delivered}, 1, 'sends it again');
+
+	# One without an answer is sent again under the same key; one that is there no more is done.
+	query($node, q{DELETE FROM shop WHERE id = 's020'});
+	$sim->post('/_sim/fault', { kind => 'reset_after', path => '/target/', times => -1 });
+	ok(!push_row('shop')->{ok}, 'an answer that stays away');
+	is(query($node, "SELECT id, status, deletion FROM jdy_deliveries WHERE push = 'shop' AND status <> 'delivered'"), 's020|in_doubt|t', 'leaves a doubt');
+	$sim->delete('/_sim/fault');
+	push_ok('shop', 'the next run');
+	is(scalar(grep { $_ eq 's020' } split / /, deleted()), 1, 'the target deletes once');
+	$sim->post('/_sim/fault', { kind => 'status', status => 410, path => '/target/', body => '{"code":410}' });
+	query($node, q{DELETE FROM shop WHERE id = 's021'});
+	is(push_ok('shop', 'HTTP 410')->{delivered}, 1, 'says that it is deleted already');
+
+	# By the parameter id, with the method of its own.
+	query($node, "SELECT jdy_alter_push('shop', metadata => '" . batch_of('shops', ',"delete":{"method":"DELETE"}') . "')");
+	query($node, q{DELETE FROM shop WHERE id = 's030'});
+	is(query($node, "SELECT method || ' ' || url || ' ' || body FROM jdy_preview('shop')"), "DELETE $url/shops?id=s030 ", 'without a body');
+	push_ok('shop', 'a deletion without a body');
+	like(deleted(), qr/s030/, 'arrives');
+
+	# The brake.
+	query($node, q{CREATE TABLE aside AS SELECT * FROM shop; DELETE FROM shop});
+	my $before = stats()->{target_requests};
+	like(push_row('shop')->{err}, qr/55000: the push is held: too many records are gone from its source at once.*DETAIL:.*would be deleted.*HINT:.*jdy_resume/s, 'a source that is empty all of a sudden is held');
+	is(stats()->{target_requests}, $before, 'and nothing is sent');
+	is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = 'shop' AND what = 'push held' AND closed_at IS NULL"), '1', 'an incident says so');
+	query($node, q{INSERT INTO shop SELECT * FROM aside WHERE id > 's050'});
+	like(push_row('shop')->{err}, qr/DETAIL:  \d\d of 599 records would be deleted/, 'more than a twentieth, too');
+	query($node, q{INSERT INTO shop SELECT * FROM aside ON CONFLICT DO NOTHING});
+	is(push_ok('shop', 'when it is back')->{calls}, 0, 'nothing was changed');
+	query($node, q{DELETE FROM shop WHERE id > 's100'});
+	query($node, "SELECT jdy_resume('shop', force => true)");
+	$run = push_ok('shop', 'jdy_resume with force');
+	cmp_ok($run->{delivered}, '>', 400, 'lets them go');
+	is(query($node, "SELECT count(*) FROM jdy_deliveries d WHERE push = 'shop' AND deletion AND id > 's100'"), $run->{delivered} + 1, 'all of them');
+
+	# Rows without a payload are there, though they are not sent.
+	query($node, q{CREATE VIEW quiet AS SELECT id, CASE WHEN name <> 'hush' THEN to_jsonb(s) END AS payload FROM shop s});
+	query($node, "SELECT jdy_add_push('quiet', 'target', 'quiet', '" . batch_of('quiet', ',"delete":{"method":"DELETE"}') . "')");
+	push_ok('quiet', 'a source with payloads');
+	query($node, q{UPDATE shop SET name = 'hush' WHERE id = 's040'});
+	is(push_ok('quiet', 'a row whose payload is null')->{pending}, 0, 'is neither sent nor deleted');
+
+	like(refusal("SELECT jdy_alter_push('quiet', metadata => '" . batch_of('quiet', ',"delete":{"body":{"name":"{{name}}"}}') . "')"), qr/22023: a deletion knows nothing of the record but its id.*DETAIL:.*\{\{name\}\}.*HINT/s, 'a deletion by another field');
+	like(refusal("SELECT jdy_alter_push('quiet', metadata => '" . batch_of('quiet', ',"delete":{"api":"x/{{id}}"}') . "')"), qr/0A000: a path cannot hold a field.*DETAIL:.*x\/\{\{id\}\}.*HINT/s, 'a deletion with the id in its path');
+	query($node, "SELECT jdy_drop_push('quiet'); SELECT jdy_drop_push('shop')");
+	$sim->delete('/_sim/target');
+}
+
+# ---------------------------------------------------------------------------
 # Nothing of it is in the log.
 # ---------------------------------------------------------------------------
 unlike(join("\n", grep { !/statement: .*USER MAPPING/ } split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile)), qr/PSJ[0-9a-f]{8}|wr0ngsecret|qeasysecret|r0bot|t0ken|SECh00k|push-token/, 'the log shows no secret');
