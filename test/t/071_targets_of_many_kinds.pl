@@ -112,6 +112,18 @@ sub batch_of { return qq({"api":"$_[0]","effect":"EXECUTE","operation":{"method"
 	is(scalar(keys %{ { arrived() } }), 248, 'the others arrived');
 	cmp_ok(stats()->{target_duplicates}, '>', 0, 'some of them more than once');
 	is(push_ok('counts', 'another push')->{calls}, 0, 'leaves them alone');
+
+	# Some of a batch arrived, nobody knows which, and the run fails before that is found out: going back to
+	# the old content is then a change.
+	$sim->post('/_sim/target/poison', { ids => ['c30'] });
+	query($node, q{UPDATE source SET name = 'B' WHERE id IN ('c30', 'c31')});
+	$sim->post('/_sim/fault', { kind => 'status', status => 401, path => '/target/', after => 1, times => -1 });
+	ok(!push_row('counts')->{ok}, 'a batch taken in part, then no right to send');
+	$sim->delete('/_sim/fault');
+	is({ arrived() }->{c31}{payload}{name}, 'B', 'one of its records arrived');
+	query($node, q{UPDATE source SET name = '客户' || substr(id, 2) WHERE id IN ('c30', 'c31')});
+	push_ok('counts', 'a push of the old contents');
+	is({ arrived() }->{c31}{payload}{name}, chinese('客户31'), 'puts it right');
 	query($node, "SELECT jdy_drop_push('counts')");
 	$sim->delete('/_sim/target');
 }
