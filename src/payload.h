@@ -25,7 +25,8 @@ extern void jdy_payload_warn(const List *fields, Oid source);
 /*
  * The payload of one record as JSON text, in the current memory context.  _function
  * expressions run as the current role, in a transaction with SPI connected.  Raises an
- * error that names field and record when a value is not what its type says.
+ * error that names field and record when a value is not what its type says: catch it in a
+ * subtransaction.
  */
 extern char *jdy_payload_text(const List *fields, Jsonb *record, const char *id, pg_tz *time_zone);
 

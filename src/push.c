@@ -95,6 +95,8 @@ typedef struct Look
 	int64		found;
 	int64		changed;
 	int64		gone;
+	int64		unmade;			/* no payload could be made of them */
+	char	   *problem;		/* the first of these */
 } Look;
 
 static Run *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);
@@ -104,6 +106,8 @@ static void make_run(Run *run);
 static void read_again(Run *run);
 static void scan_source(Run *run);
 static void take_pending(void *arg, Outgoing *records, int n);
+static void take_unmade(Look *scan, Outgoing *record, const Standing *standing);
+static void check_unmade(const Look *scan);
 static void take_gone(void *arg, const char *after, const char *upto, char **present, int n);
 static void keep_pending(Look *scan, const char *id, const char *payload, int version);
 static void postpone(Run *run);
@@ -301,6 +305,7 @@ scan_source(Run *run)
 	MemoryContextSwitchTo(caller);
 	begin(run);
 	jdy_source_scan(run->push, take_pending, take_gone, &scan);
+	check_unmade(&scan);
 	check_flood(run, &scan);
 	commit(run);
 }
@@ -322,6 +327,11 @@ take_pending(void *arg, Outgoing *records, int n)
 
 		if (is_held(run, records[i].id))
 			continue;
+		if (records[i].problem != NULL)
+		{
+			take_unmade(scan, &records[i], standing);
+			continue;
+		}
 		if (standing->delivered && memcmp(standing->digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
 		{
 			if (standing->refused || !standing->settled)
@@ -337,6 +347,33 @@ take_pending(void *arg, Outgoing *records, int n)
 	if (nrevived > 0)
 		jdy_delivery_revived(run->push, revived, nrevived);
 	jdy_progress_counters(run->counters);
+}
+
+/* A dead letter, once: its digest is that of its row, so it is looked at again when that changes, or the template does. */
+static void
+take_unmade(Look *scan, Outgoing *record, const Standing *standing)
+{
+	Batch		batch = {.n = 1,.records = record,.body = record->payload};
+
+	if (scan->unmade++ == 0)
+		scan->problem = MemoryContextStrdup(scan->run->context, record->problem);
+	if (standing->refused && memcmp(standing->refused_digest, record->digest, JDY_PUSH_DIGEST) == 0)
+		return;
+	record->version = standing->version + 1;
+	jdy_delivery_dead(scan->run->push, &batch, 0, 0, record->problem, NULL);
+	scan->run->counters->dead++;
+}
+
+/* When it is all of them, the template is at fault and not the records. */
+static void
+check_unmade(const Look *scan)
+{
+	if (scan->unmade > 0 && scan->unmade == scan->found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no payload can be made of any record"),
+				 errdetail_internal("%s", scan->problem),
+				 errhint("Mend \"request\" with jdy_alter_push, or the view.")));
 }
 
 /* What the target has and the source has not. */

@@ -52,6 +52,7 @@ typedef struct Outgoing
 	int			version;		/* per id, +1 for each content sent */
 	uint8		digest[JDY_PUSH_DIGEST];
 	char	   *payload;		/* NULL: it stands in the batch's body only */
+	const char *problem;		/* no payload can be made of it, which holds its row instead; NULL = fine */
 	bool		gone;			/* from the source: the target is to delete it; always alone in its request */
 } Outgoing;
 

@@ -291,7 +291,7 @@ preview_chunk(void *arg, Outgoing *records, int n)
 	{
 		Outgoing   *copy;
 
-		if ((standings[i].delivered && memcmp(standings[i].digest, records[i].digest, JDY_PUSH_DIGEST) == 0) ||
+		if (records[i].problem != NULL || (standings[i].delivered && memcmp(standings[i].digest, records[i].digest, JDY_PUSH_DIGEST) == 0) ||
 			(standings[i].refused && memcmp(standings[i].refused_digest, records[i].digest, JDY_PUSH_DIGEST) == 0))
 			continue;
 		copy = palloc(sizeof(Outgoing));
@@ -549,7 +549,14 @@ find_deletion(Push *push)
 static void
 baseline_chunk(void *arg, Outgoing *records, int n)
 {
-	jdy_delivery_baseline(arg, records, n);
+	int			made = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (records[i].problem == NULL)
+			records[made++] = records[i];
+	}
+	jdy_delivery_baseline(arg, records, made);
 }
 
 static StreamRef *

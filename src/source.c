@@ -18,6 +18,7 @@
 
 #include <openssl/evp.h>
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -34,6 +35,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #define SHA256_BYTES 32
 #define CHUNK_BYTES (4 * 1024 * 1024)	/* of payloads, beyond which a chunk ends */
@@ -69,6 +71,7 @@ typedef struct Source
 static bool take_row(TupleTableSlot *slot, DestReceiver *receiver);
 static void startup(DestReceiver *receiver, int operation, TupleDesc desc);
 static void shut_down(DestReceiver *receiver);
+static void make_payload(const Push *push, Jsonb *row, Outgoing *record);
 static void visit_chunk(Source *source);
 static void note_id(Source *source, const char *id, Size length);
 static bool add_hash(IdSet *ids, uint64 hash);
@@ -240,9 +243,10 @@ take_row(TupleTableSlot *slot, DestReceiver *receiver)
 	/* A row without a payload is not to be sent. */
 	if (!slot->tts_isnull[1])
 	{
-		record->payload = source->push->fields == NIL ? TextDatumGetCString(slot->tts_values[1]) :
-			jdy_payload_text(source->push->fields, DatumGetJsonbP(slot->tts_values[1]), record->id,
-							 source->push->endpoint->time_zone);
+		if (source->push->fields == NIL)
+			record->payload = TextDatumGetCString(slot->tts_values[1]);
+		else
+			make_payload(source->push, DatumGetJsonbP(slot->tts_values[1]), record);
 		jdy_payload_digest(record->payload, record->digest);
 		source->bytes += strlen(record->payload);
 		source->n++;
@@ -251,6 +255,47 @@ take_row(TupleTableSlot *slot, DestReceiver *receiver)
 	if (source->n == JDY_SOURCE_CHUNK || source->npresent == JDY_SOURCE_CHUNK || source->bytes >= CHUNK_BYTES)
 		visit_chunk(source);
 	return true;
+}
+
+/* A record that the template cannot be filled with must not keep the others from being sent. */
+static void
+make_payload(const Push *push, Jsonb *row, Outgoing *record)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		record->payload = jdy_payload_text(push->fields, row, record->id, push->endpoint->time_zone);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = owner;
+		MemoryContextSwitchTo(context);
+		switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+		{
+			case ERRCODE_OPERATOR_INTERVENTION:
+			case ERRCODE_INSUFFICIENT_RESOURCES:
+			case ERRCODE_TRANSACTION_ROLLBACK:
+			case ERRCODE_SYSTEM_ERROR:
+			case ERRCODE_INTERNAL_ERROR:
+				ReThrowError(error);
+		}
+		record->problem = error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) : error->message;
+		record->payload = JsonbToCString(NULL, &row->root, VARSIZE(row));
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(context);
 }
 
 static void

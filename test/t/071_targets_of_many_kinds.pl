@@ -157,10 +157,24 @@ END
 	is_deeply($there{b2}{payload}, { id => 'b2', amount => undef, title => 'b2 of ', deep => { no => undef }, entries => undef }, 'what is missing is null');
 	is(query($node, q{SELECT body FROM jdy_preview('orders', 1)}), '', 'nothing is left to be sent');
 	is(push_ok('orders', 'another push')->{calls}, 0, 'sends nothing: the same record makes the same payload');
-	query($node, q{UPDATE bills SET lines = '[{"sku":"A","qty":"many"}]' WHERE bill = 'b1'});
-	like(push_row('orders')->{err}, qr/22023: a field of the payload is not of its type.*DETAIL:.*"qty" of record "b1" is "many", not of type int.*HINT/s, 'a value of another type is an error that names field and record');
+	# A record that does not fit the template keeps no other from being sent.
+	query($node, q{UPDATE bills SET lines = '[{"sku":"A","qty":"many"}]' WHERE bill = 'b1'; UPDATE bills SET amount = 3 WHERE bill = 'b2';
+		INSERT INTO bills VALUES ('b3', 'x', 1, '[]')});
+	$run = push_ok('orders', 'a push with a record that does not fit');
+	is("$run->{delivered} $run->{dead}", '2 1', 'sends all others');
+	like(query($node, q{SELECT id, status, last_error, request::jsonb ->> 'bill' FROM jdy_deliveries WHERE push = 'orders' AND status = 'dead'}),
+		qr/^b1\|dead\|a field of the payload is not of its type: .*"qty" of record "b1" is "many", not of type int\.\|b1$/, 'it is a dead letter that names field and record');
+	is(push_ok('orders', 'another push')->{dead}, 0, 'says so once');
 	query($node, q{UPDATE bills SET lines = '[]' WHERE bill = 'b1'});
-	is(push_ok('orders', 'a push when it was mended')->{delivered}, 1, 'goes on');
+	is(push_ok('orders', 'a push when it was mended')->{delivered}, 1, 'sends it');
+	query($node, "SELECT jdy_alter_push('orders', metadata => '" . ($ORDER =~ s/\{\{amount\}\} \* 100/{{lines}}::int/r) . "'); UPDATE bills SET lines = '[]'");
+	like(push_row('orders')->{err}, qr/22023: no payload can be made of any record.*DETAIL:.*_function cannot be evaluated.*"no" of record "b\d".*HINT/s, 'when no record fits the run fails');
+	is(deliveries('orders'), 'delivered 3', 'and none is a dead letter');
+	query($node, "SELECT jdy_alter_push('orders', metadata => '" . ($ORDER =~ s/\{\{amount\}\} \* 100/{{amount}} \/ {{amount}}/r) . "'); UPDATE bills SET amount = 0 WHERE bill = 'b1'");
+	$run = push_ok('orders', 'an expression that fails for one record');
+	is("$run->{delivered} $run->{dead}", '2 1', 'is that record\'s trouble');
+	query($node, "SELECT jdy_drop_push('orders'); SELECT jdy_add_push('orders', 'target', 'bills', '" . ($ORDER =~ s/\{\{amount\}\} \* 100/{{amount}} \/ {{amount}}/r) . "', baseline => true)");
+	is(deliveries('orders'), 'delivered 2', 'a baseline leaves it out');
 	my (undef, undef, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT jdy_alter_push('orders', metadata => '" . ($ORDER =~ s/\{\{customer\}\}/{{custmer}}/r) . "')");
 	like($err, qr/WARNING:  01000: .*names no column.*DETAIL:.*\{\{custmer\}\} in "title".*HINT/s, 'a path that leads nowhere is warned of');
 	like(refusal("SELECT jdy_alter_push('orders', metadata => '" . ($ORDER =~ s/\{\{customer\}\}/{{CURRENT_TIME}}/r) . "')"),
