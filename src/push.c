@@ -104,6 +104,7 @@ static void begin(Run *run);
 static void commit(Run *run);
 static void make_run(Run *run);
 static void read_again(Run *run);
+static void drop_deletions(Run *run);
 static void scan_source(Run *run);
 static void take_pending(void *arg, Outgoing *records, int n);
 static void take_unmade(Look *scan, Outgoing *record, const Standing *standing);
@@ -247,6 +248,7 @@ read_again(Run *run)
 
 	begin(run);
 	run->again = jdy_delivery_unresolved(run->push, run->context);
+	drop_deletions(run);
 	commit(run);
 	foreach(cell, run->again)
 		run->counters->pending += ((Batch *) lfirst(cell))->n;
@@ -283,6 +285,27 @@ forget_unsent(Run *run)
 		}
 	}
 	commit(run);
+}
+
+/* In a transaction: those in doubt that the metadata says no more how to send; what the target has of them is not known. */
+static void
+drop_deletions(Run *run)
+{
+	ListCell   *cell;
+
+	if (run->push->meta->delete_rule != NULL)
+		return;
+	foreach(cell, run->again)
+	{
+		Batch	   *batch = lfirst(cell);
+
+		if (!batch->records[0].gone)
+			continue;
+		jdy_delivery_dead(run->push, batch, 0, 0, "its deletion got no answer, and the metadata has no \"delete\" any more", NULL);
+		run->counters->dead++;
+		run->again = foreach_delete_current(run->again, cell);
+		drop_batch(batch);
+	}
 }
 
 /* One transaction; nothing is sent meanwhile. */

@@ -13,7 +13,7 @@ use JSON::PP;
 use Test::More;
 
 my $sim = start_sim(customers => 1, set => {%NO_LIMITS});
-my $node = pull_node('main');
+my $node = pull_node('main', conf => "restart_after_crash = on\n");
 my $url = $sim->url . '/target';
 my $OPTIONS = "max_attempts '3', rate_window '100 ms', timeout '5 s'";
 
@@ -210,6 +210,12 @@ my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchAr
 		is("$run->{delivered} $run->{dead} $run->{calls}", '2 0 3', 'gets a new one and goes on');
 	}
 	is(stats()->{qeasy_token_calls}, 3, 'once each');
+	$sim->post('/_sim/fault', { kind => 'status', status => 401, path => '/store', times => -1 });
+	query($node, "UPDATE source SET name = 'refused ' || id WHERE id = 'c1'");
+	like(push_row('qeasy')->{err}, qr/28000: call to the service failed: access token refused.*HINT/s, 'a token that is refused for ever fails the run');
+	is(stats()->{qeasy_token_calls}, 4, 'after one more');
+	$sim->delete('/_sim/fault');
+	push_ok('qeasy', 'the next run');
 
 	$sim->post('/_sim/target/poison', { ids => ['c2'] });
 	query($node, "UPDATE source SET name = 'counted ' || id WHERE id IN ('c1', 'c2', 'c3')");
@@ -329,6 +335,17 @@ sub deleted { return join ' ', sort map { $_->{id} } grep { $_->{method} eq 'DEL
 	query($node, q{DELETE FROM shop WHERE id = 's021'});
 	is(push_ok('shop', 'HTTP 410')->{delivered}, 1, 'says that it is deleted already');
 
+	# One in doubt when the metadata stops saying how to delete.
+	query($node, q{DELETE FROM shop WHERE id = 's022'});
+	$sim->post('/_sim/fault', { kind => 'reset_after', path => '/target/', times => -1 });
+	ok(!push_row('shop')->{ok}, 'another answer that stays away');
+	$sim->delete('/_sim/fault');
+	query($node, "SELECT jdy_alter_push('shop', metadata => '" . batch_of('shops', '') . "')");
+	is(push_ok('shop', 'without "delete" in the metadata')->{calls}, 0, 'it cannot be sent again');
+	like(query($node, "SELECT status, last_error FROM jdy_deliveries WHERE push = 'shop' AND id = 's022'"), qr/^dead\|its deletion got no answer/, 'and is a dead letter');
+	query($node, q{INSERT INTO shop VALUES ('s022', 'shop 22')});
+	is(push_ok('shop', 'when it comes back')->{delivered}, 1, 'it is sent, though the content is the same');
+
 	# By the parameter id, with the method of its own.
 	query($node, "SELECT jdy_alter_push('shop', metadata => '" . batch_of('shops', ',"delete":{"method":"DELETE"}') . "')");
 	query($node, q{DELETE FROM shop WHERE id = 's030'});
@@ -362,6 +379,34 @@ sub deleted { return join ' ', sort map { $_->{id} } grep { $_->{method} eq 'DEL
 	like(refusal("SELECT jdy_alter_push('quiet', metadata => '" . batch_of('quiet', ',"delete":{"body":{"name":"{{name}}"}}') . "')"), qr/22023: a deletion knows nothing of the record but its id.*DETAIL:.*\{\{name\}\}.*HINT/s, 'a deletion by another field');
 	like(refusal("SELECT jdy_alter_push('quiet', metadata => '" . batch_of('quiet', ',"delete":{"api":"x/{{id}}"}') . "')"), qr/0A000: a path cannot hold a field.*DETAIL:.*x\/\{\{id\}\}.*HINT/s, 'a deletion with the id in its path');
 	query($node, "SELECT jdy_drop_push('quiet'); SELECT jdy_drop_push('shop')");
+	$sim->delete('/_sim/target');
+}
+
+# Kill -9 of the runner while deletions are on the wire.
+{
+	query($node, q{CREATE TABLE crash AS SELECT 'k' || i AS id FROM generate_series(1, 1000) AS i});
+	query($node, "SELECT jdy_add_push('crash', 'target', 'crash', '" . batch_of('crash', ',"delete":{"method":"DELETE"}') . "')");
+	push_ok('crash', 'a thousand records');
+	query($node, q{DELETE FROM crash WHERE id IN (SELECT 'k' || i FROM generate_series(1, 45) AS i)});
+	$sim->post('/_sim/config', { latency_ms => 30 });
+	query($node, "SELECT jdy_start('crash')");
+	poll_until(sub { (split / /, deleted()) >= 10 }, 'some are deleted');
+	my $pid = query($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'jdysync runner'");
+	kill 'KILL', $pid if $pid;
+	poll_until(sub { !$pid || !kill(0, $pid) }, 'the runner is dead');
+	poll_until(sub { (eval { ($node->psql('postgres', 'SELECT 1', timeout => 10))[0] } // 1) == 0 }, 'the server is back');
+	$sim->post('/_sim/config', { latency_ms => 0 });
+	forget_calls($node);
+	query($node, q{INSERT INTO crash VALUES ('k1'), ('k45')});
+	push_ok('crash', 'a push after kill -9');
+	my %times;
+	$times{$_}++ for split / /, deleted();
+	is(scalar(grep { !/^k(1|45)$/ } keys %times), 43, 'all that is gone is deleted');
+	is(join(' ', grep { $times{$_} > 1 } keys %times), '', 'once each');
+	my %there = arrived();
+	is(join(' ', map { $there{$_}{method} } qw(k1 k45)), 'POST POST', 'what came back is there');
+	is(query($node, q{SELECT count(*) FROM jdysync.batch}), '0', 'nothing stays open');
+	query($node, "SELECT jdy_drop_push('crash')");
 	$sim->delete('/_sim/target');
 }
 
