@@ -6,7 +6,8 @@
  *
  *	1. send again, byte for byte and under the same key, what an earlier run sent
  *	   without learning the outcome: nothing newer of these records may overtake it;
- *	2. read the source and keep, on disk, what differs from what was acknowledged;
+ *	2. read the source and keep, on disk, what differs from what was acknowledged, and,
+ *	   where the metadata says how to delete, what the source has no more;
  *	3. send that in batches, several at once.
  *
  * Every request is committed before it is sent, its outcome after its answer, in
@@ -917,7 +918,9 @@ arrived_partly(Run *run, Batch *batch, const FailedItem **failed, const Call *ca
 	rest->records = palloc(sizeof(Outgoing) * batch->n);
 	for (int i = 0; i < batch->n; i++)
 	{
-		Batch		single = {.n = 1,.records = &batch->records[i],.body = batch->records[i].payload};
+		Batch		single = {
+			.n = 1,.records = &batch->records[i],.body = batch->records[i].payload,.maybe_arrived = batch->maybe_arrived
+		};
 
 		if (failed[i] == NULL)
 			rest->records[rest->n++] = batch->records[i];

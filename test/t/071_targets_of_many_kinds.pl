@@ -411,6 +411,37 @@ sub deleted { return join ' ', sort map { $_->{id} } grep { $_->{method} eq 'DEL
 }
 
 # ---------------------------------------------------------------------------
+# Kingdee itself: customers are saved by request[] and deleted by their numbers.
+# ---------------------------------------------------------------------------
+my $SAVE = <<'END';
+{"api":"/jdy/v2/bd/customer","effect":"EXECUTE","method":"POST","id":"number","request":[
+ {"field":"number","value":"{{number}}"},{"field":"name","value":"{{name}}"},{"field":"rate","type":"float","value":"{{rate}}"},
+ {"field":"contact_persons","type":"array","value":"people","children":[{"field":"contact_person","value":"{{people.who}}"},{"field":"mobile","value":"{{people.tel}}"}]}],
+ "delete":{"api":"/jdy/v2/sys/common_operate","method":"POST","body":{"entity_number":"bd_customer","numbers":["{{id}}"],"operate_type":"delete"}}}
+END
+sub customers { return map { ($_->{number} => $_) } $sim->lines("/_sim/truth?entity=customer$_[0]"); }
+{
+	query($node, q{CREATE TABLE fresh (number text, name text, rate text, people jsonb);
+		INSERT INTO fresh VALUES ('N1', '新客户一', '1.5', '[{"who":"张三","tel":"13800000000"},{"who":"李四","tel":"13900000000"}]'), ('N2', '新客户二', NULL, NULL), ('N3', '', NULL, NULL)});
+	query($node, "SELECT jdy_add_push('saves', 'kingdee', 'fresh', '$SAVE')");
+	my $run = push_ok('saves', 'a push of customers into Kingdee');
+	is("$run->{delivered} $run->{dead}", '2 1', 'saves them, but for one without a name');
+	like(query($node, "SELECT last_error FROM jdy_deliveries WHERE push = 'saves' AND id = 'N3'"), qr/errcode 1030002000/, 'which has the service\'s code');
+	my %there = customers('');
+	is($there{N1}{data}{bomentity}[1]{mobile}, '13900000000', 'with their contacts');
+	ok($there{N2}, 'and without');
+	query($node, q{DELETE FROM fresh WHERE number = 'N1'});
+	is(push_ok('saves', 'one that is gone')->{delivered}, 1, 'is deleted');
+	%there = customers('');
+	ok(!$there{N1} && $there{N2}, 'it and no other');
+	$sim->post('/_sim/change', { entity => 'customer', op => 'delete', ids => [ $there{N2}{id} ] });
+	query($node, q{DELETE FROM fresh WHERE number = 'N2'});
+	$run = push_ok('saves', 'one that was deleted there by hand');
+	is("$run->{delivered} $run->{dead}", '1 0', 'is done');
+	query($node, "SELECT jdy_drop_push('saves')");
+}
+
+# ---------------------------------------------------------------------------
 # Nothing of it is in the log.
 # ---------------------------------------------------------------------------
 unlike(join("\n", grep { !/statement: .*USER MAPPING/ } split /\n/, PostgreSQL::Test::Utils::slurp_file($node->logfile)), qr/PSJ[0-9a-f]{8}|wr0ngsecret|qeasysecret|r0bot|t0ken|SECh00k|push-token/, 'the log shows no secret');
