@@ -44,6 +44,7 @@
 #define FLOOD_RECORDS 1000		/* so many changed payloads at once, */
 #define FLOOD_SHARE 5			/* and more than a fifth of all: held */
 #define MAX_REPLY_KEPT (64 * 1024)	/* of a dead letter's */
+#define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
 #define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
 
 /* A record that the target refuses with words that may be about the push as a whole. */
@@ -76,6 +77,7 @@ typedef struct Run
 	List	   *doubtful;		/* of Batch *: no answer after all attempts, or not tried since others got none */
 	List	   *suspects;		/* of Suspect * */
 	int			under_way;
+	Size		bytes;			/* of the bodies under way */
 	int			silent;			/* requests in a row that got no answer */
 	int64		accepted_us;	/* monotonic: when the last request that was accepted had left; 0 = none was */
 	Call	   *failure;		/* what ends the run, once all others have come back */
@@ -105,7 +107,10 @@ static bool is_held(Run *run, const char *id);
 static void check_flood(Run *run, const Look *scan);
 static void send_all(Run *run);
 static bool may_send(const Run *run);
-static int	most_under_way(const Run *run);
+static bool has_room(const Run *run, int under_way);
+static int	busy_wire(const Run *run);
+static bool is_away(const Run *run);
+static void take_answers(Run *run);
 static List *next_batches(Run *run);
 static Batch *compose(Run *run);
 static Batch *new_batch(Run *run, int n);
@@ -210,7 +215,7 @@ make_run(Run *run)
 			break;
 	}
 	judge_suspects(run);
-	if (run->silent >= most_under_way(run) || run->doubtful != NIL)
+	if (is_away(run) || run->doubtful != NIL)
 	{
 		forget_unsent(run);
 		ereport(ERROR,
@@ -390,7 +395,6 @@ send_all(Run *run)
 	{
 		List	   *fresh = NIL;
 		ListCell   *cell;
-		Call	   *call;
 
 		if (run->answered != NIL || may_send(run))
 		{
@@ -426,13 +430,7 @@ send_all(Run *run)
 				break;
 			continue;
 		}
-		call = jdy_client_next(run->client, 200);
-		while (call != NULL)
-		{
-			run->under_way--;
-			run->answered = lappend(run->answered, call);
-			call = jdy_client_next(run->client, 0);
-		}
+		take_answers(run);
 		run->counters->calls = jdy_client_calls(run->client);
 		run->counters->retries = jdy_client_retries(run->client);
 		jdy_progress_counters(run->counters);
@@ -448,15 +446,55 @@ send_all(Run *run)
 static bool
 may_send(const Run *run)
 {
-	return run->failure == NULL && run->silent < most_under_way(run) && run->under_way < most_under_way(run) &&
+	return run->failure == NULL && !is_away(run) && has_room(run, run->under_way) &&
 		(run->again != NIL || run->parts != NIL || !run->exhausted);
 }
 
-/* So many that the wire stays busy while answers are settled. */
+/* So many requests that the wire stays busy while answers are settled. */
 static int
-most_under_way(const Run *run)
+busy_wire(const Run *run)
 {
 	return 2 * run->push->endpoint->concurrency;
+}
+
+/*
+ * Small requests of one record each are cheaper than their transactions, so more of
+ * them wait in line for the wire, and share one.  Not where calls are counted: there a line
+ * is long, and what waits in it may be out of date before it is sent.
+ */
+static bool
+has_room(const Run *run, int under_way)
+{
+	const Push *push = run->push;
+
+	return under_way < busy_wire(run) ||
+		(!push->batched && push->endpoint->calls_per_minute == 0 && under_way < 4 * busy_wire(run) &&
+		 run->bytes < push->batch_bytes);
+}
+
+/* After so many requests in a row without an answer. */
+static bool
+is_away(const Run *run)
+{
+	return run->silent >= busy_wire(run);
+}
+
+/* At least one, unless none comes for a while. */
+static void
+take_answers(Run *run)
+{
+	Call	   *call = jdy_client_next(run->client, 200);
+	int64		until = jdy_monotonic_us() + GATHER_MS * 1000;
+
+	while (call != NULL)
+	{
+		long		wait = (long) ((until - jdy_monotonic_us()) / 1000);
+
+		run->under_way--;
+		run->bytes -= ((Batch *) call->owner)->bytes;
+		run->answered = lappend(run->answered, call);
+		call = jdy_client_next(run->client, run->under_way > busy_wire(run) ? Max(wait, 0) : 0);
+	}
 }
 
 /* In a transaction: as many batches as keep the wire busy, their intents written. */
@@ -467,7 +505,7 @@ next_batches(Run *run)
 	List	   *fresh = NIL;
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 
-	while (run->under_way + list_length(batches) < most_under_way(run))
+	while (has_room(run, run->under_way + list_length(batches)))
 	{
 		Batch	   *batch = NULL;
 
@@ -486,6 +524,8 @@ next_batches(Run *run)
 		if (batch == NULL)
 			break;
 		batches = lappend(batches, batch);
+		batch->bytes = strlen(batch->body);
+		run->bytes += batch->bytes;
 		if (batch->batch_id == 0)
 			fresh = lappend(fresh, batch);
 	}

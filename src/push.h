@@ -59,6 +59,7 @@ typedef struct Batch
 	int			n;
 	Outgoing   *records;
 	char	   *body;
+	Size		bytes;			/* of body, once it is under way */
 	char		key[JDY_PUSH_KEY];
 	bool		maybe_arrived;	/* it, or what it was cut from, was sent without an answer: the target may have acted */
 	bool		tried;			/* in this run, and no answer came */

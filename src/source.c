@@ -319,15 +319,22 @@ check_length(const Push *push, const char *id, Size length)
 			 errhint("An id has up to %d bytes; a digest of it would do: md5(…) AS id.", JDY_MAX_ID_BYTES)));
 }
 
-/* One context for the whole process: to make one costs more than a payload's digest. */
+/*
+ * One context for the whole process: to make one costs more than a payload's digest,
+ * and so does naming the algorithm again, which OpenSSL 3 looks up each time.
+ */
 static EVP_MD_CTX *
 begin_sha256(void)
 {
 	static EVP_MD_CTX *context = NULL;
+	const EVP_MD *algorithm = NULL;
 
 	if (context == NULL)
+	{
 		context = EVP_MD_CTX_new();
-	if (context == NULL || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
+		algorithm = EVP_sha256();
+	}
+	if (context == NULL || EVP_DigestInit_ex(context, algorithm, NULL) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a digest"),
