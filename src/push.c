@@ -89,6 +89,7 @@ typedef struct Run
 typedef struct Look
 {
 	Run		   *run;
+	Delivered  *delivered;
 	int64		found;
 	int64		changed;
 } Look;
@@ -100,6 +101,7 @@ static void make_run(Run *run);
 static void read_again(Run *run);
 static void scan_source(Run *run);
 static void take_pending(void *arg, Outgoing *records, int n);
+static int	drop_delivered(const Delivered *delivered, Outgoing *records, int n);
 static void postpone(Run *run);
 static void forget_unsent(Run *run);
 static void hold(Run *run, const Batch *batch);
@@ -276,7 +278,7 @@ forget_unsent(Run *run)
 static void
 scan_source(Run *run)
 {
-	Look		scan = {run, 0, 0};
+	Look		scan = {.run = run};
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *cell;
 
@@ -291,6 +293,7 @@ scan_source(Run *run)
 	run->pending = tuplestore_begin_heap(false, true, work_mem);
 	MemoryContextSwitchTo(caller);
 	begin(run);
+	scan.delivered = jdy_delivered_load(run->push, run->chunk);
 	jdy_source_scan(run->push, take_pending, &scan);
 	check_flood(run, &scan);
 	commit(run);
@@ -305,8 +308,11 @@ take_pending(void *arg, Outgoing *records, int n)
 	char	   *revived[JDY_SOURCE_CHUNK];
 	int			nrevived = 0;
 
-	jdy_delivery_look(run->push, records, n, standings);
 	scan->found += n;
+	n = drop_delivered(scan->delivered, records, n);
+	if (n == 0)
+		return;
+	jdy_delivery_look(run->push, records, n, standings);
 	for (int i = 0; i < n; i++)
 	{
 		const Standing *standing = &standings[i];
@@ -334,6 +340,18 @@ take_pending(void *arg, Outgoing *records, int n)
 	if (nrevived > 0)
 		jdy_delivery_revived(run->push, revived, nrevived);
 	jdy_progress_counters(run->counters);
+}
+
+/* How many are left, at the beginning of the array. */
+static int
+drop_delivered(const Delivered *delivered, Outgoing *records, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!jdy_delivered_has(delivered, &records[i]))
+			records[left++] = records[i];
+	return left;
 }
 
 static void

@@ -98,6 +98,14 @@ typedef struct Standing
 	bool		settled;		/* its status is "delivered" */
 } Standing;
 
+/*
+ * delivery.c: what is delivered and nothing else, to be asked about many records: true
+ * = the record's payload is the one acknowledged last.  false = look.
+ */
+typedef struct Delivered Delivered;
+extern Delivered *jdy_delivered_load(const Push *push, MemoryContext context);
+extern bool jdy_delivered_has(const Delivered *delivered, const Outgoing *record);
+
 /* delivery.c, all in a transaction with SPI.  records: distinct ids, n <= JDY_SOURCE_CHUNK. */
 extern void jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings);
 
