@@ -50,6 +50,7 @@
 #define GONE_SHARE 20			/* and more than a twentieth of all */
 #define MAX_REPLY_KEPT (64 * 1024)	/* of a dead letter's */
 #define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
+#define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
 #define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
 
 /* A record that the target refuses with words that may be about the push as a whole. */
@@ -82,6 +83,7 @@ typedef struct Run
 	List	   *doubtful;		/* of Batch *: no answer after all attempts, or not tried since others got none */
 	List	   *suspects;		/* of Suspect * */
 	int			under_way;
+	Size		bytes;			/* of the bodies under way */
 	int			silent;			/* requests in a row that got no answer */
 	int64		accepted_us;	/* monotonic: when the last request that was accepted had left; 0 = none was */
 	Call	   *failure;		/* what ends the run, once all others have come back */
@@ -93,6 +95,7 @@ typedef struct Run
 typedef struct Look
 {
 	Run		   *run;
+	Delivered  *delivered;
 	int64		found;
 	int64		changed;
 	int64		gone;
@@ -112,6 +115,7 @@ static void take_unmade(Look *scan, Outgoing *record, const Standing *standing);
 static void check_unmade(const Look *scan);
 static void take_gone(void *arg, const char *after, const char *upto, char **present, int n);
 static void keep_pending(Look *scan, const char *id, const char *payload, int version);
+static int	drop_delivered(const Delivered *delivered, Outgoing *records, int n);
 static void postpone(Run *run);
 static void forget_unsent(Run *run);
 static void hold(Run *run, const Batch *batch);
@@ -119,7 +123,10 @@ static bool is_held(Run *run, const char *id);
 static void check_flood(Run *run, const Look *scan);
 static void send_all(Run *run);
 static bool may_send(const Run *run);
-static int	most_under_way(const Run *run);
+static bool has_room(const Run *run, int under_way);
+static int	busy_wire(const Run *run);
+static bool is_away(const Run *run);
+static void take_answers(Run *run);
 static List *next_batches(Run *run);
 static Batch *compose(Run *run);
 static void compose_deletion(Run *run, Batch *batch);
@@ -230,7 +237,7 @@ make_run(Run *run)
 			break;
 	}
 	judge_suspects(run);
-	if (run->silent >= most_under_way(run) || run->doubtful != NIL)
+	if (is_away(run) || run->doubtful != NIL)
 	{
 		forget_unsent(run);
 		ereport(ERROR,
@@ -313,7 +320,7 @@ drop_deletions(Run *run)
 static void
 scan_source(Run *run)
 {
-	Look		scan = {run};
+	Look		scan = {.run = run};
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *cell;
 
@@ -328,6 +335,7 @@ scan_source(Run *run)
 	run->pending = tuplestore_begin_heap(false, true, work_mem);
 	MemoryContextSwitchTo(caller);
 	begin(run);
+	scan.delivered = jdy_delivered_load(run->push, run->chunk);
 	jdy_source_scan(run->push, take_pending, take_gone, &scan);
 	check_unmade(&scan);
 	check_flood(run, &scan);
@@ -343,8 +351,11 @@ take_pending(void *arg, Outgoing *records, int n)
 	char	   *revived[JDY_SOURCE_CHUNK];
 	int			nrevived = 0;
 
-	jdy_delivery_look(run->push, records, n, standings);
 	scan->found += n;
+	n = drop_delivered(scan->delivered, records, n);
+	if (n == 0)
+		return;
+	jdy_delivery_look(run->push, records, n, standings);
 	for (int i = 0; i < n; i++)
 	{
 		const Standing *standing = &standings[i];
@@ -437,6 +448,18 @@ keep_pending(Look *scan, const char *id, const char *payload, int version)
 	run->counters->pending++;
 }
 
+/* How many are left, at the beginning of the array. */
+static int
+drop_delivered(const Delivered *delivered, Outgoing *records, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!jdy_delivered_has(delivered, &records[i]))
+			records[left++] = records[i];
+	return left;
+}
+
 static void
 hold(Run *run, const Batch *batch)
 {
@@ -511,7 +534,6 @@ send_all(Run *run)
 	{
 		List	   *fresh = NIL;
 		ListCell   *cell;
-		Call	   *call;
 
 		if (run->answered != NIL || may_send(run))
 		{
@@ -547,13 +569,7 @@ send_all(Run *run)
 				break;
 			continue;
 		}
-		call = jdy_client_next(run->client, 200);
-		while (call != NULL)
-		{
-			run->under_way--;
-			run->answered = lappend(run->answered, call);
-			call = jdy_client_next(run->client, 0);
-		}
+		take_answers(run);
 		run->counters->calls = jdy_client_calls(run->client);
 		run->counters->retries = jdy_client_retries(run->client);
 		jdy_progress_counters(run->counters);
@@ -569,15 +585,55 @@ send_all(Run *run)
 static bool
 may_send(const Run *run)
 {
-	return run->failure == NULL && run->silent < most_under_way(run) && run->under_way < most_under_way(run) &&
+	return run->failure == NULL && !is_away(run) && has_room(run, run->under_way) &&
 		(run->again != NIL || run->parts != NIL || !run->exhausted);
 }
 
-/* So many that the wire stays busy while answers are settled. */
+/* So many requests that the wire stays busy while answers are settled. */
 static int
-most_under_way(const Run *run)
+busy_wire(const Run *run)
 {
 	return 2 * run->push->endpoint->concurrency;
+}
+
+/*
+ * Small requests of one record each are cheaper than their transactions, so more of
+ * them wait in line for the wire, and share one.  Not where calls are counted: there a line
+ * is long, and what waits in it may be out of date before it is sent.
+ */
+static bool
+has_room(const Run *run, int under_way)
+{
+	const Push *push = run->push;
+
+	return under_way < busy_wire(run) ||
+		(!push->batched && push->endpoint->calls_per_minute == 0 && under_way < 4 * busy_wire(run) &&
+		 run->bytes < push->batch_bytes);
+}
+
+/* After so many requests in a row without an answer. */
+static bool
+is_away(const Run *run)
+{
+	return run->silent >= busy_wire(run);
+}
+
+/* At least one, unless none comes for a while. */
+static void
+take_answers(Run *run)
+{
+	Call	   *call = jdy_client_next(run->client, 200);
+	int64		until = jdy_monotonic_us() + GATHER_MS * 1000;
+
+	while (call != NULL)
+	{
+		long		wait = (long) ((until - jdy_monotonic_us()) / 1000);
+
+		run->under_way--;
+		run->bytes -= ((Batch *) call->owner)->bytes;
+		run->answered = lappend(run->answered, call);
+		call = jdy_client_next(run->client, run->under_way > busy_wire(run) ? Max(wait, 0) : 0);
+	}
 }
 
 /* In a transaction: as many batches as keep the wire busy, their intents written. */
@@ -588,7 +644,7 @@ next_batches(Run *run)
 	List	   *fresh = NIL;
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 
-	while (run->under_way + list_length(batches) < most_under_way(run))
+	while (has_room(run, run->under_way + list_length(batches)))
 	{
 		Batch	   *batch = NULL;
 
@@ -607,6 +663,8 @@ next_batches(Run *run)
 		if (batch == NULL)
 			break;
 		batches = lappend(batches, batch);
+		batch->bytes = strlen(batch->body);
+		run->bytes += batch->bytes;
 		if (batch->batch_id == 0)
 			fresh = lappend(fresh, batch);
 	}

@@ -64,6 +64,7 @@ typedef struct Batch
 	int			n;
 	Outgoing   *records;
 	char	   *body;
+	Size		bytes;			/* of body, once it is under way */
 	char		key[JDY_PUSH_KEY];
 	bool		maybe_arrived;	/* it, or what it was cut from, was sent without an answer: the target may have acted */
 	bool		tried;			/* in this run, and no answer came */
@@ -111,6 +112,14 @@ typedef struct Standing
 	uint8		refused_digest[JDY_PUSH_DIGEST];
 	bool		settled;		/* its status is "delivered" */
 } Standing;
+
+/*
+ * delivery.c: what is delivered and nothing else, to be asked about many records: true
+ * = the record's payload is the one acknowledged last.  false = look.
+ */
+typedef struct Delivered Delivered;
+extern Delivered *jdy_delivered_load(const Push *push, MemoryContext context);
+extern bool jdy_delivered_has(const Delivered *delivered, const Outgoing *record);
 
 /* delivery.c, all in a transaction with SPI.  records: distinct ids, n <= JDY_SOURCE_CHUNK. */
 extern void jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings);

@@ -23,6 +23,7 @@
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "hashset.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -39,16 +40,6 @@
 
 #define SHA256_BYTES 32
 #define CHUNK_BYTES (4 * 1024 * 1024)	/* of payloads, beyond which a chunk ends */
-#define FIRST_IDS 1024
-#define MOST_IDS (4 * 1024 * 1024)	/* slots: 32 MB, three million ids */
-
-/* Ids so far: an open hash table of their 64-bit hashes, 0 = free. */
-typedef struct IdSet
-{
-	uint64	   *hashes;			/* NULL: too many, the database has said that they are distinct */
-	uint32		size;			/* a power of two */
-	uint32		count;
-} IdSet;
 
 /* Takes the rows of the source from the executor. */
 typedef struct Source
@@ -65,16 +56,13 @@ typedef struct Source
 	Outgoing   *records;
 	int			n;
 	Size		bytes;
-	IdSet		ids;
+	HashSet    *ids;			/* so far; NULL: too many, the database has said that they are distinct */
 } Source;
 
 static bool take_row(TupleTableSlot *slot, DestReceiver *receiver);
-static void startup(DestReceiver *receiver, int operation, TupleDesc desc);
-static void shut_down(DestReceiver *receiver);
 static void make_payload(const Push *push, Jsonb *row, Outgoing *record);
 static void visit_chunk(Source *source);
 static void note_id(Source *source, const char *id, Size length);
-static bool add_hash(IdSet *ids, uint64 hash);
 static void check_ids(const Push *push);
 static void check_length(const Push *push, const char *id, Size length);
 static void sha256(EVP_MD_CTX *context, uint8 *digest);
@@ -88,10 +76,7 @@ jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
 	Source		source = {
-		.receiver = {
-			.receiveSlot = take_row,.rStartup = startup,.rShutdown = shut_down,.rDestroy = shut_down,.mydest = DestNone
-		},
-		.push = push,.visit = visit,.gap = push->meta->delete_rule != NULL ? gap : NULL,.arg = arg
+		.receiver = *None_Receiver,.push = push,.visit = visit,.gap = push->meta->delete_rule != NULL ? gap : NULL,.arg = arg
 	};
 	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v%s%s%s%s", push->id_column, push->payload,
 							   push->fields != NIL ? "" : "::text", push->source_name,
@@ -103,10 +88,10 @@ jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg)
 	SPIPlanPtr	plan;
 	Portal		portal;
 
+	source.receiver.receiveSlot = take_row;
 	source.chunk = AllocSetContextCreate(context, "jdysync records of a source", 0, 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
 	source.records = MemoryContextAlloc(context, sizeof(Outgoing) * JDY_SOURCE_CHUNK);
-	source.ids.hashes = MemoryContextAllocZero(context, sizeof(uint64) * FIRST_IDS);
-	source.ids.size = FIRST_IDS;
+	source.ids = jdy_hashset_create(context);
 	source.after = MemoryContextStrdup(context, "");
 	source.present = MemoryContextAlloc(context, sizeof(char *) * JDY_SOURCE_CHUNK);
 
@@ -214,16 +199,6 @@ jdy_deletion_seal(const Push *push, Batch *batch)
 	batch->key[2 * sizeof(key)] = '\0';
 }
 
-static void
-startup(DestReceiver *receiver, int operation, TupleDesc desc)
-{
-}
-
-static void
-shut_down(DestReceiver *receiver)
-{
-}
-
 /* Called by the executor for each row: id, payload.  The visit runs inside, with statements of its own, as a loop of PL/pgSQL would. */
 static bool
 take_row(TupleTableSlot *slot, DestReceiver *receiver)
@@ -324,51 +299,19 @@ visit_chunk(Source *source)
 static void
 note_id(Source *source, const char *id, Size length)
 {
-	uint64		hash;
-
 	if (length == 0)
 		check_ids(source->push);
 	if (length > JDY_MAX_ID_BYTES)
 		check_length(source->push, id, length);
-	if (source->ids.hashes == NULL)
+	if (source->ids == NULL)
 		return;
-	hash = hash_bytes_extended((const unsigned char *) id, (int) length, 0);
-	if (!add_hash(&source->ids, hash != 0 ? hash : 1))
+	if (!jdy_hashset_add(source->ids, hash_bytes_extended((const unsigned char *) id, (int) length, 0)))
 		check_ids(source->push);
-	if (source->ids.count > MOST_IDS / 4 * 3)
+	if (jdy_hashset_is_full(source->ids))
 	{
 		check_ids(source->push);
-		pfree(source->ids.hashes);
-		source->ids.hashes = NULL;
+		source->ids = NULL;
 	}
-}
-
-/* false when it is there already. */
-static bool
-add_hash(IdSet *ids, uint64 hash)
-{
-	uint32		place;
-
-	if (ids->count >= ids->size / 4 * 3 && ids->size < MOST_IDS)
-	{
-		IdSet		larger = {
-			.hashes = MemoryContextAllocExtended(GetMemoryChunkContext(ids->hashes), sizeof(uint64) * ids->size * 2,
-												 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO),
-			.size = ids->size * 2
-		};
-
-		for (uint32 i = 0; i < ids->size; i++)
-			if (ids->hashes[i] != 0)
-				(void) add_hash(&larger, ids->hashes[i]);
-		pfree(ids->hashes);
-		*ids = larger;
-	}
-	for (place = hash & (ids->size - 1); ids->hashes[place] != 0; place = (place + 1) & (ids->size - 1))
-		if (ids->hashes[place] == hash)
-			return false;
-	ids->hashes[place] = hash;
-	ids->count++;
-	return true;
 }
 
 /* The whole truth about the ids, from the database: an error, or they are fine. */
@@ -406,15 +349,22 @@ check_length(const Push *push, const char *id, Size length)
 			 errhint("An id has up to %d bytes; a digest of it would do: md5(…) AS id.", JDY_MAX_ID_BYTES)));
 }
 
-/* One context for the whole process: to make one costs more than a payload's digest. */
+/*
+ * One context for the whole process: to make one costs more than a payload's digest,
+ * and so does naming the algorithm again, which OpenSSL 3 looks up each time.
+ */
 static EVP_MD_CTX *
 begin_sha256(void)
 {
 	static EVP_MD_CTX *context = NULL;
+	const EVP_MD *algorithm = NULL;
 
 	if (context == NULL)
+	{
 		context = EVP_MD_CTX_new();
-	if (context == NULL || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
+		algorithm = EVP_sha256();
+	}
+	if (context == NULL || EVP_DigestInit_ex(context, algorithm, NULL) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a digest"),

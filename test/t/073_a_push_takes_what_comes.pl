@@ -104,7 +104,7 @@ subtest 'a target that goes away in the middle' => sub {
 	fault(kind => 'status', status => 503, after => 20, times => -1);
 	my $run = push_fails('away', qr/08006.*does not answer.*HINT/s, 'the run fails');
 	is(query($node, "SELECT count(*) FROM jdy_deliveries WHERE push = 'away' AND status = 'dead'"), '0', 'nothing is dead');
-	cmp_ok(stats()->{target_requests}, '<=', 60, 'and it is left in peace');
+	cmp_ok(stats()->{target_requests}, '<=', 120, 'and it is left in peace: what waited in line is tried twice, no more');
 	$sim->delete('/_sim/fault');
 	push_ok('away', 'the next run');
 	is(standings('away'), 'delivered 200', 'delivers all');
