@@ -171,8 +171,8 @@ COMMENT ON COLUMN jdysync.delivery.push_id IS 'push';
 COMMENT ON COLUMN jdysync.delivery.id IS 'record';
 COMMENT ON COLUMN jdysync.delivery.version IS 'of the last content sent; +1 for each';
 COMMENT ON COLUMN jdysync.delivery.status IS 'delivered | dead: refused by the target | pending: to be sent again (jdy_replay)';
-COMMENT ON COLUMN jdysync.delivery.digest IS 'of the payload that was acknowledged last; NULL = none was';
-COMMENT ON COLUMN jdysync.delivery.refused_digest IS 'of the payload that was refused: not sent again unless it changes';
+COMMENT ON COLUMN jdysync.delivery.digest IS 'of the payload that was acknowledged last; NULL = none was, or its deletion was';
+COMMENT ON COLUMN jdysync.delivery.refused_digest IS 'of the payload that was refused: not sent again unless it changes; empty = its deletion was refused';
 COMMENT ON COLUMN jdysync.delivery.attempts IS 'times that a version of it was refused';
 COMMENT ON COLUMN jdysync.delivery.http_status IS 'of the refusal';
 COMMENT ON COLUMN jdysync.delivery.errcode IS 'the target''s own code';
@@ -203,10 +203,10 @@ COMMENT ON COLUMN jdysync.batch.batch_id IS 'number of the request';
 COMMENT ON COLUMN jdysync.batch.push_id IS 'push';
 COMMENT ON COLUMN jdysync.batch.run_id IS 'run that composed it';
 COMMENT ON COLUMN jdysync.batch.key IS 'its Idempotency-Key';
-COMMENT ON COLUMN jdysync.batch.body IS 'its bytes, to be sent again as they are';
+COMMENT ON COLUMN jdysync.batch.body IS 'its bytes, to be sent again as they are; empty = a deletion by the parameter id';
 COMMENT ON COLUMN jdysync.batch.ids IS 'records in it';
 COMMENT ON COLUMN jdysync.batch.versions IS 'their versions';
-COMMENT ON COLUMN jdysync.batch.digests IS 'digests of their payloads';
+COMMENT ON COLUMN jdysync.batch.digests IS 'digests of their payloads; NULL = the record is to be deleted';
 COMMENT ON COLUMN jdysync.batch.status IS 'sent | in_doubt: its answers stayed away';
 COMMENT ON COLUMN jdysync.batch.attempts IS 'runs that got no answer';
 COMMENT ON COLUMN jdysync.batch.http_status IS 'of the last reply';
@@ -774,7 +774,7 @@ CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata j
 	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean) IS
-'registers a push of a view or table with a column id; payload: its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered';
+'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered';
 
 CREATE FUNCTION jdy_alter_push(name text, server name DEFAULT NULL, source regclass DEFAULT NULL, metadata jsonb DEFAULT NULL,
 	schedule text DEFAULT NULL, batch_rows integer DEFAULT NULL, batch_bytes integer DEFAULT NULL)
@@ -1013,16 +1013,16 @@ COMMENT ON VIEW @extschema@.jdy_progress IS 'open runs as they go, before anythi
 
 CREATE VIEW @extschema@.jdy_deliveries WITH (security_barrier) AS
 SELECT s.name AS push, d.id, d.status, d.version, d.attempts, d.last_error, d.http_status, d.errcode, d.changed_at, d.discarded,
-	d.request, d.reply
+	d.request, d.reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion
 FROM jdysync.delivery d
 JOIN jdysync.subject s ON s.stream_id = d.push_id
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
 	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = d.push_id AND d.id = ANY (b.ids))
 UNION ALL
-SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL
+SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, u.digest IS NULL
 FROM jdysync.batch b
 JOIN jdysync.subject s ON s.stream_id = b.push_id
-CROSS JOIN LATERAL unnest(b.ids, b.versions) AS u (id, version)
+CROSS JOIN LATERAL unnest(b.ids, b.versions, b.digests) AS u (id, version, digest)
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_deliveries IS
 'where each record stands toward each push; records that were never sent are not here: jdy_preview shows what is pending';
@@ -1051,7 +1051,7 @@ COMMENT ON COLUMN @extschema@.jdy_runs.details IS 'details fetched and landed';
 COMMENT ON COLUMN @extschema@.jdy_runs.inserted IS 'records new to staging';
 COMMENT ON COLUMN @extschema@.jdy_runs.updated IS 'known records whose content changed';
 COMMENT ON COLUMN @extschema@.jdy_runs.unchanged IS 'records read again and found equal: nothing was written';
-COMMENT ON COLUMN @extschema@.jdy_runs.deleted IS 'records marked deleted';
+COMMENT ON COLUMN @extschema@.jdy_runs.deleted IS 'records marked deleted; push: deleted at the target';
 COMMENT ON COLUMN @extschema@.jdy_runs.rejected IS 'rows set aside because PostgreSQL cannot hold them: jdy_rejects';
 COMMENT ON COLUMN @extschema@.jdy_runs.pending IS 'push: records that were to be sent';
 COMMENT ON COLUMN @extschema@.jdy_runs.delivered IS 'push: records that the target acknowledged';
@@ -1136,6 +1136,7 @@ COMMENT ON COLUMN @extschema@.jdy_deliveries.changed_at IS 'since when it stands
 COMMENT ON COLUMN @extschema@.jdy_deliveries.discarded IS 'reason given to jdy_discard';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.deletion IS 'what was sent is the record''s deletion: it is gone from the source';
 
 COMMENT ON COLUMN @extschema@.jdy_catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN @extschema@.jdy_catalog.title IS 'the list''s Chinese name';

@@ -40,7 +40,6 @@ typedef struct PrivateCall
 	int			failures;		/* that count toward max_attempts */
 	int			refusals;		/* 429s in a row */
 	int			borrowed;		/* times it went on with a token that another call or process asked for */
-	bool		maybe_acted;	/* an attempt without an answer had left whole: the service may have acted */
 
 	/* The last attempt. */
 	int64		started_us;		/* monotonic */
@@ -58,6 +57,7 @@ typedef struct PrivateCall
 	List	   *authorisations; /* of OfferedAuthorisation *, in call.context */
 	const char *token;
 	TimestampTz token_expires;	/* server time, 0 = not said */
+	int64		token_life_us;	/* from the reply on, 0 = not said */
 } PrivateCall;
 
 #define LANES 2

@@ -198,7 +198,7 @@ check_connection(ReturnSetInfo *rows, const PrivateCall *call)
 static void
 check_plain(ReturnSetInfo *rows, const PrivateCall *call)
 {
-	if (call->http_status == 401 || call->http_status == 403)
+	if (call->http_status == 401 || call->http_status == 403 || call->step != NOT_SIGN_IN)
 		step(rows, "credentials", false, jdy_call_problem(&call->call));
 	else
 		step(rows, "credentials", true, psprintf("not refused (HTTP %d)", call->http_status));

@@ -53,12 +53,6 @@ jdy_client_open(const Endpoint *endpoint, int concurrency, bool in_worker,
 				 jdy_enabled ? errdetail("It is a standby.") : errdetail("jdysync.enabled is off."),
 				 errhint("Ask the primary, or switch jdysync.enabled on.")));
 	jdy_endpoint_require_complete(endpoint);
-	if (endpoint->auth == AUTH_QEASY || endpoint->auth == AUTH_WEBHOOK)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("this kind of server is not supported by this version"),
-				 errdetail("Server \"%s\" has auth \"%s\".", endpoint->server_name, jdy_auth_name(endpoint->auth)),
-				 errhint("This version calls servers with auth kingdee, bearer, basic and none.")));
 
 	client->context = context;
 	client->endpoint = endpoint;
@@ -74,7 +68,7 @@ jdy_client_open(const Endpoint *endpoint, int concurrency, bool in_worker,
 	client->delayed = pairingheap_allocate(compare_delayed, NULL);
 	client->tickets = palloc0(concurrency * sizeof(uint64));
 	client->pool = jdy_http_open(endpoint, concurrency, context);
-	if (endpoint->auth == AUTH_KINGDEE)
+	if (endpoint->auth == AUTH_KINGDEE || endpoint->auth == AUTH_QEASY)
 		client->session = jdy_session_open(endpoint);
 
 	caller = begin_tx(client);
@@ -224,6 +218,12 @@ const Session *
 jdy_client_session(Client *client)
 {
 	return client->session ? jdy_session_get(client->session) : NULL;
+}
+
+const char *
+jdy_client_mask(Client *client, const char *text)
+{
+	return jdy_mask_secrets(client->endpoint, jdy_client_session(client), text);
 }
 
 void
@@ -461,7 +461,7 @@ jdy_client_start(Client *client, PrivateCall *call)
 	MemoryContextReset(call->call.context);
 	old = MemoryContextSwitchTo(call->call.context);
 	call->call.token_generation = session ? session->generation : 0;
-	call->started_us = jdy_monotonic_us();
+	call->started_us = call->call.left_us = jdy_monotonic_us();
 	call->started_at = GetCurrentTimestamp();
 	jdy_request_build(call, session, session ? call->started_at + session->clock_offset_us : 0, &request);
 	jdy_http_start(client->pool, &request);

@@ -73,6 +73,9 @@ struct Call
 	int			attempt;		/* 1 = first */
 	TimestampTz asked_at;		/* server time at which the last attempt left: Date minus elapsed; 0 = unknown */
 	TimestampTz answered_at;	/* server time of the reply (Date); 0 = unknown */
+	int64		left_us;		/* monotonic: when the last attempt left */
+	int64		failed_us;		/* monotonic: when the first attempt ended that failed on the way; 0 = none did */
+	bool		maybe_acted;	/* an attempt without an answer had left whole: the service may have acted */
 
 	/* Private to the client. */
 	int64		not_before_us;
@@ -144,12 +147,15 @@ pg_noreturn extern void jdy_call_raise(const Call *call);
 /* One line for a person about a call that did not succeed (reason, status, errcode, service text); palloc'ed. */
 extern char *jdy_call_problem(const Call *call);
 
+/* `text` with every secret of the endpoint and its session replaced; text itself when it holds none. */
+extern const char *jdy_client_mask(Client *client, const char *text);
+
 extern void jdy_client_release(Client *client, Call *call);
 
 /* Submit, wait, return: for one call at a time. */
 extern Call *jdy_client_run(Client *client, Call *call);
 
-/* The url that a call of this path goes to, without parameters; palloc'ed. */
+/* The url that a call of this path goes to, without parameters, secrets masked; palloc'ed. */
 extern char *jdy_call_url(const Endpoint *endpoint, const char *path);
 
 /* Counters for the run: attempts made, and those beyond each call's first. */

@@ -16,25 +16,49 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/tuptable.h"
+#include "hashset.h"
 #include "push.h"
 #include "spi.h"
 #include "staging.h"
+#include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 static JdyStatement look = {
 	.sql = "SELECT k.* FROM unnest($2) AS u (id) CROSS JOIN LATERAL"
-	" (SELECT d.id, d.version, d.digest, d.refused_digest FROM jdysync.delivery d"
+	" (SELECT d.id, d.version, d.digest, d.refused_digest, d.status = 'delivered' AS settled FROM jdysync.delivery d"
 	"  WHERE d.push_id = $1 AND d.id = u.id OFFSET 0) AS k",
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTARRAYOID},
 	.by_index = true
 };
 
+/*
+ * An empty refused_digest stands for a deletion that was refused.  What is pending was replayed: a deletion that
+ * may have arrived has no digest any more.
+ */
+static JdyStatement find_gone = {
+	.sql = "SELECT d.id, d.version FROM jdysync.delivery d WHERE d.push_id = $1 AND d.id > $2 AND ($3 IS NULL OR d.id <= $3)"
+	" AND ((d.digest IS NOT NULL AND d.refused_digest IS DISTINCT FROM ''::bytea) OR d.status = 'pending')"
+	" AND d.id <> ALL ($4) ORDER BY d.id LIMIT $5",
+	.nargs = 5,
+	.argtypes = {INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID},
+	.by_index = true
+};
+
+static JdyStatement delivered_ones = {
+	.sql = "SELECT d.id, d.digest FROM jdysync.delivery d WHERE d.push_id = $1 AND d.status = 'delivered'"
+	" AND d.digest IS NOT NULL AND d.refused_digest IS NULL",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
 static JdyStatement unresolved = {
 	.sql = "SELECT b.batch_id, b.key, b.body, b.ids, b.versions, b.digests FROM jdysync.batch b"
-	" WHERE b.push_id = $1 ORDER BY b.batch_id",
+	" WHERE b.push_id = $1 ORDER BY b.attempts, b.batch_id",
 	.nargs = 1,
 	.argtypes = {INT4OID}
 };
@@ -46,10 +70,20 @@ static JdyStatement intend = {
 	.argtypes = {INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
 };
 
+/* Requests of one record each: several in one statement, since a push one by one has many of them. */
+static JdyStatement intend_singles = {
+	.sql = "INSERT INTO jdysync.batch (push_id, run_id, key, body, ids, versions, digests)"
+	" SELECT $1, $2, u.key, u.body, ARRAY[u.id], ARRAY[u.version], ARRAY[u.digest]"
+	" FROM unnest($3, $4, $5, $6, $7) AS u (key, body, id, version, digest) RETURNING batch_id",
+	.nargs = 7,
+	.argtypes = {INT4OID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
+};
+
 static JdyStatement forget = {
-	.sql = "DELETE FROM jdysync.batch b WHERE b.batch_id = $1",
+	.sql = "DELETE FROM jdysync.batch b WHERE b.batch_id = ANY ($1)",
 	.nargs = 1,
-	.argtypes = {INT8OID}
+	.argtypes = {INT8ARRAYOID},
+	.by_index = true
 };
 
 static JdyStatement doubt = {
@@ -57,6 +91,14 @@ static JdyStatement doubt = {
 	" WHERE b.batch_id = $1",
 	.nargs = 3,
 	.argtypes = {INT8OID, INT4OID, TEXTOID}
+};
+
+/* A first version has no row yet, and without ON CONFLICT it costs less: nothing need be inserted on trial and confirmed. */
+static JdyStatement note_first = {
+	.sql = "INSERT INTO jdysync.delivery (push_id, id, version, digest)"
+	" SELECT $1, u.id, u.version, u.digest FROM unnest($2, $3, $4) AS u (id, version, digest)",
+	.nargs = 4,
+	.argtypes = {INT4OID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
 };
 
 static JdyStatement note_accepted = {
@@ -74,10 +116,10 @@ static JdyStatement bury = {
 	"  last_error, request, reply) VALUES ($1, $2, $3, 'dead', $4, 1, $5, $6, $7, $8, $9)"
 	" ON CONFLICT (push_id, id) DO UPDATE SET version = EXCLUDED.version, status = 'dead',"
 	"  refused_digest = EXCLUDED.refused_digest, attempts = d.attempts + 1, http_status = EXCLUDED.http_status,"
-	"  errcode = EXCLUDED.errcode, last_error = EXCLUDED.last_error, request = EXCLUDED.request, reply = EXCLUDED.reply,"
+	"  digest = CASE WHEN $10 THEN NULL ELSE d.digest END, errcode = EXCLUDED.errcode, last_error = EXCLUDED.last_error, request = EXCLUDED.request, reply = EXCLUDED.reply,"
 	"  discarded = NULL, changed_at = pg_catalog.clock_timestamp()",
-	.nargs = 9,
-	.argtypes = {INT4OID, TEXTOID, INT4OID, BYTEAOID, INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID},
+	.nargs = 10,
+	.argtypes = {INT4OID, TEXTOID, INT4OID, BYTEAOID, INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
 	.by_index = true
 };
 
@@ -96,12 +138,47 @@ static JdyStatement count = {
 	.argtypes = {INT4OID}
 };
 
+/* Ids and digests of all that is delivered, as far as the set has room: the others are looked up. */
+struct Delivered
+{
+	DestReceiver receiver;		/* first, so that one is the other */
+	HashSet    *set;
+};
+
+static bool take_delivered(TupleTableSlot *slot, DestReceiver *receiver);
+static uint64 record_hash(const char *id, int length, const void *digest);
+static void intend_each(const Push *push, int64 run_id, Batch **batches, int n);
+static void note(const Push *push, JdyStatement *statement, Outgoing *records, int n);
+static void forget_batches(Datum *ids, bool *nulls, int n);
 static Datum digest_datum(const uint8 *digest);
 static bool read_digest(uint64 row, int column, uint8 *digest);
 static Datum id_array(const Outgoing *records, int n);
 static void fill_arrays(const Outgoing *records, int n, Datum *arrays);
 static Batch *read_batch(uint64 row, MemoryContext context);
 static int	compare_records(const void *a, const void *b);
+
+/*
+ * Most records of most scans are unchanged.  To find them one by one in the index
+ * takes as long as all else that the scan does; to read them all once takes a third of that.
+ */
+Delivered *
+jdy_delivered_load(const Push *push, MemoryContext context)
+{
+	Delivered  *delivered = MemoryContextAlloc(context, sizeof(Delivered));
+	Datum		values[1] = {Int32GetDatum(push->push_id)};
+
+	delivered->receiver = *None_Receiver;
+	delivered->receiver.receiveSlot = take_delivered;
+	delivered->set = jdy_hashset_create(context);
+	jdy_execute_into(&delivered_ones, values, &delivered->receiver);
+	return delivered;
+}
+
+bool
+jdy_delivered_has(const Delivered *delivered, const Outgoing *record)
+{
+	return jdy_hashset_has(delivered->set, record_hash(record->id, (int) strlen(record->id), record->digest));
+}
 
 void
 jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings)
@@ -119,6 +196,7 @@ jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standing
 		Outgoing	key = {.id = jdy_spi_text(r, 1)};
 		Outgoing   *found = bsearch(&key, records, n, sizeof(Outgoing), compare_records);
 		Standing   *standing;
+		bool		isnull;
 
 		if (found == NULL)
 			continue;
@@ -127,7 +205,39 @@ jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standing
 		standing->version = (int) jdy_spi_int64(r, 2, 0);
 		standing->delivered = read_digest(r, 3, standing->digest);
 		standing->refused = read_digest(r, 4, standing->refused_digest);
+		standing->settled = DatumGetBool(jdy_spi_datum(r, 5, &isnull));
 	}
+
+	/* A scan asks this many times in one transaction, at whose end only SPI would free the answers. */
+	SPI_freetuptable(SPI_tuptable);
+}
+
+int
+jdy_delivery_gone(const Push *push, const char *after, const char *upto, char **present, int n, Outgoing *gone, int most)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * Max(n, 1));
+	bool	   *nulls = palloc0(sizeof(bool) * Max(n, 1));
+	Datum		values[5];
+	int			found;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = CStringGetTextDatum(present[i]);
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = CStringGetTextDatum(after);
+	values[2] = upto != NULL ? CStringGetTextDatum(upto) : (Datum) 0;
+	values[3] = jdy_make_array(ids, nulls, n, TEXTOID);
+	values[4] = Int32GetDatum(most);
+	jdy_execute(&find_gone, values, upto != NULL ? NULL : "  n  ");
+	found = (int) SPI_processed;
+	memset(gone, 0, sizeof(Outgoing) * found);
+	for (int i = 0; i < found; i++)
+	{
+		gone[i].id = jdy_spi_text(i, 1);
+		gone[i].version = (int) jdy_spi_int64(i, 2, 0);
+		gone[i].gone = true;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return found;
 }
 
 List *
@@ -149,31 +259,66 @@ jdy_delivery_unresolved(const Push *push, MemoryContext context)
 }
 
 void
-jdy_delivery_intend(const Push *push, int64 run_id, Batch *batch)
+jdy_delivery_intend(const Push *push, int64 run_id, List *batches)
 {
-	Datum		values[7];
-	Datum		replaced[1] = {Int64GetDatum(batch->replaces)};
+	Batch	  **singles = palloc(sizeof(Batch *) * Max(list_length(batches), 1));
+	int			nsingles = 0;
+	ListCell   *cell;
 
-	if (batch->replaces != 0)
-		jdy_execute(&forget, replaced, NULL);
-	values[0] = Int32GetDatum(push->push_id);
-	values[1] = Int64GetDatum(run_id);
-	values[2] = CStringGetTextDatum(batch->key);
-	values[3] = CStringGetTextDatum(batch->body);
-	fill_arrays(batch->records, batch->n, &values[4]);
-	jdy_execute(&intend, values, NULL);
-	batch->batch_id = jdy_spi_int64(0, 1, 0);
+	foreach(cell, batches)
+	{
+		Batch	   *batch = lfirst(cell);
+		Datum		values[7];
+
+		if (batch->n == 1)
+		{
+			singles[nsingles++] = batch;
+			continue;
+		}
+		values[0] = Int32GetDatum(push->push_id);
+		values[1] = Int64GetDatum(run_id);
+		values[2] = CStringGetTextDatum(batch->key);
+		values[3] = CStringGetTextDatum(batch->body);
+		fill_arrays(batch->records, batch->n, &values[4]);
+		jdy_execute(&intend, values, NULL);
+		batch->batch_id = jdy_spi_int64(0, 1, 0);
+	}
+	if (nsingles > 0)
+		intend_each(push, run_id, singles, nsingles);
 }
 
 void
-jdy_delivery_accepted(const Push *push, const Batch *batch)
+jdy_delivery_accepted(const Push *push, List *batches)
 {
-	Datum		values[4];
+	Outgoing   *first;
+	Outgoing   *later;
+	Datum	   *ids = palloc(sizeof(Datum) * list_length(batches));
+	bool	   *nulls = palloc0(sizeof(bool) * list_length(batches));
+	int			nfirst = 0;
+	int			nlater = 0;
+	int			most = 0;
+	ListCell   *cell;
 
-	values[0] = Int32GetDatum(push->push_id);
-	fill_arrays(batch->records, batch->n, &values[1]);
-	jdy_execute(&note_accepted, values, NULL);
-	jdy_delivery_forget(batch);
+	foreach(cell, batches)
+		most += ((Batch *) lfirst(cell))->n;
+	first = palloc(sizeof(Outgoing) * most);
+	later = palloc(sizeof(Outgoing) * most);
+	foreach(cell, batches)
+	{
+		const Batch *batch = lfirst(cell);
+
+		for (int i = 0; i < batch->n; i++)
+		{
+			if (batch->records[i].version == 1)
+				first[nfirst++] = batch->records[i];
+			else
+				later[nlater++] = batch->records[i];
+		}
+		ids[foreach_current_index(cell)] = Int64GetDatum(batch->batch_id);
+	}
+	note(push, &note_first, first, nfirst);
+	note(push, &note_accepted, later, nlater);
+	forget_batches(ids, nulls, list_length(batches));
 }
 
 void
@@ -190,9 +335,10 @@ jdy_delivery_doubtful(const Batch *batch, int http_status, const char *problem)
 void
 jdy_delivery_forget(const Batch *batch)
 {
-	Datum		values[1] = {Int64GetDatum(batch->batch_id)};
+	Datum		id = Int64GetDatum(batch->batch_id);
+	bool		null = false;
 
-	jdy_execute(&forget, values, NULL);
+	forget_batches(&id, &null, 1);
 }
 
 void
@@ -200,14 +346,14 @@ jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 e
 				  const char *problem, const char *reply)
 {
 	const Outgoing *record = &batch->records[0];
-	Datum		values[9];
-	char		nulls[10] = "         ";
+	Datum		values[10];
+	char		nulls[11] = "          ";
 
 	Assert(batch->n == 1);
 	values[0] = Int32GetDatum(push->push_id);
 	values[1] = CStringGetTextDatum(record->id);
 	values[2] = Int32GetDatum(record->version);
-	values[3] = digest_datum(record->digest);
+	values[3] = record->gone ? PointerGetDatum(DirectFunctionCall1(byteain, CStringGetDatum(""))) : digest_datum(record->digest);
 	values[4] = Int32GetDatum(http_status);
 	nulls[4] = http_status == 0 ? 'n' : ' ';
 	values[5] = Int64GetDatum(errcode);
@@ -216,6 +362,7 @@ jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 e
 	values[7] = CStringGetTextDatum(batch->body);
 	values[8] = reply != NULL ? CStringGetTextDatum(reply) : (Datum) 0;
 	nulls[8] = reply != NULL ? ' ' : 'n';
+	values[9] = BoolGetDatum(batch->maybe_arrived);
 	jdy_execute(&bury, values, nulls);
 	jdy_delivery_forget(batch);
 }
@@ -223,13 +370,9 @@ jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 e
 void
 jdy_delivery_baseline(const Push *push, Outgoing *records, int n)
 {
-	Datum		values[4];
-
 	for (int i = 0; i < n; i++)
 		records[i].version = 1;
-	values[0] = Int32GetDatum(push->push_id);
-	fill_arrays(records, n, &values[1]);
-	jdy_execute(&note_accepted, values, NULL);
+	note(push, &note_first, records, n);
 }
 
 void
@@ -253,6 +396,76 @@ jdy_delivery_count(const Push *push)
 
 	jdy_execute(&count, values, NULL);
 	return jdy_spi_int64(0, 1, 0);
+}
+
+static bool
+take_delivered(TupleTableSlot *slot, DestReceiver *receiver)
+{
+	Delivered  *delivered = (Delivered *) receiver;
+	text	   *id;
+	bytea	   *digest;
+
+	slot_getallattrs(slot);
+	id = DatumGetTextPP(slot->tts_values[0]);
+	digest = DatumGetByteaPP(slot->tts_values[1]);
+	if (!jdy_hashset_is_full(delivered->set) && VARSIZE_ANY_EXHDR(digest) == JDY_PUSH_DIGEST)
+		(void) jdy_hashset_add(delivered->set, record_hash(VARDATA_ANY(id), (int) VARSIZE_ANY_EXHDR(id), VARDATA_ANY(digest)));
+	return true;
+}
+
+/* Eight bytes of the digest are as good as any 64-bit hash of it. */
+static uint64
+record_hash(const char *id, int length, const void *digest)
+{
+	uint64		part;
+
+	memcpy(&part, digest, sizeof(part));
+	return hash_combine64(hash_bytes_extended((const unsigned char *) id, length, 0), part);
+}
+
+static void
+intend_each(const Push *push, int64 run_id, Batch **batches, int n)
+{
+	Datum	   *keys = palloc(sizeof(Datum) * n);
+	Datum	   *bodies = palloc(sizeof(Datum) * n);
+	bool	   *nulls = palloc0(sizeof(bool) * n);
+	Outgoing   *records = palloc(sizeof(Outgoing) * n);
+	Datum		values[7];
+
+	for (int i = 0; i < n; i++)
+	{
+		keys[i] = CStringGetTextDatum(batches[i]->key);
+		bodies[i] = CStringGetTextDatum(batches[i]->body);
+		records[i] = batches[i]->records[0];
+	}
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = Int64GetDatum(run_id);
+	values[2] = jdy_make_array(keys, nulls, n, TEXTOID);
+	values[3] = jdy_make_array(bodies, nulls, n, TEXTOID);
+	fill_arrays(records, n, &values[4]);
+	jdy_execute(&intend_singles, values, NULL);
+	for (int i = 0; i < n; i++)
+		batches[i]->batch_id = jdy_spi_int64(i, 1, 0);
+}
+
+static void
+note(const Push *push, JdyStatement *statement, Outgoing *records, int n)
+{
+	Datum		values[4];
+
+	if (n == 0)
+		return;
+	values[0] = Int32GetDatum(push->push_id);
+	fill_arrays(records, n, &values[1]);
+	jdy_execute(statement, values, NULL);
+}
+
+static void
+forget_batches(Datum *ids, bool *nulls, int n)
+{
+	Datum		values[1] = {jdy_make_array(ids, nulls, n, INT8OID)};
+
+	jdy_execute(&forget, values, NULL);
 }
 
 static Datum
@@ -291,22 +504,24 @@ id_array(const Outgoing *records, int n)
 	return jdy_make_array(ids, nulls, n, TEXTOID);
 }
 
-/* ids, versions, digests. */
+/* ids, versions, digests: null of what is to be deleted. */
 static void
 fill_arrays(const Outgoing *records, int n, Datum *arrays)
 {
 	Datum	   *versions = palloc(sizeof(Datum) * n);
 	Datum	   *digests = palloc(sizeof(Datum) * n);
 	bool	   *nulls = palloc0(sizeof(bool) * n);
+	bool	   *gone = palloc(sizeof(bool) * n);
 
 	for (int i = 0; i < n; i++)
 	{
 		versions[i] = Int32GetDatum(records[i].version);
 		digests[i] = digest_datum(records[i].digest);
+		gone[i] = records[i].gone;
 	}
 	arrays[0] = id_array(records, n);
 	arrays[1] = jdy_make_array(versions, nulls, n, INT4OID);
-	arrays[2] = jdy_make_array(digests, nulls, n, BYTEAOID);
+	arrays[2] = jdy_make_array(digests, gone, n, BYTEAOID);
 }
 
 static Batch *
@@ -318,6 +533,7 @@ read_batch(uint64 row, MemoryContext context)
 	Datum	   *ids;
 	Datum	   *versions;
 	Datum	   *digests;
+	bool	   *gone;
 	bool		isnull;
 	int			n;
 
@@ -325,18 +541,22 @@ read_batch(uint64 row, MemoryContext context)
 	batch->batch_id = jdy_spi_int64(row, 1, 0);
 	strlcpy(batch->key, jdy_spi_text(row, 2), sizeof(batch->key));
 	batch->body = pstrdup(jdy_spi_text(row, 3));
-	batch->answered_once = true;
+	batch->maybe_arrived = true;
 	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 4, &isnull)), TEXTOID, -1, false, TYPALIGN_INT, &ids, NULL, &batch->n);
 	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 5, &isnull)), INT4OID, 4, true, TYPALIGN_INT, &versions, NULL, &n);
-	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 6, &isnull)), BYTEAOID, -1, false, TYPALIGN_INT, &digests, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 6, &isnull)), BYTEAOID, -1, false, TYPALIGN_INT, &digests, &gone, &n);
 	batch->records = palloc0(sizeof(Outgoing) * batch->n);
 	for (int i = 0; i < batch->n; i++)
 	{
-		bytea	   *digest = DatumGetByteaPP(digests[i]);
-
 		batch->records[i].id = TextDatumGetCString(ids[i]);
 		batch->records[i].version = DatumGetInt32(versions[i]);
-		memcpy(batch->records[i].digest, VARDATA_ANY(digest), Min(VARSIZE_ANY_EXHDR(digest), JDY_PUSH_DIGEST));
+		batch->records[i].gone = gone[i];
+		if (!gone[i])
+		{
+			bytea	   *digest = DatumGetByteaPP(digests[i]);
+
+			memcpy(batch->records[i].digest, VARDATA_ANY(digest), Min(VARSIZE_ANY_EXHDR(digest), JDY_PUSH_DIGEST));
+		}
 	}
 	MemoryContextSwitchTo(caller);
 	return batch;

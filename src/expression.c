@@ -210,16 +210,24 @@ compile_placeholder(Expression *expression, const Placeholder *placeholder)
 static void
 append_parameter(Expression *expression, const Placeholder *placeholder, bool as_text)
 {
-	int			n = expression->nargs++;
+	int			n = expression->nargs;
 	JsonbValue *value = NULL;
 	char	   *text;
 
 	if (n >= MAX_FIELDS)
 		refuse(expression->source, "It names more than 100 fields.", NULL);
-	appendStringInfo(&expression->sql, " $%d ", n + 1);
-
 	if (!as_text && placeholder->filter == NULL)
+	{
 		value = jdy_jsonb_at(expression->record, placeholder->path);
+		if (value == NULL)
+		{
+			/* Of the type that its place asks for: a text would be no operand for a number that is missing in one record. */
+			appendStringInfoString(&expression->sql, " NULL ");
+			return;
+		}
+	}
+	appendStringInfo(&expression->sql, " $%d ", n + 1);
+	expression->nargs++;
 	if (value != NULL && value->type == jbvNumeric)
 	{
 		expression->types[n] = NUMERICOID;

@@ -13,7 +13,7 @@
 
 /*
  * The text of an expression's value, NULL for null.  Times are put in as digits,
- * fields of the record bound as parameters: numbers as numeric, else text.  Runs
+ * fields of the record bound as parameters: numbers as numeric, else text; missing ones are NULL.  Runs
  * read-only as the current role, in a transaction with SPI connected.
  */
 extern char *jdy_expression_text(const char *expression, Jsonb *record, const ValueTimes *times);

@@ -29,6 +29,7 @@ static char *parse_method(Jsonb *json, Effect effect);
 static List *parse_id(Jsonb *json);
 static List *parse_fields(Jsonb *object, const char *key);
 static Field *parse_field(Jsonb *json, const char *key);
+static void parse_delete(Jsonb *json, Metadata *metadata);
 static void parse_response(Jsonb *json, Metadata *metadata);
 static void parse_remedy(Jsonb *json, Metadata *metadata);
 static char *parse_path(Jsonb *object, const char *key);
@@ -64,7 +65,7 @@ jdy_metadata_parse(Jsonb *json, Effect expected)
 	metadata->other_request = parse_fields(json, "otherRequest");
 	metadata->operation = container_member(json, "operation", false);
 	metadata->condition = container_member(json, "condition", true);
-	metadata->delete_rule = container_member(json, "delete", false);
+	parse_delete(json, metadata);
 	parse_response(json, metadata);
 	parse_remedy(json, metadata);
 	return metadata;
@@ -315,7 +316,30 @@ parse_field(Jsonb *json, const char *key)
 	return field;
 }
 
-/* Where rows and counts stand, when it is an object; Qeasy's array of fields says nothing that is needed. */
+static void
+parse_delete(Jsonb *json, Metadata *metadata)
+{
+	Jsonb	   *rule = container_member(json, "delete", false);
+	JsonbValue *body;
+
+	metadata->delete_rule = rule;
+	if (rule == NULL)
+		return;
+	metadata->delete_api = text_member(rule, "api");
+	if (metadata->delete_api == NULL)
+		metadata->delete_api = metadata->api;
+	if (strstr(metadata->delete_api, "{{") != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a path cannot hold a field"),
+				 errdetail("\"api\" of \"delete\" is \"%s\".", metadata->delete_api),
+				 errhint("The id goes into \"body\" as {{id}}, or without a body into the parameter \"id\".")));
+	metadata->delete_method = text_member(rule, "method") != NULL ? parse_method(rule, EFFECT_EXECUTE) : "DELETE";
+	body = member(rule, "body");
+	metadata->delete_body = body != NULL ? JsonbValueToJsonb(body) : NULL;
+}
+
+/* Where rows and counts, or failed records, stand, when it is an object; Qeasy's array of fields says nothing that is needed. */
 static void
 parse_response(Jsonb *json, Metadata *metadata)
 {
@@ -329,6 +353,16 @@ parse_response(Jsonb *json, Metadata *metadata)
 		return;
 	metadata->rows_path = parse_path(response, "rows");
 	metadata->count_path = parse_path(response, "count");
+	if (metadata->effect == EFFECT_QUERY)
+		return;
+	metadata->failed_path = parse_path(response, "failed");
+	metadata->failed_id = parse_path(response, "id");
+	metadata->failed_message = parse_path(response, "message");
+	metadata->failed_count_path = parse_path(response, "failed_count");
+	if (metadata->failed_id == NULL)
+		metadata->failed_id = "id";
+	if (metadata->failed_message == NULL)
+		metadata->failed_message = "message";
 }
 
 static void

@@ -41,9 +41,16 @@ typedef struct Metadata
 	List	   *other_request;
 	Jsonb	   *operation;		/* may be NULL, checked to be an object */
 	Jsonb	   *condition;		/* may be NULL, checked to be an array */
-	Jsonb	   *delete_rule;	/* "delete", may be NULL */
+	Jsonb	   *delete_rule;	/* "delete": how records are deleted at the target; NULL = they are not */
+	char	   *delete_api;		/* default: api */
+	char	   *delete_method;	/* default: DELETE */
+	Jsonb	   *delete_body;	/* template over the record's id; NULL = the id goes as parameter "id" */
 	char	   *rows_path;		/* from an object-shaped "response": {"rows":"data.list","count":"data.total"} */
 	char	   *count_path;
+	char	   *failed_path;	/* pushes: where a reply lists the records that failed; NULL = it does not */
+	char	   *failed_id;		/* in an item of that list; default "id" */
+	char	   *failed_message; /* likewise; default "message" */
+	char	   *failed_count_path;	/* pushes: where a reply counts them; NULL = it does not */
 	char	   *remedy_crontab; /* omissionRemedy; may be NULL */
 	List	   *remedy_request; /* of Field *: takeOverRequest */
 } Metadata;

@@ -16,6 +16,7 @@
 #include "scan.h"
 
 #define MIN_SECRET_LENGTH 4		/* shorter ones would tear ordinary words apart */
+#define MIN_PARAMETER_LENGTH 16 /* of a webhook's query: names of parameters are shorter */
 #define MAX_SERVICE_TEXT 1000	/* bytes kept of the service's words */
 
 /* What kind of error a failure is, and what to do.  First match wins. */
@@ -42,6 +43,10 @@ static const Cause causes[] = {
 	{HTTP_TIMEOUT, 0, 0, 0, ERRCODE_CONNECTION_FAILURE, NULL},
 	{HTTP_BROKEN, 0, 0, 0, ERRCODE_CONNECTION_FAILURE, NULL},
 	{HTTP_OTHER, 0, 0, 0, ERRCODE_CONNECTION_FAILURE, NULL},
+	{HTTP_COMPLETE, 0, 42901, 42999, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+	"Other programs may use the same account; lower the server's calls_per_minute."},
+	{HTTP_COMPLETE, 0, 40101, 40199, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+	"Check app_key and app_secret of the user mapping."},
 	{HTTP_COMPLETE, 429, 0, 0, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
 	"Other programs may use the same account; lower the server's calls_per_minute."},
 	{HTTP_COMPLETE, 0, 429, 429, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
@@ -64,6 +69,7 @@ static const Cause *cause_of(const PrivateCall *call);
 static int	sqlstate_of(const PrivateCall *call, const Cause *cause);
 static void append_facts(StringInfo text, const PrivateCall *call);
 static const char *mask(const char *text, const char *secret);
+static const char *mask_query(const char *query, const char *text);
 static bool read_code(const Slice *value, int64 *code);
 static const char *read_words(const Slice *value);
 
@@ -114,7 +120,7 @@ jdy_mask_secrets(const Endpoint *endpoint, const Session *session, const char *t
 		if (secrets[i] != NULL && strlen(secrets[i]) >= MIN_SECRET_LENGTH)
 			text = mask(text, secrets[i]);
 	}
-	return text;
+	return mask_query(endpoint->query, text);
 }
 
 void
@@ -224,6 +230,21 @@ mask(const char *text, const char *secret)
 	}
 	appendStringInfoString(&masked, text);
 	return masked.data;
+}
+
+/* A webhook may quote a parameter of its url alone. */
+static const char *
+mask_query(const char *query, const char *text)
+{
+	while (query != NULL && *query != '\0')
+	{
+		size_t		length = strcspn(query, "=&");
+
+		if (length >= MIN_PARAMETER_LENGTH)
+			text = mask(text, pnstrdup(query, length));
+		query += length + (query[length] != '\0');
+	}
+	return text;
 }
 
 /* Codes come as numbers or as strings of digits. */

@@ -6,7 +6,8 @@
  *
  *	1. send again, byte for byte and under the same key, what an earlier run sent
  *	   without learning the outcome: nothing newer of these records may overtake it;
- *	2. read the source and keep, on disk, what differs from what was acknowledged;
+ *	2. read the source and keep, on disk, what differs from what was acknowledged, and,
+ *	   where the metadata says how to delete, what the source has no more;
  *	3. send that in batches, several at once.
  *
  * Every request is committed before it is sent, its outcome after its answer, in
@@ -16,8 +17,9 @@
  *
  * A refused batch is cut in halves until the records that the target refuses stand
  * alone: those become dead letters, the others arrive.  The same is done with a batch whose
- * answers stay away although others come.  Nothing else is ever cut: while the
- * target is away, all of it waits.
+ * answers stay away although a request that left after its first failure was
+ * accepted.  Nothing else is ever cut: while the target is away, all of it waits, and after a
+ * row of requests without an answer nothing more is sent.
  *
  * Called by runner.c, in a worker that is the push's owner and holds its lock.
  *-------------------------------------------------------------------------
@@ -25,6 +27,7 @@
 #include "postgres.h"
 
 #include "access/tupdesc.h"
+#include "answer.h"
 #include "catalog/pg_type.h"
 #include "client.h"
 #include "executor/tuptable.h"
@@ -42,7 +45,23 @@
 
 #define FLOOD_RECORDS 1000		/* so many changed payloads at once, */
 #define FLOOD_SHARE 5			/* and more than a fifth of all: held */
+#define GONE_FREELY 10			/* so many deletions are never held; */
+#define GONE_RECORDS 100		/* more than these always, */
+#define GONE_SHARE 20			/* and more than a twentieth of all */
 #define MAX_REPLY_KEPT (64 * 1024)	/* of a dead letter's */
+#define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
+#define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
+#define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
+
+/* A record that the target refuses with words that may be about the push as a whole. */
+typedef struct Suspect
+{
+	Batch	   *batch;
+	int			http_status;
+	int64		errcode;
+	char	   *problem;
+	char	   *reply;			/* NULL = none that can be kept */
+} Suspect;
 
 typedef struct Run
 {
@@ -61,19 +80,27 @@ typedef struct Run
 	List	   *parts;			/* of Batch *: cut from others, to be sent first */
 	List	   *again;			/* of Batch *: open since an earlier run */
 	List	   *answered;		/* of Call *: to be settled */
-	List	   *doubtful;		/* of Batch *: no answer after all attempts */
+	List	   *doubtful;		/* of Batch *: no answer after all attempts, or not tried since others got none */
+	List	   *suspects;		/* of Suspect * */
 	int			under_way;
-	bool		any_accepted;
+	Size		bytes;			/* of the bodies under way */
+	int			silent;			/* requests in a row that got no answer */
+	int64		accepted_us;	/* monotonic: when the last request that was accepted had left; 0 = none was */
 	Call	   *failure;		/* what ends the run, once all others have come back */
-	char	   *doubt;			/* why the doubtful ones are that; NULL = there was none */
+	Call	   *suspicion;		/* the first suspect's */
+	char	   *doubt;			/* what came last instead of an answer; NULL = always one did */
 } Run;
 
 /* What a scan of the source fills. */
 typedef struct Look
 {
 	Run		   *run;
+	Delivered  *delivered;
 	int64		found;
 	int64		changed;
+	int64		gone;
+	int64		unmade;			/* no payload could be made of them */
+	char	   *problem;		/* the first of these */
 } Look;
 
 static Run *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);
@@ -81,23 +108,46 @@ static void begin(Run *run);
 static void commit(Run *run);
 static void make_run(Run *run);
 static void read_again(Run *run);
+static void drop_deletions(Run *run);
 static void scan_source(Run *run);
 static void take_pending(void *arg, Outgoing *records, int n);
+static void take_unmade(Look *scan, Outgoing *record, const Standing *standing);
+static void check_unmade(const Look *scan);
+static void take_gone(void *arg, const char *after, const char *upto, char **present, int n);
+static void keep_pending(Look *scan, const char *id, const char *payload, int version);
+static int	drop_delivered(const Delivered *delivered, Outgoing *records, int n);
+static void postpone(Run *run);
+static void forget_unsent(Run *run);
 static void hold(Run *run, const Batch *batch);
 static bool is_held(Run *run, const char *id);
 static void check_flood(Run *run, const Look *scan);
 static void send_all(Run *run);
 static bool may_send(const Run *run);
+static bool has_room(const Run *run, int under_way);
+static int	busy_wire(const Run *run);
+static bool is_away(const Run *run);
+static void take_answers(Run *run);
 static List *next_batches(Run *run);
 static Batch *compose(Run *run);
+static void compose_deletion(Run *run, Batch *batch);
 static Batch *new_batch(Run *run, int n);
 static void submit(Run *run, Batch *batch);
 static void parse_answer(Call *call, ReplyFacts *facts);
+static void settle_all(Run *run);
 static void settle(Run *run, Call *call);
+static bool was_done(const Call *call, const Batch *batch);
+static Batch *arrived(Run *run, Batch *batch, const Call *call);
+static bool find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed);
+static Batch *arrived_partly(Run *run, Batch *batch, const FailedItem **failed, const Call *call);
+static void bury_failed(Run *run, const Batch *batch, const FailedItem *item, const Suspect *told);
+static void settle_refused(Run *run, Call *call);
 static void cut(Run *run, const Batch *batch);
 static void restore_payloads(Run *run, const Batch *batch);
-static void bury(Run *run, const Batch *batch, const Call *call, const char *problem);
+static Suspect *refused_record(Run *run, const Call *call);
+static bool may_be_the_push(int http_status);
+static void judge_suspects(Run *run);
 static bool retry_doubtful(Run *run);
+static int64 count_doubtful(const Run *run);
 static void drop_batch(Batch *batch);
 static void finish_run(Run *run);
 
@@ -172,17 +222,30 @@ make_run(Run *run)
 	run->exhausted = true;
 	if (run->again != NIL)
 		send_all(run);
+	postpone(run);
 	scan_source(run);
 	run->exhausted = false;
 	send_all(run);
+	postpone(run);
 	while (retry_doubtful(run))
+	{
+		int64		before = run->accepted_us;
+
 		send_all(run);
-	if (run->doubt != NULL)
+		postpone(run);
+		if (run->accepted_us == before)
+			break;
+	}
+	judge_suspects(run);
+	if (is_away(run) || run->doubtful != NIL)
+	{
+		forget_unsent(run);
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the target does not answer"),
 				 errdetail("Whether %lld records arrived is not known: %s.", (long long) run->counters->failed, run->doubt),
 				 errhint("The next run sends them again, byte for byte and under the same Idempotency-Key, before anything newer.")));
+	}
 	finish_run(run);
 }
 
@@ -193,29 +256,88 @@ read_again(Run *run)
 
 	begin(run);
 	run->again = jdy_delivery_unresolved(run->push, run->context);
+	drop_deletions(run);
 	commit(run);
 	foreach(cell, run->again)
 		run->counters->pending += ((Batch *) lfirst(cell))->n;
+}
+
+/*
+ * What was not sent because the target seemed to be away waits with the doubtful:
+ * others are tried first, so that a few requests that the target chokes on do not stand
+ * in the way of all.
+ */
+static void
+postpone(Run *run)
+{
+	run->doubtful = list_concat(list_concat(run->doubtful, run->again), run->parts);
+	run->again = run->parts = NIL;
+	run->counters->failed = count_doubtful(run);
+}
+
+/* Parts that nobody can have acted on: the next run finds their records, and makes better batches of them. */
+static void
+forget_unsent(Run *run)
+{
+	ListCell   *cell;
+
+	begin(run);
+	foreach(cell, run->doubtful)
+	{
+		Batch	   *batch = lfirst(cell);
+
+		if (!batch->maybe_arrived)
+		{
+			jdy_delivery_forget(batch);
+			run->counters->failed -= batch->n;
+		}
+	}
+	commit(run);
+}
+
+/* In a transaction: those in doubt that the metadata says no more how to send; what the target has of them is not known. */
+static void
+drop_deletions(Run *run)
+{
+	ListCell   *cell;
+
+	if (run->push->meta->delete_rule != NULL)
+		return;
+	foreach(cell, run->again)
+	{
+		Batch	   *batch = lfirst(cell);
+
+		if (!batch->records[0].gone)
+			continue;
+		jdy_delivery_dead(run->push, batch, 0, 0, "its deletion got no answer, and the metadata has no \"delete\" any more", NULL);
+		run->counters->dead++;
+		run->again = foreach_delete_current(run->again, cell);
+		drop_batch(batch);
+	}
 }
 
 /* One transaction; nothing is sent meanwhile. */
 static void
 scan_source(Run *run)
 {
-	Look		scan = {run, 0, 0};
+	Look		scan = {.run = run};
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *cell;
 
 	jdy_progress_phase(PHASE_SCANNING);
 	foreach(cell, run->doubtful)
 		hold(run, lfirst(cell));
+	foreach(cell, run->suspects)
+		hold(run, ((Suspect *) lfirst(cell))->batch);
 
 	/* It outlives the transaction: rows beyond work_mem lie in a temporary file. */
 	MemoryContextSwitchTo(run->context);
 	run->pending = tuplestore_begin_heap(false, true, work_mem);
 	MemoryContextSwitchTo(caller);
 	begin(run);
-	jdy_source_scan(run->push, take_pending, &scan);
+	scan.delivered = jdy_delivered_load(run->push, run->chunk);
+	jdy_source_scan(run->push, take_pending, take_gone, &scan);
+	check_unmade(&scan);
 	check_flood(run, &scan);
 	commit(run);
 }
@@ -229,35 +351,113 @@ take_pending(void *arg, Outgoing *records, int n)
 	char	   *revived[JDY_SOURCE_CHUNK];
 	int			nrevived = 0;
 
-	jdy_delivery_look(run->push, records, n, standings);
 	scan->found += n;
+	n = drop_delivered(scan->delivered, records, n);
+	if (n == 0)
+		return;
+	jdy_delivery_look(run->push, records, n, standings);
 	for (int i = 0; i < n; i++)
 	{
 		const Standing *standing = &standings[i];
-		Datum		values[3];
-		bool		nulls[3] = {false, false, false};
 
 		if (is_held(run, records[i].id))
 			continue;
+		if (records[i].problem != NULL)
+		{
+			take_unmade(scan, &records[i], standing);
+			continue;
+		}
 		if (standing->delivered && memcmp(standing->digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
 		{
-			if (standing->refused)
+			if (standing->refused || !standing->settled)
 				revived[nrevived++] = records[i].id;
 			continue;
 		}
 		/* What was refused is refused again, until it changes or somebody asks for it. */
 		if (standing->refused && memcmp(standing->refused_digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
 			continue;
-		values[0] = CStringGetTextDatum(records[i].id);
-		values[1] = CStringGetTextDatum(records[i].payload);
-		values[2] = Int32GetDatum(standing->version + 1);
-		tuplestore_putvalues(run->pending, run->desc, values, nulls);
+		keep_pending(scan, records[i].id, records[i].payload, standing->version + 1);
 		scan->changed++;
-		run->counters->pending++;
 	}
 	if (nrevived > 0)
 		jdy_delivery_revived(run->push, revived, nrevived);
 	jdy_progress_counters(run->counters);
+}
+
+/* A dead letter, once: its digest is that of its row, so it is looked at again when that changes, or the template does. */
+static void
+take_unmade(Look *scan, Outgoing *record, const Standing *standing)
+{
+	Batch		batch = {.n = 1,.records = record,.body = record->payload};
+
+	if (scan->unmade++ == 0)
+		scan->problem = MemoryContextStrdup(scan->run->context, record->problem);
+	if (standing->refused && memcmp(standing->refused_digest, record->digest, JDY_PUSH_DIGEST) == 0)
+		return;
+	record->version = standing->version + 1;
+	jdy_delivery_dead(scan->run->push, &batch, 0, 0, record->problem, NULL);
+	scan->run->counters->dead++;
+}
+
+/* When it is all of them, the template is at fault and not the records. */
+static void
+check_unmade(const Look *scan)
+{
+	if (scan->unmade > 0 && scan->unmade == scan->found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no payload can be made of any record"),
+				 errdetail_internal("%s", scan->problem),
+				 errhint("Mend \"request\" with jdy_alter_push, or the view.")));
+}
+
+/* What the target has and the source has not. */
+static void
+take_gone(void *arg, const char *after, const char *upto, char **present, int n)
+{
+	Look	   *scan = arg;
+	Outgoing	gone[JDY_SOURCE_CHUNK];
+	int			found;
+
+	do
+	{
+		found = jdy_delivery_gone(scan->run->push, after, upto, present, n, gone, lengthof(gone));
+		for (int i = 0; i < found; i++)
+		{
+			if (is_held(scan->run, gone[i].id))
+				continue;
+			keep_pending(scan, gone[i].id, NULL, gone[i].version + 1);
+			scan->gone++;
+		}
+		if (found > 0)
+			after = gone[found - 1].id;
+	} while (found == lengthof(gone));
+}
+
+/* payload NULL: it is to be deleted. */
+static void
+keep_pending(Look *scan, const char *id, const char *payload, int version)
+{
+	Run		   *run = scan->run;
+	Datum		values[3] = {CStringGetTextDatum(id), (Datum) 0, Int32GetDatum(version)};
+	bool		nulls[3] = {false, payload == NULL, false};
+
+	if (payload != NULL)
+		values[1] = CStringGetTextDatum(payload);
+	tuplestore_putvalues(run->pending, run->desc, values, nulls);
+	run->counters->pending++;
+}
+
+/* How many are left, at the beginning of the array. */
+static int
+drop_delivered(const Delivered *delivered, Outgoing *records, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!jdy_delivered_has(delivered, &records[i]))
+			records[left++] = records[i];
+	return left;
 }
 
 static void
@@ -279,51 +479,66 @@ is_held(Run *run, const char *id)
 	return run->held != NULL && hash_search(run->held, id, HASH_FIND, NULL) != NULL;
 }
 
-/* A changed view, or a spoiled table, would else be sent out before anybody sees it. */
+/*
+ * A changed view, or a spoiled table, would else be sent out before anybody sees it;
+ * and an empty one would empty the target, so fewer deletions are a flood.
+ */
 static void
 check_flood(Run *run, const Look *scan)
 {
 	static const char *const what = "push held";
-	int64		known;
+	int64		known = 0;
+	bool		flood;
+	bool		gone;
+	char	   *detail;
 
-	if (run->push->pushed && !run->push->released && scan->changed > FLOOD_RECORDS &&
-		scan->changed * FLOOD_SHARE > (known = jdy_delivery_count(run->push)))
+	if (!run->push->released && (scan->gone > GONE_FREELY || scan->changed > FLOOD_RECORDS))
+		known = jdy_delivery_count(run->push);
+	gone = known > 0 && scan->gone > GONE_FREELY && (scan->gone > GONE_RECORDS || scan->gone * GONE_SHARE > known);
+	flood = known > 0 && run->push->pushed && scan->changed > FLOOD_RECORDS && scan->changed * FLOOD_SHARE > known;
+	if (!gone && !flood)
 	{
-		char	   *detail = psprintf("%lld of %lld records would be sent.", (long long) scan->changed, (long long) scan->found);
-
-		jdy_incident_open(run->push->name, "warning", what, detail,
-						  psprintf("If that is meant: SELECT jdy_resume(%s, force => true); then push again.",
-								   quote_literal_cstr(run->push->name)));
-		commit(run);
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the push is held: too many records changed at once"),
-				 errdetail_internal("%s", detail),
-				 errhint("Look with jdy_preview. If it is meant: SELECT jdy_resume(%s, force => true), then push again.",
-						 quote_literal_cstr(run->push->name))));
+		jdy_incident_close(run->push->name, what);
+		return;
 	}
-	jdy_incident_close(run->push->name, what);
+	detail = MemoryContextAlloc(run->context, 200);
+	if (gone)
+		snprintf(detail, 200, "%lld of %lld records would be deleted, and %lld of %lld sent.", (long long) scan->gone,
+				 (long long) known, (long long) scan->changed, (long long) scan->found);
+	else
+		snprintf(detail, 200, "%lld of %lld records would be sent.", (long long) scan->changed, (long long) scan->found);
+	jdy_incident_open(run->push->name, "warning", what, detail,
+					  psprintf("If that is meant: SELECT jdy_resume(%s, force => true); then push again.",
+							   quote_literal_cstr(run->push->name)));
+	commit(run);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 gone ? errmsg("the push is held: too many records are gone from its source at once") :
+			 errmsg("the push is held: too many records changed at once"),
+			 errdetail_internal("%s", detail),
+			 errhint("Look with jdy_preview. If it is meant: SELECT jdy_resume(%s, force => true), then push again.",
+					 quote_literal_cstr(run->push->name))));
 }
 
 /*
  * Until everything that may be sent was sent and has come back: what stands open,
- * then parts of cut batches, then what is pending.
+ * then parts of cut batches, then what is pending.  What is left in again and parts then was
+ * not sent, since the target seems to be away.
  */
 static void
 send_all(Run *run)
 {
 	jdy_progress_phase(PHASE_PUSHING);
+	run->silent = 0;
 	for (;;)
 	{
 		List	   *fresh = NIL;
 		ListCell   *cell;
-		Call	   *call;
 
 		if (run->answered != NIL || may_send(run))
 		{
 			begin(run);
-			foreach(cell, run->answered)
-				settle(run, lfirst(cell));
+			settle_all(run);
 			if (may_send(run))
 				fresh = next_batches(run);
 			commit(run);
@@ -333,7 +548,7 @@ send_all(Run *run)
 			Call	   *settled = lfirst(cell);
 
 			drop_batch(settled->owner);
-			if (settled != run->failure)
+			if (settled != run->failure && settled != run->suspicion)
 				jdy_client_release(run->client, settled);
 		}
 		list_free(run->answered);
@@ -345,18 +560,16 @@ send_all(Run *run)
 		if (run->under_way == 0)
 		{
 			if (run->failure != NULL)
+			{
+				postpone(run);
+				forget_unsent(run);
 				jdy_call_raise(run->failure);
+			}
 			if (!may_send(run))
 				break;
 			continue;
 		}
-		call = jdy_client_next(run->client, 200);
-		while (call != NULL)
-		{
-			run->under_way--;
-			run->answered = lappend(run->answered, call);
-			call = jdy_client_next(run->client, 0);
-		}
+		take_answers(run);
 		run->counters->calls = jdy_client_calls(run->client);
 		run->counters->retries = jdy_client_retries(run->client);
 		jdy_progress_counters(run->counters);
@@ -372,8 +585,55 @@ send_all(Run *run)
 static bool
 may_send(const Run *run)
 {
-	return run->failure == NULL && run->under_way < 2 * run->push->endpoint->concurrency &&
+	return run->failure == NULL && !is_away(run) && has_room(run, run->under_way) &&
 		(run->again != NIL || run->parts != NIL || !run->exhausted);
+}
+
+/* So many requests that the wire stays busy while answers are settled. */
+static int
+busy_wire(const Run *run)
+{
+	return 2 * run->push->endpoint->concurrency;
+}
+
+/*
+ * Small requests of one record each are cheaper than their transactions, so more of
+ * them wait in line for the wire, and share one.  Not where calls are counted: there a line
+ * is long, and what waits in it may be out of date before it is sent.
+ */
+static bool
+has_room(const Run *run, int under_way)
+{
+	const Push *push = run->push;
+
+	return under_way < busy_wire(run) ||
+		(!push->batched && push->endpoint->calls_per_minute == 0 && under_way < 4 * busy_wire(run) &&
+		 run->bytes < push->batch_bytes);
+}
+
+/* After so many requests in a row without an answer. */
+static bool
+is_away(const Run *run)
+{
+	return run->silent >= busy_wire(run);
+}
+
+/* At least one, unless none comes for a while. */
+static void
+take_answers(Run *run)
+{
+	Call	   *call = jdy_client_next(run->client, 200);
+	int64		until = jdy_monotonic_us() + GATHER_MS * 1000;
+
+	while (call != NULL)
+	{
+		long		wait = (long) ((until - jdy_monotonic_us()) / 1000);
+
+		run->under_way--;
+		run->bytes -= ((Batch *) call->owner)->bytes;
+		run->answered = lappend(run->answered, call);
+		call = jdy_client_next(run->client, run->under_way > busy_wire(run) ? Max(wait, 0) : 0);
+	}
 }
 
 /* In a transaction: as many batches as keep the wire busy, their intents written. */
@@ -381,9 +641,10 @@ static List *
 next_batches(Run *run)
 {
 	List	   *batches = NIL;
+	List	   *fresh = NIL;
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 
-	while (run->under_way + list_length(batches) < 2 * run->push->endpoint->concurrency)
+	while (has_room(run, run->under_way + list_length(batches)))
 	{
 		Batch	   *batch = NULL;
 
@@ -401,12 +662,16 @@ next_batches(Run *run)
 			batch = compose(run);
 		if (batch == NULL)
 			break;
-		MemoryContextSwitchTo(run->chunk);
-		if (batch->batch_id == 0)
-			jdy_delivery_intend(run->push, run->run_id, batch);
-		MemoryContextSwitchTo(run->context);
 		batches = lappend(batches, batch);
+		batch->bytes = strlen(batch->body);
+		run->bytes += batch->bytes;
+		if (batch->batch_id == 0)
+			fresh = lappend(fresh, batch);
 	}
+	MemoryContextSwitchTo(run->chunk);
+	if (fresh != NIL)
+		jdy_delivery_intend(run->push, run->run_id, fresh);
+	list_free(fresh);
 	MemoryContextSwitchTo(caller);
 	return batches;
 }
@@ -433,6 +698,15 @@ compose(Run *run)
 			break;
 		}
 		value = slot_getattr(run->slot, 2, &isnull);
+		if (isnull)
+		{
+			/* A deletion goes alone: it ends this batch, or is the next. */
+			if (batch->n == 0)
+				compose_deletion(run, batch);
+			if (batch->records[0].gone)
+				return batch;
+			break;
+		}
 		length = VARSIZE_ANY_EXHDR(DatumGetPointer(value));
 		if (batch->n > 0 && bytes + length > run->push->batch_bytes)
 			break;				/* it begins the next batch */
@@ -455,6 +729,20 @@ compose(Run *run)
 	return batch;
 }
 
+static void
+compose_deletion(Run *run, Batch *batch)
+{
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	bool		isnull;
+
+	batch->records[0].id = TextDatumGetCString(slot_getattr(run->slot, 1, &isnull));
+	batch->records[0].version = DatumGetInt32(slot_getattr(run->slot, 3, &isnull));
+	batch->n = 1;
+	jdy_deletion_seal(run->push, batch);
+	ExecClearTuple(run->slot);
+	MemoryContextSwitchTo(caller);
+}
+
 static Batch *
 new_batch(Run *run, int n)
 {
@@ -470,10 +758,15 @@ static void
 submit(Run *run, Batch *batch)
 {
 	const Push *push = run->push;
-	Call	   *call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, push->meta->method, push->meta->api);
+	bool		gone = batch->records[0].gone;
+	Call	   *call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, gone ? push->meta->delete_method : push->meta->method,
+									   gone ? push->meta->delete_api : push->meta->api);
 
 	call->owner = batch;
-	call->body = batch->body;
+	if (batch->body[0] != '\0')
+		call->body = batch->body;
+	else
+		jdy_call_param(call, "id", batch->records[0].id);
 	call->idempotency_key = batch->key;
 	call->parse = parse_answer;
 	call->batch = batch->n > 1;
@@ -502,50 +795,211 @@ parse_answer(Call *call, ReplyFacts *facts)
 	}
 }
 
-/* In a transaction. */
+/* In a transaction: what was accepted in one go, the others one by one. */
+static void
+settle_all(Run *run)
+{
+	List	   *accepted = NIL;
+	ListCell   *cell;
+
+	foreach(cell, run->answered)
+	{
+		Call	   *call = lfirst(cell);
+		Batch	   *batch = call->owner;
+
+		batch->maybe_arrived |= call->maybe_acted;
+		if (was_done(call, batch))
+		{
+			if (call->outcome == OUTCOME_OK)
+				run->accepted_us = Max(run->accepted_us, call->left_us);
+			run->silent = 0;
+			if (batch->records[0].gone)
+				run->counters->deleted++;
+			else
+				batch = arrived(run, batch, call);
+			if (batch == NULL)
+				continue;
+			accepted = lappend(accepted, batch);
+			run->counters->delivered += batch->n;
+		}
+		else
+			settle(run, call);
+	}
+	if (accepted != NIL)
+		jdy_delivery_accepted(run->push, accepted);
+}
+
 static void
 settle(Run *run, Call *call)
 {
 	Batch	   *batch = call->owner;
-	const char *problem;
+	const char *problem = jdy_call_problem(call);
+	MemoryContext caller;
 
 	switch (call->outcome)
 	{
-		case OUTCOME_OK:
-			jdy_delivery_accepted(run->push, batch);
-			run->counters->delivered += batch->n;
-			run->any_accepted = true;
-			return;
 		case OUTCOME_REFUSED:
 		case OUTCOME_SET_ASIDE:
-			problem = jdy_call_problem(call);
-			if (batch->n > 1)
-				cut(run, batch);
-			else
-				bury(run, batch, call, problem);
+			run->silent = 0;
+			settle_refused(run, call);
 			return;
-		case OUTCOME_IN_DOUBT:
-			{
-				MemoryContext caller;
-
-				problem = jdy_call_problem(call);
-				jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
-				run->counters->failed += batch->n;
-				caller = MemoryContextSwitchTo(run->context);
-				run->doubt = pstrdup(problem);
-				run->doubtful = lappend(run->doubtful, batch);
-				MemoryContextSwitchTo(caller);
-				call->owner = NULL; /* the batch stays */
-				return;
-			}
-		default:
-			/* Nobody can have acted on it: found again by the next scan. */
-			if (!batch->answered_once)
-				jdy_delivery_forget(batch);
+		case OUTCOME_FAILED:
 			if (run->failure == NULL)
 				run->failure = call;
-			return;
+
+			/* Nobody can have acted on it: found again by the next scan. */
+			if (!batch->maybe_arrived)
+			{
+				jdy_delivery_forget(batch);
+				return;
+			}
+			break;
+		default:
+			break;
 	}
+
+	jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
+	caller = MemoryContextSwitchTo(run->context);
+	run->silent++;
+	run->doubt = pstrdup(problem);
+	run->doubtful = lappend(run->doubtful, batch);
+	batch->tried = true;
+	batch->problem = MemoryContextStrdup(batch->context, problem);
+	if (batch->failed_us == 0)
+		batch->failed_us = call->failed_us != 0 ? call->failed_us : jdy_monotonic_us();
+	call->owner = NULL;			/* the batch stays */
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * A wrong path or a right that is missing is refused record by record like bad
+ * contents.  As long as nothing was accepted such a record is set apart: ten of
+ * them say that it is the push that must be mended.
+ */
+static void
+settle_refused(Run *run, Call *call)
+{
+	Batch	   *batch = call->owner;
+	Suspect    *suspect;
+
+	if (batch->n > 1)
+	{
+		cut(run, batch);
+		return;
+	}
+	suspect = refused_record(run, call);
+	if (run->accepted_us != 0 || !may_be_the_push(suspect->http_status))
+	{
+		jdy_delivery_dead(run->push, batch, suspect->http_status, suspect->errcode, suspect->problem, suspect->reply);
+		run->counters->dead++;
+		return;
+	}
+	if (!batch->maybe_arrived)
+		jdy_delivery_forget(batch);
+	call->owner = NULL;
+	if (run->suspicion == NULL)
+		run->suspicion = call;
+	MemoryContextSwitchTo(run->context);
+	run->suspects = lappend(run->suspects, suspect);
+	MemoryContextSwitchTo(run->chunk);
+	if (list_length(run->suspects) >= MOST_SUSPECTS && run->failure == NULL)
+		run->failure = run->suspicion;
+}
+
+/* Whoever deletes what is not there any more has what he wants.  404 may as well be a wrong path. */
+static bool
+was_done(const Call *call, const Batch *batch)
+{
+	return call->outcome == OUTCOME_OK ||
+		(batch->records[0].gone && (call->outcome == OUTCOME_REFUSED || call->outcome == OUTCOME_SET_ASIDE) &&
+		 ((call->reply != NULL && call->reply->status == 410) || call->errcode == NO_SUCH_RECORD));
+}
+
+/*
+ * The request succeeded: so did its records, but for those that the reply says
+ * failed.  When it says only that some did, the batch is cut as if it had been refused, and
+ * any of them may have arrived.  NULL: nothing is known to have.
+ */
+static Batch *
+arrived(Run *run, Batch *batch, const Call *call)
+{
+	Answer		answer;
+	const FailedItem **failed;
+
+	jdy_answer_read(run->push->meta, call->reply->body, call->reply->body_length, &answer);
+	if (answer.failed == 0)
+		return batch;
+	failed = palloc0(sizeof(FailedItem *) * batch->n);
+	if (batch->n == 1)
+		bury_failed(run, batch, answer.nitems > 0 ? &answer.items[0] : NULL, refused_record(run, call));
+	else if (find_failed(batch, &answer, failed))
+		return arrived_partly(run, batch, failed, call);
+	else
+	{
+		batch->maybe_arrived = true;
+		cut(run, batch);
+	}
+	return NULL;
+}
+
+/* The item of each record, NULL of one that did not fail; false when they are not all known. */
+static bool
+find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed)
+{
+	int64		found = 0;
+
+	for (int i = 0; i < answer->nitems; i++)
+	{
+		int			r = 0;
+
+		while (r < batch->n && (answer->items[i].id == NULL || strcmp(batch->records[r].id, answer->items[i].id) != 0))
+			r++;
+		if (r == batch->n)
+			return false;
+		found += failed[r] == NULL;
+		failed[r] = &answer->items[i];
+	}
+	/* One record may have several faults; a count beyond the names is of others. */
+	return found > 0 && answer->failed <= Max(found, answer->nitems);
+}
+
+/* The records that failed are dead letters, each with its own payload; the others arrived. */
+static Batch *
+arrived_partly(Run *run, Batch *batch, const FailedItem **failed, const Call *call)
+{
+	Batch	   *rest = palloc(sizeof(Batch));
+	const Suspect *told = refused_record(run, call);
+
+	restore_payloads(run, batch);
+	*rest = *batch;
+	rest->n = 0;
+	rest->records = palloc(sizeof(Outgoing) * batch->n);
+	for (int i = 0; i < batch->n; i++)
+	{
+		Batch		single = {
+			.n = 1,.records = &batch->records[i],.body = batch->records[i].payload,.maybe_arrived = batch->maybe_arrived
+		};
+
+		if (failed[i] == NULL)
+			rest->records[rest->n++] = batch->records[i];
+		else
+			bury_failed(run, &single, failed[i], told);
+	}
+	if (rest->n > 0)
+		return rest;
+	jdy_delivery_forget(batch);
+	return NULL;
+}
+
+static void
+bury_failed(Run *run, const Batch *batch, const FailedItem *item, const Suspect *told)
+{
+	const char *problem = "the target did not take the record";
+
+	if (item != NULL && item->message != NULL && item->message[0] != '\0')
+		problem = jdy_client_mask(run->client, psprintf("%s: %s", problem, item->message));
+	jdy_delivery_dead(run->push, batch, told->http_status, told->errcode, problem, told->reply);
+	run->counters->dead++;
 }
 
 /* Two halves instead, sent before anything else; in a transaction. */
@@ -554,7 +1008,7 @@ cut(Run *run, const Batch *batch)
 {
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 	List	   *halves = NIL;
-	int			middle = (batch->n + 1) / 2;
+	int			middle = run->push->batched ? (batch->n + 1) / 2 : 1;	/* it may have been composed by other metadata */
 
 	restore_payloads(run, batch);
 	for (int from = 0; from < batch->n; from += middle)
@@ -570,6 +1024,8 @@ cut(Run *run, const Batch *batch)
 			half->records[i].payload = pstrdup(half->records[i].payload);
 		}
 		half->n = n;
+		half->maybe_arrived = batch->maybe_arrived;
+		half->failed_us = batch->failed_us;
 		MemoryContextSwitchTo(run->context);
 		jdy_batch_seal(run->push, half);
 		halves = lappend(halves, half);
@@ -578,22 +1034,27 @@ cut(Run *run, const Batch *batch)
 	/* The halves' intents come with the commit that takes this one away: nothing is lost in between. */
 	MemoryContextSwitchTo(run->chunk);
 	jdy_delivery_forget(batch);
-	for (int i = 0; i < list_length(halves); i++)
-		jdy_delivery_intend(run->push, run->run_id, list_nth(halves, i));
+	jdy_delivery_intend(run->push, run->run_id, halves);
 	MemoryContextSwitchTo(run->context);
 	run->parts = list_concat(halves, run->parts);
 	MemoryContextSwitchTo(caller);
 }
 
-/* A batch of an earlier run has only its body: the records' texts are taken from there. */
+/*
+ * A batch of an earlier run has only its body: the records' texts are taken from
+ * there, byte for byte.  Where in it they stand was said by the metadata of then.
+ */
 static void
 restore_payloads(Run *run, const Batch *batch)
 {
 	static JdyStatement split = {
-		.sql = "SELECT e.value::text FROM pg_catalog.jsonb_array_elements(CASE WHEN $2 IS NULL THEN $1::jsonb ELSE $1::jsonb -> $2 END)"
+		.sql = "SELECT e.value::text FROM pg_catalog.json_array_elements(CASE pg_catalog.json_typeof($1::json)"
+		" WHEN 'array' THEN $1::json"
+		" ELSE (SELECT m.value FROM pg_catalog.json_each($1::json) AS m WHERE pg_catalog.json_typeof(m.value) = 'array'"
+		"  AND pg_catalog.json_array_length(m.value) = $2 LIMIT 1) END)"
 		" WITH ORDINALITY AS e (value, place) ORDER BY e.place",
 		.nargs = 2,
-		.argtypes = {TEXTOID, TEXTOID}
+		.argtypes = {TEXTOID, INT4OID}
 	};
 	Datum		values[2];
 	MemoryContext caller;
@@ -601,8 +1062,8 @@ restore_payloads(Run *run, const Batch *batch)
 	if (batch->records[0].payload != NULL)
 		return;
 	values[0] = CStringGetTextDatum(batch->body);
-	values[1] = run->push->rows_key != NULL ? CStringGetTextDatum(run->push->rows_key) : (Datum) 0;
-	jdy_execute(&split, values, run->push->rows_key != NULL ? NULL : " n");
+	values[1] = Int32GetDatum(batch->n);
+	jdy_execute(&split, values, NULL);
 	if (SPI_processed != batch->n)
 		elog(ERROR, "a batch of %d records has %llu in its body", batch->n, (unsigned long long) SPI_processed);
 	caller = MemoryContextSwitchTo(batch->context);
@@ -611,50 +1072,128 @@ restore_payloads(Run *run, const Batch *batch)
 	MemoryContextSwitchTo(caller);
 }
 
-static void
-bury(Run *run, const Batch *batch, const Call *call, const char *problem)
+/* What a dead letter says of a refused record; lives as long as its batch. */
+static Suspect *
+refused_record(Run *run, const Call *call)
 {
-	const char *reply = NULL;
+	Batch	   *batch = call->owner;
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	Suspect    *suspect = palloc0(sizeof(Suspect));
 
-	if (call->reply != NULL && call->reply->body_length > 0 &&
-		pg_verifymbstr(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT), true))
-		reply = pnstrdup(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT));
-	jdy_delivery_dead(run->push, batch, call->reply != NULL ? call->reply->status : 0, call->errcode, problem, reply);
-	run->counters->dead++;
+	suspect->batch = batch;
+	suspect->errcode = call->errcode;
+	suspect->problem = jdy_call_problem(call);
+	if (call->reply != NULL)
+	{
+		int			length = pg_mbcliplen(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT), MAX_REPLY_KEPT);
+
+		suspect->http_status = call->reply->status;
+		if (length > 0 && pg_verifymbstr(call->reply->body, length, true))
+			suspect->reply = unconstify(char *, jdy_client_mask(run->client, pnstrdup(call->reply->body, length)));
+	}
+	MemoryContextSwitchTo(caller);
+	return suspect;
+}
+
+/* Statuses that speak of who asks, and where, rather than of what was sent. */
+static bool
+may_be_the_push(int http_status)
+{
+	switch (http_status)
+	{
+		case 402:
+		case 403:
+		case 404:
+		case 405:
+		case 407:
+		case 410:
+		case 415:
+		case 426:
+		case 451:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Others were accepted: it was these records.  Else the push fails, and they are still to be sent. */
+static void
+judge_suspects(Run *run)
+{
+	ListCell   *cell;
+
+	if (run->suspects == NIL)
+		return;
+	if (run->accepted_us == 0)
+		jdy_call_raise(run->suspicion);
+	begin(run);
+	foreach(cell, run->suspects)
+	{
+		const Suspect *suspect = lfirst(cell);
+
+		jdy_delivery_dead(run->push, suspect->batch, suspect->http_status, suspect->errcode, suspect->problem, suspect->reply);
+		run->counters->dead++;
+	}
+	commit(run);
 }
 
 /*
- * Batches without an answer although others came: one of their records may be what
- * the target chokes on, so they are cut, too.  false: there is nothing to be tried.
+ * Requests without an answer although one that left after their first failure was
+ * accepted: one of their records may be what the target chokes on, so they are
+ * cut, too, and records that stand alone become dead letters.  Those that were not tried are
+ * sent now that the target accepts something.  false: there is nothing to be tried.
  */
 static bool
 retry_doubtful(Run *run)
 {
 	List	   *doubtful = run->doubtful;
+	List	   *done = NIL;
+	int			ndone;
 	ListCell   *cell;
 
-	if (doubtful == NIL || !run->any_accepted)
+	if (doubtful == NIL || run->accepted_us == 0)
 		return false;
 	run->doubtful = NIL;
-	run->any_accepted = false;
 	begin(run);
 	foreach(cell, doubtful)
 	{
 		Batch	   *batch = lfirst(cell);
-		Call		nothing = {0};
+		List	  **fate = &done;
 
-		run->counters->failed -= batch->n;
-		if (batch->n > 1)
+		if (!batch->tried)
+			fate = &run->parts;
+		else if (batch->failed_us >= run->accepted_us)
+			fate = &run->doubtful;
+		else if (batch->n > 1)
 			cut(run, batch);
 		else
-			bury(run, batch, &nothing, run->doubt);
+		{
+			jdy_delivery_dead(run->push, batch, 0, 0, batch->problem, NULL);
+			run->counters->dead++;
+		}
+		MemoryContextSwitchTo(run->context);
+		*fate = lappend(*fate, batch);
+		MemoryContextSwitchTo(run->chunk);
 	}
+	run->counters->failed = count_doubtful(run);
 	commit(run);
-	foreach(cell, doubtful)
+	foreach(cell, done)
 		drop_batch(lfirst(cell));
+	ndone = list_length(done);
+	list_free(done);
 	list_free(doubtful);
-	run->doubt = NULL;
-	return true;
+	return run->parts != NIL || (ndone > 0 && !run->exhausted);
+}
+
+static int64
+count_doubtful(const Run *run)
+{
+	int64		n = 0;
+	ListCell   *cell;
+
+	foreach(cell, run->doubtful)
+		n += ((Batch *) lfirst(cell))->n;
+	return n;
 }
 
 static void

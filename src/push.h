@@ -28,11 +28,14 @@ typedef struct Push
 	int			push_id;
 	char	   *name;
 	Oid			owner;			/* of the source */
+	Oid			source;
 	char	   *source_name;	/* quoted and qualified */
 	Endpoint   *endpoint;
 	Metadata   *meta;
 	char	   *id_column;		/* quoted */
-	char	   *payload;		/* SQL over the source's row v: the payload as text */
+	char	   *payload;		/* SQL over the source's row v: the payload, or with fields their record as jsonb */
+	List	   *fields;			/* of Field *: the payload's template; NIL = none */
+	bool		marks_deleted;	/* rows of the source whose deleted_at is not null count as gone */
 	bool		batched;		/* false: one record a request, its payload alone */
 	char	   *rows_key;		/* batches: member that holds the records; NULL = the body is the array */
 	int			batch_rows;
@@ -49,6 +52,8 @@ typedef struct Outgoing
 	int			version;		/* per id, +1 for each content sent */
 	uint8		digest[JDY_PUSH_DIGEST];
 	char	   *payload;		/* NULL: it stands in the batch's body only */
+	const char *problem;		/* no payload can be made of it, which holds its row instead; NULL = fine */
+	bool		gone;			/* from the source: the target is to delete it; always alone in its request */
 } Outgoing;
 
 /* What one request carries; a row of jdysync.batch as long as its outcome is open. */
@@ -59,9 +64,12 @@ typedef struct Batch
 	int			n;
 	Outgoing   *records;
 	char	   *body;
+	Size		bytes;			/* of body, once it is under way */
 	char		key[JDY_PUSH_KEY];
-	int64		replaces;		/* batch that this one is a part of: its row goes when this one's comes; 0 = none */
-	bool		answered_once;	/* in an earlier run: it is sent again */
+	bool		maybe_arrived;	/* it, or what it was cut from, was sent without an answer: the target may have acted */
+	bool		tried;			/* in this run, and no answer came */
+	const char *problem;		/* what came instead; NULL = not tried */
+	int64		failed_us;		/* monotonic: since when it, or what it was cut from, gets no answer in this run; 0 = it does */
 } Batch;
 
 /* pushdef.c: loads push `push_id` in a transaction with SPI, into the current context. */
@@ -70,14 +78,25 @@ extern Push *jdy_push_load(int push_id);
 /*
  * source.c: calls visit for chunks of at most JDY_SOURCE_CHUNK records of the source, as its
  * owner, in a transaction with SPI.  Raises when the source has an id twice or
- * none.  version is not filled in; payloads live as long as the call.
+ * none, maybe after some chunks: nothing is to be done with them before it returns.
+ * version is not filled in; payloads live as long as the call of visit.  gap NULL: nobody asks
+ * for what is gone.
  */
 #define JDY_SOURCE_CHUNK 256
 typedef void (*SourceVisitor) (void *arg, Outgoing *records, int n);
-extern void jdy_source_scan(const Push *push, SourceVisitor visit, void *arg);
+
+/*
+ * Called with what lies between two ids (byte order, "" = the first, upto NULL = the last): the
+ * source has `present` of them and no others.  upto is one of these.  Only of pushes that delete.
+ */
+typedef void (*SourceGap) (void *arg, const char *after, const char *upto, char **present, int n);
+extern void jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg);
 
 /* source.c: the digest of a payload. */
 extern void jdy_payload_digest(const char *payload, uint8 *digest);
+
+/* source.c: the request that deletes a record; id and version are given, all lives in the current memory context. */
+extern void jdy_deletion_seal(const Push *push, Batch *batch);
 
 /* source.c: body and key of a batch whose records have their payloads, in its context. */
 extern void jdy_batch_seal(const Push *push, Batch *batch);
@@ -91,19 +110,39 @@ typedef struct Standing
 	uint8		digest[JDY_PUSH_DIGEST];	/* last acknowledged */
 	bool		refused;		/* refused_digest holds: that content is dead */
 	uint8		refused_digest[JDY_PUSH_DIGEST];
+	bool		settled;		/* its status is "delivered" */
 } Standing;
+
+/*
+ * delivery.c: what is delivered and nothing else, to be asked about many records: true
+ * = the record's payload is the one acknowledged last.  false = look.
+ */
+typedef struct Delivered Delivered;
+extern Delivered *jdy_delivered_load(const Push *push, MemoryContext context);
+extern bool jdy_delivered_has(const Delivered *delivered, const Outgoing *record);
 
 /* delivery.c, all in a transaction with SPI.  records: distinct ids, n <= JDY_SOURCE_CHUNK. */
 extern void jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings);
 
+/*
+ * Records that the target has between two ids but for those present (see SourceGap), at
+ * most `most`, in order, with their last versions, in the current memory context.
+ */
+extern int	jdy_delivery_gone(const Push *push, const char *after, const char *upto, char **present, int n,
+							  Outgoing *gone, int most);
+
 /* Batches whose outcome is open, the oldest first, each in a context of its own below `context`. */
 extern List *jdy_delivery_unresolved(const Push *push, MemoryContext context);
 
-/* The intent, before anything is sent: batch_id is set, the batch that it replaces is gone. */
-extern void jdy_delivery_intend(const Push *push, int64 run_id, Batch *batch);
+/* The intents, before anything is sent: batch_id of each is set.  batches: of Batch *. */
+extern void jdy_delivery_intend(const Push *push, int64 run_id, List *batches);
 
-/* The outcome. */
-extern void jdy_delivery_accepted(const Push *push, const Batch *batch);
+/*
+ * The outcome.  accepted takes a list of Batch *.  A dead record's last acknowledged
+ * content is forgotten where the batch may have arrived: what the target has is
+ * not known then, so going back to that content is a change to be sent.
+ */
+extern void jdy_delivery_accepted(const Push *push, List *batches);
 extern void jdy_delivery_doubtful(const Batch *batch, int http_status, const char *problem);
 extern void jdy_delivery_forget(const Batch *batch);
 extern void jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 errcode,
@@ -112,7 +151,7 @@ extern void jdy_delivery_dead(const Push *push, const Batch *batch, int http_sta
 /* What is there counts as acknowledged, with nothing sent. */
 extern void jdy_delivery_baseline(const Push *push, Outgoing *records, int n);
 
-/* Dead letters whose content went back to what was acknowledged. */
+/* Dead letters, replayed or not, whose content went back to what was acknowledged. */
 extern void jdy_delivery_revived(const Push *push, char **ids, int n);
 
 /* Records that were acknowledged, or are dead. */

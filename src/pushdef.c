@@ -22,6 +22,7 @@
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "name.h"
+#include "payload.h"
 #include "push.h"
 #include "runner.h"
 #include "schedule.h"
@@ -71,6 +72,7 @@ static void check_sizes(FunctionCallInfo fcinfo, int rows, int bytes);
 static Oid	source_owner(Oid source);
 static void take_operation(Push *push, Jsonb *operation);
 static void find_payload(Push *push, Oid source);
+static void find_deletion(Push *push);
 static void baseline_chunk(void *arg, Outgoing *records, int n);
 static StreamRef *push_ref(const char *name);
 static Datum optional_array(FunctionCallInfo fcinfo, int arg, char *null);
@@ -114,8 +116,9 @@ jdy_add_push(PG_FUNCTION_ARGS)
 	/* Everything a run would trip over is said here. */
 	push = jdy_push_load((int) jdy_spi_int64(0, 1, 0));
 	jdy_endpoint_require_complete(push->endpoint);
+	jdy_payload_warn(push->fields, source);
 	if (!PG_ARGISNULL(7) && PG_GETARG_BOOL(7))
-		jdy_source_scan(push, baseline_chunk, push);
+		jdy_source_scan(push, baseline_chunk, NULL, push);
 	if (PG_ARGISNULL(4))
 		ereport(NOTICE,
 				(errmsg("push \"%s\" has no schedule: it runs only by hand", name)));
@@ -131,6 +134,7 @@ Datum
 jdy_alter_push(PG_FUNCTION_ARGS)
 {
 	StreamRef  *ref;
+	Push	   *push;
 	Datum		values[7];
 	char		nulls[8] = "       ";
 
@@ -153,7 +157,9 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 	jdy_execute(&update_push, values, nulls);
-	jdy_endpoint_require_complete(jdy_push_load(ref->stream_id)->endpoint);
+	push = jdy_push_load(ref->stream_id);
+	jdy_endpoint_require_complete(push->endpoint);
+	jdy_payload_warn(push->fields, push->source);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -286,7 +292,7 @@ preview_chunk(void *arg, Outgoing *records, int n)
 	{
 		Outgoing   *copy;
 
-		if ((standings[i].delivered && memcmp(standings[i].digest, records[i].digest, JDY_PUSH_DIGEST) == 0) ||
+		if (records[i].problem != NULL || (standings[i].delivered && memcmp(standings[i].digest, records[i].digest, JDY_PUSH_DIGEST) == 0) ||
 			(standings[i].refused && memcmp(standings[i].refused_digest, records[i].digest, JDY_PUSH_DIGEST) == 0))
 			continue;
 		copy = palloc(sizeof(Outgoing));
@@ -295,6 +301,27 @@ preview_chunk(void *arg, Outgoing *records, int n)
 		copy->payload = pstrdup(records[i].payload);
 		copy->version = standings[i].version + 1;
 		preview->pending = lappend(preview->pending, copy);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+preview_gone(void *arg, const char *after, const char *upto, char **present, int n)
+{
+	Preview    *preview = arg;
+	Outgoing   *gone;
+	int			room = preview->most - list_length(preview->pending);
+	MemoryContext caller = MemoryContextSwitchTo(preview->context);
+
+	if (room > 0)
+	{
+		gone = palloc(sizeof(Outgoing) * room);
+		n = jdy_delivery_gone(preview->push, after, upto, present, n, gone, room);
+		for (int i = 0; i < n; i++)
+		{
+			gone[i].version++;
+			preview->pending = lappend(preview->pending, &gone[i]);
+		}
 	}
 	MemoryContextSwitchTo(caller);
 }
@@ -316,7 +343,7 @@ jdy_preview(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(context);
 	push = preview.push = jdy_push_load(ref->stream_id);
 	preview.most = requests * (push->batched ? push->batch_rows : 1);
-	jdy_source_scan(push, preview_chunk, &preview);
+	jdy_source_scan(push, preview_chunk, preview_gone, &preview);
 	SPI_finish();
 
 	while (taken < list_length(preview.pending) && requests-- > 0)
@@ -331,17 +358,40 @@ jdy_preview(PG_FUNCTION_ARGS)
 		{
 			Outgoing   *record = list_nth(preview.pending, taken);
 
+			if (record->gone)
+			{
+				if (batch.n == 0)
+				{
+					batch.records[batch.n++] = *record;
+					taken++;
+				}
+				break;			/* alone in its request */
+			}
 			bytes += strlen(record->payload) + 1;
 			if (batch.n > 0 && bytes > push->batch_bytes)
 				break;
 			batch.records[batch.n++] = *record;
 			taken++;
 		}
-		jdy_batch_seal(push, &batch);
-		values[0] = CStringGetTextDatum(push->meta->method);
-		values[1] = CStringGetTextDatum(jdy_call_url(push->endpoint, push->meta->api));
+		if (batch.records[0].gone)
+		{
+			char	   *deletion = jdy_call_url(push->endpoint, push->meta->delete_api);
+
+			jdy_deletion_seal(push, &batch);
+			values[0] = CStringGetTextDatum(push->meta->delete_method);
+			values[1] = CStringGetTextDatum(batch.body[0] != '\0' ? deletion :
+											psprintf("%s%cid=%s", deletion, strchr(deletion, '?') != NULL ? '&' : '?',
+													 jdy_percent_encode(batch.records[0].id, false)));
+		}
+		else
+		{
+			jdy_batch_seal(push, &batch);
+			values[0] = CStringGetTextDatum(push->meta->method);
+			values[1] = CStringGetTextDatum(jdy_call_url(push->endpoint, push->meta->api));
+		}
 		values[2] = CStringGetTextDatum(psprintf("Content-Type: application/json\nIdempotency-Key: %s%s", batch.key,
-												 push->endpoint->auth == AUTH_NONE ? "" : "\nAuthorization: ***"));
+												 push->endpoint->auth == AUTH_NONE || push->endpoint->auth == AUTH_WEBHOOK ? "" :
+												 "\nAuthorization: ***"));
 		values[3] = CStringGetTextDatum(batch.body);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
@@ -354,7 +404,6 @@ jdy_push_load(int push_id)
 	Datum		values[1] = {Int32GetDatum(push_id)};
 	Push	   *push = palloc0(sizeof(Push));
 	bool		isnull;
-	Oid			source;
 	char	   *server;
 
 	jdy_execute(&load_push, values, NULL);
@@ -364,11 +413,12 @@ jdy_push_load(int push_id)
 				 errmsg("push was dropped, or its source was"),
 				 errhint("Add the push again.")));
 	push->push_id = push_id;
+	push->source = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
 	push->name = jdy_spi_text(0, 1);
 	server = jdy_spi_text(0, 2);
-	source = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
 	push->owner = DatumGetObjectId(jdy_spi_datum(0, 4, &isnull));
-	push->source_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)), get_rel_name(source));
+	push->source_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(push->source)),
+												   get_rel_name(push->source));
 	push->batch_rows = (int) jdy_spi_int64(0, 6, 100);
 	push->batch_bytes = jdy_spi_int64(0, 7, 1024 * 1024);
 	push->identity = jdy_spi_text(0, 8);
@@ -376,7 +426,8 @@ jdy_push_load(int push_id)
 	push->released = DatumGetBool(jdy_spi_datum(0, 10, &isnull));
 	push->meta = jdy_metadata_parse(DatumGetJsonbPCopy(jdy_spi_datum(0, 5, &isnull)), EFFECT_EXECUTE);
 	take_operation(push, push->meta->operation);
-	find_payload(push, source);
+	find_payload(push, push->source);
+	find_deletion(push);
 	push->endpoint = jdy_endpoint_load(server, push->owner);
 	return push;
 }
@@ -458,7 +509,7 @@ take_operation(Push *push, Jsonb *operation)
 	push->batch_rows = Min(push->batch_rows, (int) most);
 }
 
-/* Column "payload", else the whole row. */
+/* The template of metadata's "request", else column "payload", else the whole row. */
 static void
 find_payload(Push *push, Oid source)
 {
@@ -477,14 +528,36 @@ find_payload(Push *push, Oid source)
 				 errdetail("Each record needs a key."),
 				 errhint("Name the column \"id\" in the view, or name it as \"id\" in the metadata.")));
 	push->id_column = pstrdup(quote_identifier(id));
-	push->payload = payload != InvalidAttrNumber && get_atttype(source, payload) == JSONBOID ?
-		"v.payload" : "pg_catalog.row_to_json(v)";
+	push->fields = jdy_payload_plan(push->meta->request);
+	if (push->fields != NIL)
+		push->payload = "pg_catalog.to_jsonb(v)";
+	else
+		push->payload = payload != InvalidAttrNumber && get_atttype(source, payload) == JSONBOID ?
+			"v.payload" : "pg_catalog.row_to_json(v)";
+}
+
+/* What is deleted at the target: what the source lacks, and what it marks. */
+static void
+find_deletion(Push *push)
+{
+	if (push->meta->delete_rule == NULL)
+		return;
+	push->marks_deleted = get_attnum(push->source, "deleted_at") != InvalidAttrNumber;
+	if (push->meta->delete_body != NULL)
+		jdy_payload_check_deletion(push->meta->delete_body);
 }
 
 static void
 baseline_chunk(void *arg, Outgoing *records, int n)
 {
-	jdy_delivery_baseline(arg, records, n);
+	int			made = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (records[i].problem == NULL)
+			records[made++] = records[i];
+	}
+	jdy_delivery_baseline(arg, records, made);
 }
 
 static StreamRef *

@@ -5,7 +5,8 @@
  * Nonce, timestamp and token are fresh at each attempt, so everything is built
  * anew each time.  The path is appended to the server's url behind exactly one
  * slash and percent-encoded whole, so that no path can change the host or smuggle
- * in a query.  The query goes out in the order in which it is signed.
+ * in a query.  The query goes out in the order in which it is signed.  A webhook's
+ * url is the user mapping's (webhook.c), and a secret as a whole.
  *
  * Called by client.c.
  *-------------------------------------------------------------------------
@@ -17,6 +18,7 @@
 #include "kingdee.h"
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
+#include "webhook.h"
 
 #define MAX_HEADERS 14
 
@@ -26,7 +28,7 @@ static const List *wire_params(const PrivateCall *call);
 static void append_query(StringInfo url, const List *params);
 static void add_header(HttpRequest *request, const char *name, const char *value);
 static void sign_kingdee(PrivateCall *call, const Session *session, TimestampTz server_time, HttpRequest *request);
-static void add_authorization(const Endpoint *endpoint, HttpRequest *request);
+static void add_authorization(const Endpoint *endpoint, const Session *session, HttpRequest *request);
 static bool may_show(const char *name);
 static bool ends_with(const char *name, const char *end);
 
@@ -46,6 +48,8 @@ jdy_request_build(PrivateCall *call, const Session *session, TimestampTz server_
 	initStringInfo(&url);
 	appendBinaryStringInfo(&url, endpoint->url, base_path(endpoint) - endpoint->url);
 	appendStringInfoString(&url, full_path(call->endpoint, call->call.path));
+	if (endpoint->auth == AUTH_WEBHOOK)
+		appendStringInfoString(&url, jdy_webhook_query(endpoint, call->started_at));
 	append_query(&url, wire_params(call));
 	request->url = url.data;
 
@@ -54,10 +58,10 @@ jdy_request_build(PrivateCall *call, const Session *session, TimestampTz server_
 		add_header(request, "Content-Type", "application/json");
 	if (call->call.idempotency_key != NULL)
 		add_header(request, "Idempotency-Key", call->call.idempotency_key);
-	if (session != NULL)
+	if (endpoint->auth == AUTH_KINGDEE)
 		sign_kingdee(call, session, server_time, request);
-	else
-		add_authorization(endpoint, request);
+	else if (call->step == NOT_SIGN_IN)
+		add_authorization(endpoint, session, request);
 }
 
 char *
@@ -65,11 +69,11 @@ jdy_request_masked_url(const PrivateCall *call)
 {
 	StringInfoData url;
 	ListCell   *cell;
-	char		separator = '?';
+	char		separator;
 
 	initStringInfo(&url);
-	appendBinaryStringInfo(&url, call->endpoint->url, base_path(call->endpoint) - call->endpoint->url);
-	appendStringInfoString(&url, full_path(call->endpoint, call->call.path));
+	appendStringInfoString(&url, jdy_call_url(call->endpoint, call->call.path));
+	separator = strchr(url.data, '?') != NULL ? '&' : '?';
 	foreach(cell, wire_params(call))
 	{
 		CallParam  *param = lfirst(cell);
@@ -88,13 +92,23 @@ jdy_request_masked_url(const PrivateCall *call)
 char *
 jdy_call_url(const Endpoint *endpoint, const char *path)
 {
-	return psprintf("%.*s%s", (int) (base_path(endpoint) - endpoint->url), endpoint->url, full_path(endpoint, path));
+	int			length = (int) (base_path(endpoint) - endpoint->url);
+
+	if (endpoint->auth != AUTH_WEBHOOK)
+		return psprintf("%.*s%s", length, endpoint->url, full_path(endpoint, path));
+	return psprintf("%.*s%s%s", length, endpoint->url,
+					endpoint->path != NULL ? psprintf("%s/***", base_path(endpoint)) : full_path(endpoint, path),
+					endpoint->query != NULL || endpoint->secret != NULL ? "?***" : "");
 }
 
 /* Path of the server's url and of the call, as on the wire. */
 static char *
 full_path(const Endpoint *endpoint, const char *path)
 {
+	char	   *hook = endpoint->auth == AUTH_WEBHOOK ? jdy_webhook_path(endpoint) : NULL;
+
+	if (hook != NULL)
+		return psprintf("%s/%s", base_path(endpoint), hook);
 	while (*path == '/')
 		path++;
 	return psprintf("%s/%s", base_path(endpoint), jdy_percent_encode(path, true));
@@ -121,7 +135,7 @@ static void
 append_query(StringInfo url, const List *params)
 {
 	ListCell   *cell;
-	char		separator = '?';
+	char		separator = strchr(url->data, '?') != NULL ? '&' : '?';
 
 	foreach(cell, params)
 	{
@@ -182,10 +196,12 @@ sign_kingdee(PrivateCall *call, const Session *session, TimestampTz server_time,
 }
 
 static void
-add_authorization(const Endpoint *endpoint, HttpRequest *request)
+add_authorization(const Endpoint *endpoint, const Session *session, HttpRequest *request)
 {
 	if (endpoint->auth == AUTH_BEARER)
 		add_header(request, "Authorization", psprintf("Bearer %s", endpoint->token));
+	else if (endpoint->auth == AUTH_QEASY)
+		add_header(request, "Authorization", psprintf("Bearer %s", session->token));
 	else if (endpoint->auth == AUTH_BASIC)
 		add_header(request, "Authorization",
 				   psprintf("Basic %s", jdy_base64(psprintf("%s:%s", endpoint->user, endpoint->password))));

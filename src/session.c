@@ -85,7 +85,8 @@ jdy_session_need(SessionRef *ref, TimestampTz server_time)
 {
 	const Session *session = jdy_session_get(ref);
 
-	if (session->app_key[0] == '\0' || session->authorisation_stale)
+	/* Qeasy asks for a token with what the mapping holds. */
+	if (ref->endpoint->auth == AUTH_KINGDEE && (session->app_key[0] == '\0' || session->authorisation_stale))
 		return SESSION_AUTHORISATION;
 	if (session->token[0] == '\0' || server_time >= session->token_expires)
 		return SESSION_TOKEN;

@@ -308,8 +308,9 @@ back_off(Client *client, PrivateCall *call)
 	int64		delay;
 
 	if (call->call.reply->sent)
-		call->maybe_acted = true;
-	call->failures++;
+		call->call.maybe_acted = true;
+	if (call->failures++ == 0)
+		call->call.failed_us = jdy_monotonic_us();
 	if (!may_repeat(call) || call->failures >= client->endpoint->max_attempts)
 	{
 		used_up(client, call);
@@ -348,7 +349,7 @@ used_up(Client *client, PrivateCall *call)
 			finish(client, call, OUTCOME_SET_ASIDE);
 			break;
 		case CALL_PUSH:
-			finish(client, call, call->maybe_acted ? OUTCOME_IN_DOUBT : OUTCOME_FAILED);
+			finish(client, call, call->call.maybe_acted ? OUTCOME_IN_DOUBT : OUTCOME_FAILED);
 			break;
 		case CALL_TOKEN:
 		case CALL_LIST:

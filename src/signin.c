@@ -22,6 +22,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "page.h"
+#include "qeasy.h"
 #include "scan.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -48,6 +49,7 @@ static void prepare(PrivateCall *call, SignInStep step, const Session *session);
 static const Authorisation *choose(PrivateCall *call);
 static void parse_authorisations(Call *public, ReplyFacts *facts);
 static void parse_token(Call *public, ReplyFacts *facts);
+static void parse_qeasy_token(Call *public, ReplyFacts *facts);
 static ListPage *parse_envelope(Call *public, PageShape *shape, ReplyFacts *facts);
 static void read_members(const Row *row, ScanMember *members, int nmembers);
 static char *member_text(const ScanMember *member);
@@ -213,7 +215,8 @@ static bool
 keep_token(Client *client, PrivateCall *call)
 {
 	TimestampTz now = service_time(client);
-	TimestampTz expires = call->token_expires > now ? call->token_expires : now + TOKEN_LIFE_US;
+	TimestampTz expires = call->token_expires > now ? call->token_expires :
+		now + (call->token_life_us > 0 ? call->token_life_us : TOKEN_LIFE_US);
 
 	if (!jdy_session_token(client->session, call->token, now, expires))
 	{
@@ -244,6 +247,13 @@ prepare(PrivateCall *call, SignInStep step, const Session *session)
 		call->call.path = AUTHORISE_PATH;
 		call->call.parse = parse_authorisations;
 		jdy_call_param(&call->call, "outerInstanceId", call->endpoint->outer_instance_id);
+	}
+	else if (call->endpoint->auth == AUTH_QEASY)
+	{
+		call->call.method = "POST";
+		call->call.path = JDY_QEASY_TOKEN_PATH;
+		call->call.body = jdy_qeasy_token_body(call->endpoint->app_key, call->endpoint->app_secret);
+		call->call.parse = parse_qeasy_token;
 	}
 	else
 	{
@@ -358,6 +368,20 @@ parse_token(Call *public, ReplyFacts *facts)
 	expires_ms = member_number(&members[1]);
 	call->token_expires = expires_ms <= 0 ? 0 :
 		(TimestampTz) expires_ms * 1000 - (TimestampTz) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
+static void
+parse_qeasy_token(Call *public, ReplyFacts *facts)
+{
+	PrivateCall *call = (PrivateCall *) public;
+	QeasyToken	token;
+
+	jdy_qeasy_read_token(public->reply->body, public->reply->body_length, &token);
+	facts->errcode = token.errcode;
+	facts->well_formed = token.well_formed;
+	public->service_text = token.message;
+	call->token = token.token;
+	call->token_life_us = token.life_us;
 }
 
 static ListPage *

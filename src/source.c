@@ -2,12 +2,14 @@
  * source.c
  *		The records of a push's source, as they would be sent.
  *
- * A source is any relation with an id.  Its rows are read with the owner's
- * rights, a chunk at a time through a cursor, so memory does not grow with their
- * number; nothing is sent while the cursor is open.
+ * A source is any relation with an id.  Its rows are read once, with the owner's
+ * rights, and taken as the executor hands them out: a chunk ends when it has
+ * enough records or bytes, so neither their number nor their size makes memory grow.
+ * Nothing is sent meanwhile.
  *
  * Two rows with one id would make each other "changed" in every run, so they are an
- * error; the database finds them, in as little memory as it may use.
+ * error.  A hash of each id is remembered, eight bytes of it; where one comes again, and once there
+ * are too many of them, the database is asked for the truth.
  *
  * Called by push.c, and by pushdef.c for a baseline and previews.
  *-------------------------------------------------------------------------
@@ -16,67 +18,101 @@
 
 #include <openssl/evp.h>
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "hashset.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "page.h"
+#include "payload.h"
 #include "push.h"
 #include "spi.h"
+#include "tcop/dest.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #define SHA256_BYTES 32
+#define CHUNK_BYTES (4 * 1024 * 1024)	/* of payloads, beyond which a chunk ends */
 
+/* Takes the rows of the source from the executor. */
+typedef struct Source
+{
+	DestReceiver receiver;		/* first, so that one is the other */
+	const Push *push;
+	SourceVisitor visit;
+	SourceGap	gap;			/* NULL = none */
+	void	   *arg;
+	char	   *after;			/* ids up to this one were seen */
+	char	  **present;		/* those of this chunk, with or without a payload */
+	int			npresent;
+	MemoryContext chunk;		/* of records; reset after each visit */
+	Outgoing   *records;
+	int			n;
+	Size		bytes;
+	HashSet    *ids;			/* so far; NULL: too many, the database has said that they are distinct */
+} Source;
+
+static bool take_row(TupleTableSlot *slot, DestReceiver *receiver);
+static void make_payload(const Push *push, Jsonb *row, Outgoing *record);
+static void visit_chunk(Source *source);
+static void note_id(Source *source, const char *id, Size length);
 static void check_ids(const Push *push);
-static void take_chunk(const Push *push, SPITupleTable *rows, int n, SourceVisitor visit, void *arg);
+static void check_length(const Push *push, const char *id, Size length);
 static void sha256(EVP_MD_CTX *context, uint8 *digest);
 static EVP_MD_CTX *begin_sha256(void);
 static void add_text(EVP_MD_CTX *context, const char *text);
 static void record_key(const Push *push, const Outgoing *record, uint8 *key);
 
 void
-jdy_source_scan(const Push *push, SourceVisitor visit, void *arg)
+jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext chunk = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
-	char	   *sql = psprintf("SELECT v.%s::text, (%s)::text FROM %s AS v", push->id_column, push->payload, push->source_name);
+	MemoryContext context = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
+	Source		source = {
+		.receiver = *None_Receiver,.push = push,.visit = visit,.gap = push->meta->delete_rule != NULL ? gap : NULL,.arg = arg
+	};
+	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v%s%s%s%s", push->id_column, push->payload,
+							   push->fields != NIL ? "" : "::text", push->source_name,
+							   push->marks_deleted ? " WHERE v.deleted_at IS NULL" : "",
+							   source.gap != NULL ? " ORDER BY v." : "", source.gap != NULL ? push->id_column : "",
+							   source.gap != NULL ? "::text COLLATE \"C\"" : "");
 	Oid			user_id;
 	int			sec_context;
 	SPIPlanPtr	plan;
 	Portal		portal;
 
+	source.receiver.receiveSlot = take_row;
+	source.chunk = AllocSetContextCreate(context, "jdysync records of a source", 0, 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
+	source.records = MemoryContextAlloc(context, sizeof(Outgoing) * JDY_SOURCE_CHUNK);
+	source.ids = jdy_hashset_create(context);
+	source.after = MemoryContextStrdup(context, "");
+	source.present = MemoryContextAlloc(context, sizeof(char *) * JDY_SOURCE_CHUNK);
+
 	/* What the source calls is its owner's code: whoever asks for a preview must not run it with his own rights. */
 	GetUserIdAndSecContext(&user_id, &sec_context);
 	if (user_id != push->owner)
 		SetUserIdAndSecContext(push->owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	check_ids(push);
 	plan = SPI_prepare(sql, 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	for (;;)
-	{
-		SPITupleTable *rows;
-		int			n;
-
-		SPI_cursor_fetch(portal, true, JDY_SOURCE_CHUNK);
-		rows = SPI_tuptable;
-		n = (int) SPI_processed;
-		if (n == 0)
-			break;
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextSwitchTo(chunk);
-		take_chunk(push, rows, n, visit, arg);
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(chunk);
-		SPI_freetuptable(rows);
-	}
+	MemoryContextSwitchTo(caller);
+	PortalRunFetch(portal, FETCH_FORWARD, FETCH_ALL, &source.receiver);
+	visit_chunk(&source);
+	if (source.gap != NULL)
+		source.gap(arg, source.after, NULL, NULL, 0);
 	SPI_cursor_close(portal);
 	SPI_freeplan(plan);
 	SetUserIdAndSecContext(user_id, sec_context);
 	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(chunk);
+	MemoryContextDelete(context);
 }
 
 void
@@ -147,16 +183,150 @@ jdy_batch_seal(const Push *push, Batch *batch)
 	MemoryContextSwitchTo(caller);
 }
 
+void
+jdy_deletion_seal(const Push *push, Batch *batch)
+{
+	Outgoing   *record = &batch->records[0];
+	uint8		key[SHA256_BYTES];
+
+	record->gone = true;
+	memset(record->digest, 0, JDY_PUSH_DIGEST);
+	record->payload = push->meta->delete_body == NULL ? "" :
+		jdy_payload_deletion(push->meta->delete_body, record->id, push->endpoint->time_zone);
+	batch->body = record->payload;
+	record_key(push, record, key);
+	hex_encode((char *) key, sizeof(key), batch->key);
+	batch->key[2 * sizeof(key)] = '\0';
+}
+
+/* Called by the executor for each row: id, payload.  The visit runs inside, with statements of its own, as a loop of PL/pgSQL would. */
+static bool
+take_row(TupleTableSlot *slot, DestReceiver *receiver)
+{
+	Source	   *source = (Source *) receiver;
+	Outgoing   *record = &source->records[source->n];
+	MemoryContext caller = MemoryContextSwitchTo(source->chunk);
+
+	CHECK_FOR_INTERRUPTS();
+	slot_getallattrs(slot);
+	memset(record, 0, sizeof(Outgoing));
+	record->id = slot->tts_isnull[0] ? pstrdup("") : TextDatumGetCString(slot->tts_values[0]);
+	note_id(source, record->id, strlen(record->id));
+
+	source->present[source->npresent++] = record->id;
+
+	/* A row without a payload is not to be sent. */
+	if (!slot->tts_isnull[1])
+	{
+		if (source->push->fields == NIL)
+			record->payload = TextDatumGetCString(slot->tts_values[1]);
+		else
+			make_payload(source->push, DatumGetJsonbP(slot->tts_values[1]), record);
+		jdy_payload_digest(record->payload, record->digest);
+		source->bytes += strlen(record->payload);
+		source->n++;
+	}
+	MemoryContextSwitchTo(caller);
+	if (source->n == JDY_SOURCE_CHUNK || source->npresent == JDY_SOURCE_CHUNK || source->bytes >= CHUNK_BYTES)
+		visit_chunk(source);
+	return true;
+}
+
+/* A record that the template cannot be filled with must not keep the others from being sent. */
+static void
+make_payload(const Push *push, Jsonb *row, Outgoing *record)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		record->payload = jdy_payload_text(push->fields, row, record->id, push->endpoint->time_zone);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = owner;
+		MemoryContextSwitchTo(context);
+		switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+		{
+			case ERRCODE_OPERATOR_INTERVENTION:
+			case ERRCODE_INSUFFICIENT_RESOURCES:
+			case ERRCODE_TRANSACTION_ROLLBACK:
+			case ERRCODE_SYSTEM_ERROR:
+			case ERRCODE_INTERNAL_ERROR:
+				ReThrowError(error);
+		}
+		record->problem = error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) : error->message;
+		record->payload = JsonbToCString(NULL, &row->root, VARSIZE(row));
+	}
+	PG_END_TRY();
+	CurrentResourceOwner = owner;
+	MemoryContextSwitchTo(context);
+}
+
+static void
+visit_chunk(Source *source)
+{
+	MemoryContext caller = MemoryContextSwitchTo(source->chunk);
+
+	if (source->n > 0)
+		source->visit(source->arg, source->records, source->n);
+	if (source->gap != NULL && source->npresent > 0)
+	{
+		char	   *upto = source->present[source->npresent - 1];
+
+		source->gap(source->arg, source->after, upto, source->present, source->npresent);
+		pfree(source->after);
+		source->after = MemoryContextStrdup(caller, upto);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(source->chunk);
+	source->npresent = 0;
+	source->n = 0;
+	source->bytes = 0;
+}
+
+/* Raises when the id stands in another row, is empty, or is too long to be looked up. */
+static void
+note_id(Source *source, const char *id, Size length)
+{
+	if (length == 0)
+		check_ids(source->push);
+	if (length > JDY_MAX_ID_BYTES)
+		check_length(source->push, id, length);
+	if (source->ids == NULL)
+		return;
+	if (!jdy_hashset_add(source->ids, hash_bytes_extended((const unsigned char *) id, (int) length, 0)))
+		check_ids(source->push);
+	if (jdy_hashset_is_full(source->ids))
+	{
+		check_ids(source->push);
+		source->ids = NULL;
+	}
+}
+
+/* The whole truth about the ids, from the database: an error, or they are fine. */
 static void
 check_ids(const Push *push)
 {
 	char	   *sql = psprintf("SELECT v.%s::text, pg_catalog.count(*) FROM %s AS v GROUP BY v.%s::text"
 							   " HAVING pg_catalog.count(*) > 1 OR v.%s::text IS NULL OR v.%s::text = '' LIMIT 1",
 							   push->id_column, push->source_name, push->id_column, push->id_column, push->id_column);
+	MemoryContext caller = CurrentMemoryContext;
 	char	   *id;
 
 	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute failed");
+	MemoryContextSwitchTo(caller);
 	if (SPI_processed == 0)
 		return;
 	id = jdy_spi_text(0, 1);
@@ -170,36 +340,31 @@ check_ids(const Push *push)
 }
 
 static void
-take_chunk(const Push *push, SPITupleTable *rows, int n, SourceVisitor visit, void *arg)
+check_length(const Push *push, const char *id, Size length)
 {
-	Outgoing   *records = palloc0(sizeof(Outgoing) * n);
-	int			nrecords = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		Outgoing   *record = &records[nrecords];
-
-		record->id = SPI_getvalue(rows->vals[i], rows->tupdesc, 1);
-		record->payload = SPI_getvalue(rows->vals[i], rows->tupdesc, 2);
-		/* A row without a payload is not to be sent. */
-		if (record->payload == NULL)
-			continue;
-		jdy_payload_digest(record->payload, record->digest);
-		nrecords++;
-	}
-	if (nrecords > 0)
-		visit(arg, records, nrecords);
+	ereport(ERROR,
+			(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+			 errmsg("an id in the source of the push is too long"),
+			 errdetail("\"%s…\" in %s has %zu bytes.", pnstrdup(id, pg_mbcliplen(id, (int) length, 40)), push->source_name, length),
+			 errhint("An id has up to %d bytes; a digest of it would do: md5(…) AS id.", JDY_MAX_ID_BYTES)));
 }
 
-/* One context for the whole process: to make one costs more than a payload's digest. */
+/*
+ * One context for the whole process: to make one costs more than a payload's digest,
+ * and so does naming the algorithm again, which OpenSSL 3 looks up each time.
+ */
 static EVP_MD_CTX *
 begin_sha256(void)
 {
 	static EVP_MD_CTX *context = NULL;
+	const EVP_MD *algorithm = NULL;
 
 	if (context == NULL)
+	{
 		context = EVP_MD_CTX_new();
-	if (context == NULL || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
+		algorithm = EVP_sha256();
+	}
+	if (context == NULL || EVP_DigestInit_ex(context, algorithm, NULL) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not compute a digest"),

@@ -66,7 +66,8 @@ static struct
 }			guard;
 
 static void check_lock(void);
-static void execute_plan(JdyStatement *statement, Datum *values, const char *nulls);
+static void execute_plan(JdyStatement *statement, Datum *values, const char *nulls, DestReceiver *receiver);
+static int	run_into(JdyStatement *statement, Datum *values, DestReceiver *receiver);
 static void execute_text(const char *sql);
 static int	plan_by_index(void);
 static void enter_owner(OwnerScope *scope);
@@ -81,14 +82,24 @@ jdy_execute(JdyStatement *statement, Datum *values, const char *nulls)
 	OwnerScope	scope;
 
 	enter_owner(&scope);
-	execute_plan(statement, values, nulls);
+	execute_plan(statement, values, nulls, NULL);
+	leave_owner(&scope);
+}
+
+void
+jdy_execute_into(JdyStatement *statement, Datum *values, DestReceiver *receiver)
+{
+	OwnerScope	scope;
+
+	enter_owner(&scope);
+	execute_plan(statement, values, NULL, receiver);
 	leave_owner(&scope);
 }
 
 void
 jdy_execute_as_user(JdyStatement *statement, Datum *values, const char *nulls)
 {
-	execute_plan(statement, values, nulls);
+	execute_plan(statement, values, nulls, NULL);
 }
 
 void
@@ -253,7 +264,7 @@ check_lock(void)
  * contents die with the transaction: callers go on in theirs.
  */
 static void
-execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
+execute_plan(JdyStatement *statement, Datum *values, const char *nulls, DestReceiver *receiver)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	int			guc_level = 0;
@@ -270,7 +281,8 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 		SPI_keepplan(plan);
 		statement->plan = plan;
 	}
-	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	rc = receiver != NULL ? run_into(statement, values, receiver) :
+		SPI_execute_plan(statement->plan, values, nulls, false, 0);
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
@@ -279,6 +291,23 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls)
 
 	/* SPI leaves its own context current, which ends with the transaction. */
 	MemoryContextSwitchTo(caller);
+}
+
+static int
+run_into(JdyStatement *statement, Datum *values, DestReceiver *receiver)
+{
+	SPIExecuteOptions options = {.params = makeParamList(statement->nargs),.dest = receiver};
+
+	for (int i = 0; i < statement->nargs; i++)
+	{
+		ParamExternData *param = &options.params->params[i];
+
+		param->value = values[i];
+		param->isnull = false;
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = statement->argtypes[i];
+	}
+	return SPI_execute_plan_extended(statement->plan, &options);
 }
 
 /*

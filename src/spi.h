@@ -38,6 +38,12 @@ typedef struct JdyStatement
  */
 extern void jdy_execute(JdyStatement *statement, Datum *values, const char *nulls);
 
+/*
+ * The same for more rows than should lie in memory: each goes to `receiver`, with the
+ * extension owner's id current, and there is no SPI_tuptable.  No value is null.
+ */
+extern void jdy_execute_into(JdyStatement *statement, Datum *values, DestReceiver *receiver);
+
 /* The same as the current role: for staging tables and users' expressions. */
 extern void jdy_execute_as_user(JdyStatement *statement, Datum *values, const char *nulls);
 

@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "options.h"
 #include "page.h"
+#include "payload.h"
 #include "pgtime.h"
 #include "portability/instr_time.h"
 #include "progress.h"
@@ -428,9 +429,31 @@ jdy_test_metadata(PG_FUNCTION_ARGS)
 	show_jsonb(&out, "delete", metadata->delete_rule);
 	show_text(&out, "rows", metadata->rows_path);
 	show_text(&out, "count", metadata->count_path);
+	show_text(&out, "failed", metadata->failed_path);
+	show_text(&out, "failed_count", metadata->failed_count_path);
 	show_text(&out, "crontab", metadata->remedy_crontab);
 	show_fields(&out, "takeOverRequest", metadata->remedy_request, 0);
 	PG_RETURN_TEXT_P(cstring_to_text(out.data));
+}
+
+/* jdy_test_payload(request jsonb, record jsonb) returns the payload of one record. */
+PG_FUNCTION_INFO_V1(jdy_test_payload);
+
+Datum
+jdy_test_payload(PG_FUNCTION_ARGS)
+{
+	static const char form[] = "{\"api\":\"/x\",\"request\":%s}";
+	Jsonb	   *request = PG_GETARG_JSONB_P(0);
+	char	   *text = psprintf(form, JsonbToCString(NULL, &request->root, VARSIZE(request)));
+	Jsonb	   *json = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	List	   *fields = jdy_payload_plan(jdy_metadata_parse(json, EFFECT_EXECUTE)->request);
+	MemoryContext context = CurrentMemoryContext;
+
+	SPI_connect();
+	MemoryContextSwitchTo(context);
+	text = jdy_payload_text(fields, PG_GETARG_JSONB_P(1), "1", pg_tzset("Asia/Shanghai"));
+	SPI_finish();
+	PG_RETURN_TEXT_P(cstring_to_text(text));
 }
 
 /* jdy_test_plan(metadata jsonb, zone text) returns how its list is asked. */

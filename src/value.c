@@ -50,7 +50,6 @@ static bool is_empty(Jsonb *value);
 static void find_uses(Jsonb *value, Uses *uses);
 static void find_uses_in_text(const char *text, Uses *uses);
 static const char *function_body(const char *text);
-static char *text_value(const char *text, Jsonb *record, const ValueTimes *times);
 static char *container_value(Jsonb *container, Jsonb *record, const ValueTimes *times);
 
 RequestPlan *
@@ -101,7 +100,7 @@ jdy_value_text(Jsonb *value, Jsonb *record, const ValueTimes *times)
 		return container_value(value, record, times);
 	if (scalar.type != jbvString)
 		return jdy_jsonb_value_text(&scalar);
-	return text_value(pnstrdup(scalar.val.string.val, scalar.val.string.len), record, times);
+	return jdy_text_value(pnstrdup(scalar.val.string.val, scalar.val.string.len), record, times);
 }
 
 /* One parameter: of the paging, of the window, or fixed. */
@@ -353,8 +352,8 @@ function_body(const char *text)
 	return text + strspn(text, " \t\r\n");
 }
 
-static char *
-text_value(const char *text, Jsonb *record, const ValueTimes *times)
+char *
+jdy_text_value(const char *text, Jsonb *record, const ValueTimes *times)
 {
 	const char *expression = function_body(text);
 	Placeholder placeholder;
@@ -397,7 +396,7 @@ container_value(Jsonb *container, Jsonb *record, const ValueTimes *times)
 	{
 		if ((token == WJB_VALUE || token == WJB_ELEM) && part.type == jbvString)
 		{
-			char	   *text = text_value(pnstrdup(part.val.string.val, part.val.string.len), record, times);
+			char	   *text = jdy_text_value(pnstrdup(part.val.string.val, part.val.string.len), record, times);
 
 			part.type = text ? jbvString : jbvNull;
 			part.val.string.val = text;

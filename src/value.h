@@ -62,4 +62,7 @@ extern char *jdy_window_value(WindowFormat format, TimestampTz at, pg_tz *time_z
  */
 extern char *jdy_value_text(Jsonb *value, Jsonb *record, const ValueTimes *times);
 
+/* The same of a value that is text. */
+extern char *jdy_text_value(const char *text, Jsonb *record, const ValueTimes *times);
+
 #endif							/* JDY_VALUE_H */

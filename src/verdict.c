@@ -60,7 +60,8 @@ typedef struct Rule
 /*
  * First match wins.  Gateway codes are 4001-4012 and 5000-5007 with HTTP 519;
  * business codes have ten digits AABBCCDEEE, D = 3 when only the customer can
- * mend it; 400-504 as errcode are the gateway's standard codes.
+ * mend it; 400-504 as errcode are the gateway's standard codes.  The Qeasy platform's
+ * have five digits, an HTTP status and two more.
  */
 static const Rule rules[] = {
 	/* The transport. */
@@ -78,12 +79,14 @@ static const Rule rules[] = {
 	/* Limits, clock, credentials: whatever the call was for. */
 	REPLY(ANY, 429, 429, ANY_CODE, 0, VERDICT_WAIT, "call budget exceeded"),
 	REPLY(ANY, ANY_STATUS, 429, 429, 0, VERDICT_WAIT, "call budget exceeded"),
+	REPLY(ANY, ANY_STATUS, 42901, 42999, 0, VERDICT_WAIT, "call budget exceeded"),
 	REPLY(ANY, 519, 519, 4006, 4006, 0, VERDICT_FIX_CLOCK, "request time refused"),
 	REPLY(TOKEN, ANY_STATUS, 1030002006, 1030002006, 0, VERDICT_NEW_AUTHORISATION, "app secret rotated"),
 	REPLY(TOKEN, ANY_STATUS, 1020002008, 1020002008, 0, VERDICT_NEW_AUTHORISATION, "authorisation refused"),
 	REPLY(LIST | DETAIL | PUSH | OTHER, 519, 519, 4010, 4011, 0, VERDICT_NEW_TOKEN, "access token refused"),
 	REPLY(LIST | DETAIL | PUSH | OTHER, 401, 401, ANY_CODE, 0, VERDICT_NEW_TOKEN, "access token refused"),
 	REPLY(LIST | DETAIL | PUSH | OTHER, ANY_STATUS, 401, 401, 0, VERDICT_NEW_TOKEN, "access token refused"),
+	REPLY(LIST | DETAIL | PUSH | OTHER, ANY_STATUS, 40101, 40199, 0, VERDICT_NEW_TOKEN, "access token refused"),
 	REPLY(LIST | DETAIL | PUSH | OTHER, ANY_STATUS, 1020002008, 1020002008, 0, VERDICT_NEW_TOKEN, "authorisation refused"),
 
 	/* The tenant was moved: the router header sends calls to where it no longer is. */

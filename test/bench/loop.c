@@ -9,6 +9,11 @@
  * connections, and throws the replies away.  Whatever has to fetch the same
  * records cannot be much faster than this.
  *
+ *		loop POST URL CONCURRENCY PATH TOKEN < bodies
+ *
+ * Reads a key, a tab and a body a line, and posts each body to PATH under its
+ * Idempotency-Key, with TOKEN as bearer: the yardstick of a push.
+ *
  * Prints: replies, seconds, CPU seconds, bytes, replies other than 200.
  *-------------------------------------------------------------------------
  */
@@ -32,6 +37,8 @@ typedef struct Transfer
 	char	   *body;
 	size_t		length;
 	size_t		size;
+	char	   *line;			/* POST: key and body */
+	size_t		line_size;
 } Transfer;
 
 typedef struct Service
@@ -224,15 +231,55 @@ next_query(void)
 	return line;
 }
 
+/* Gives the transfer its next request; false when there is none. */
+static int
+prepare_next(Transfer *transfer, const Service *service, const char *path, int posts)
+{
+	char		header[1024];
+	char		url[4096];
+	char	   *query;
+	char	   *body;
+	ssize_t		length;
+
+	if (!posts)
+	{
+		if ((query = next_query()) == NULL)
+			return 0;
+		prepare(transfer, service, path, query, query);
+		return 1;
+	}
+	length = getline(&transfer->line, &transfer->line_size, stdin);
+	if (length <= 0)
+		return 0;
+	if (transfer->line[length - 1] == '\n')
+		transfer->line[--length] = '\0';
+	if ((body = strchr(transfer->line, '\t')) == NULL)
+		fail("a line without a tab");
+	*body++ = '\0';
+	curl_slist_free_all(transfer->headers);
+	transfer->headers = NULL;
+	snprintf(header, sizeof(header), "Bearer %s", service->token);
+	add_header(transfer, "Authorization", header);
+	add_header(transfer, "Content-Type", "application/json");
+	add_header(transfer, "Idempotency-Key", transfer->line);
+	snprintf(url, sizeof(url), "%s%s", service->url, path);
+	transfer->length = 0;
+	curl_easy_setopt(transfer->easy, CURLOPT_URL, url);
+	curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDS, body);
+	curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE, (long) (length - (body - transfer->line)));
+	return 1;
+}
+
 int
 main(int argc, char **argv)
 {
 	static Transfer transfers[MAX_CONCURRENCY];
 	Service		service = {0};
+	int			posts = argc > 1 && strcmp(argv[1], "POST") == 0;
 	CURLM	   *multi;
 	CURLMsg    *message;
 	const char *path;
-	char	   *query;
 	long long	replies = 0;
 	long long	bytes = 0;
 	long long	bad = 0;
@@ -243,27 +290,34 @@ main(int argc, char **argv)
 	double		start;
 	double		cpu;
 
-	if (argc != 9 || (concurrency = atoi(argv[2])) < 1 || concurrency > MAX_CONCURRENCY)
-		fail("usage: loop URL CONCURRENCY PATH CLIENT_ID CLIENT_SECRET APP_KEY APP_SECRET DOMAIN < queries");
+	argv += posts;
+	if (argc != (posts ? 6 : 9) || (concurrency = atoi(argv[2])) < 1 || concurrency > MAX_CONCURRENCY)
+		fail("usage: loop URL CONCURRENCY PATH CLIENT_ID CLIENT_SECRET APP_KEY APP_SECRET DOMAIN < queries\n"
+			 "       loop POST URL CONCURRENCY PATH TOKEN < bodies");
 	service.url = argv[1];
 	path = argv[3];
-	service.client_id = argv[4];
-	service.client_secret = argv[5];
-	service.app_key = argv[6];
-	service.app_secret = argv[7];
-	service.domain = argv[8];
-
 	curl_global_init(CURL_GLOBAL_DEFAULT);
-	get_token(&service);
+	if (posts)
+		snprintf(service.token, sizeof(service.token), "%s", argv[4]);
+	else
+	{
+		service.client_id = argv[4];
+		service.client_secret = argv[5];
+		service.app_key = argv[6];
+		service.app_secret = argv[7];
+		service.domain = argv[8];
+		get_token(&service);
+	}
 	multi = curl_multi_init();
 	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) concurrency);
 
 	start = now(CLOCK_MONOTONIC);
 	cpu = cpu_seconds();
-	for (i = 0; i < concurrency && (query = next_query()) != NULL; i++)
+	for (i = 0; i < concurrency; i++)
 	{
 		open_transfer(&transfers[i]);
-		prepare(&transfers[i], &service, path, query, query);
+		if (!prepare_next(&transfers[i], &service, path, posts))
+			break;
 		curl_multi_add_handle(multi, transfers[i].easy);
 		running++;
 	}
@@ -287,9 +341,8 @@ main(int argc, char **argv)
 			if (code != CURLE_OK || status != 200)
 				bad++;
 			curl_multi_remove_handle(multi, easy);
-			if ((query = next_query()) != NULL)
+			if (prepare_next(transfer, &service, path, posts))
 			{
-				prepare(transfer, &service, path, query, query);
 				curl_multi_add_handle(multi, easy);
 				active = concurrency;
 			}

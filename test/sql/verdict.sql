@@ -51,7 +51,11 @@ SELECT what, v.* FROM (VALUES
 	(34, '408', 408, 0, '{malformed}'),
 	(35, 'redirect', 302, 0, '{malformed}'),
 	(36, 'negative errcode', 200, -1, '{}'),
-	(37, 'strange status', 799, 0, '{}'))
+	(37, 'strange status', 799, 0, '{}'),
+	(38, 'Qeasy, token refused', 401, 40102, '{}'),
+	(39, 'Qeasy, token refused in a 200', 200, 40102, '{}'),
+	(40, 'Qeasy, secret refused in a 200', 200, 40101, '{}'),
+	(41, 'Qeasy, too many calls in a 200', 200, 42901, '{}'))
 	AS t(n, what, http_status, errcode, facts), verdicts('complete', http_status, errcode, facts) v ORDER BY n;
 
 /* The transport. */

@@ -19,7 +19,9 @@ my @pages = map { s{^\Q$top/\E}{}r } sort glob "$top/doc/*.md";
 my $sim = start_sim(customers => 60, suppliers => 20, materials => 20, orders => 20,
 	set => { rate_limit => 0, token_limit => 0 });
 my $node = new_node('main', conf => "jdysync.allowed_hosts = '*, 127.0.0.1'\n");
-my %fill_in = (%JdyTest::CREDENTIALS, token => 'plain-token', push_token => 'push-token');
+my %fill_in = (%JdyTest::CREDENTIALS, token => 'plain-token',
+	app_key => 'qeasyapp0001', app_secret => 'qeasysecret000000001',
+	push_token => 'push-token');
 
 my $first_stream = <<'END';
 CREATE EXTENSION jdysync;
