@@ -726,6 +726,7 @@ settle_refused(Run *run, Call *call)
 	Batch	   *batch = call->owner;
 	Suspect    *suspect;
 
+	batch->failed_us = 0;		/* it does get an answer */
 	if (batch->n > 1)
 	{
 		cut(run, batch);
