@@ -874,7 +874,10 @@ judge_suspects(Run *run)
 	if (run->suspects == NIL)
 		return;
 	if (run->accepted_us == 0)
+	{
+		forget_unsent(run);
 		jdy_call_raise(run->suspicion);
+	}
 	begin(run);
 	foreach(cell, run->suspects)
 	{
