@@ -116,8 +116,8 @@ static JdyStatement bury = {
 	"  last_error, request, reply) VALUES ($1, $2, $3, 'dead', $4, 1, $5, $6, $7, $8, $9)"
 	" ON CONFLICT (push_id, id) DO UPDATE SET version = EXCLUDED.version, status = 'dead',"
 	"  refused_digest = EXCLUDED.refused_digest, attempts = d.attempts + 1, http_status = EXCLUDED.http_status,"
-	"  digest = CASE WHEN $10 THEN NULL ELSE d.digest END, errcode = EXCLUDED.errcode, last_error = EXCLUDED.last_error, request = EXCLUDED.request, reply = EXCLUDED.reply,"
-	"  discarded = NULL, changed_at = pg_catalog.clock_timestamp()",
+	"  errcode = EXCLUDED.errcode, last_error = EXCLUDED.last_error, request = EXCLUDED.request, reply = EXCLUDED.reply,"
+	"  digest = CASE WHEN $10 THEN NULL ELSE d.digest END, discarded = NULL, changed_at = pg_catalog.clock_timestamp()",
 	.nargs = 10,
 	.argtypes = {INT4OID, TEXTOID, INT4OID, BYTEAOID, INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
 	.by_index = true

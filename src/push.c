@@ -882,6 +882,7 @@ settle_refused(Run *run, Call *call)
 	Batch	   *batch = call->owner;
 	Suspect    *suspect;
 
+	batch->failed_us = 0;		/* it does get an answer */
 	if (batch->n > 1)
 	{
 		cut(run, batch);
@@ -1125,7 +1126,10 @@ judge_suspects(Run *run)
 	if (run->suspects == NIL)
 		return;
 	if (run->accepted_us == 0)
+	{
+		forget_unsent(run);
 		jdy_call_raise(run->suspicion);
+	}
 	begin(run);
 	foreach(cell, run->suspects)
 	{
