@@ -6,7 +6,10 @@
  * that outlives it.  Workers write it in short transactions of their own, but a
  * backend writes it in its user's transaction, which may stay open for hours.
  * So whoever writes takes a lock of its own first, and whoever does not get that at
- * once goes on without: nobody ever waits for somebody else's row.
+ * once goes on without: nobody ever waits for somebody else's row.  The price: if the
+ * server stops while that transaction is open, the row says less than it should, and
+ * the next start may call a limit's worth too soon; the service then refuses, and
+ * the budget slows down as it does after any refusal.
  *
  * Called by budget.c.
  *-------------------------------------------------------------------------

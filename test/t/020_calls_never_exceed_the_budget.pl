@@ -59,8 +59,11 @@ create_server($node, 'plain', server => { %server, auth => 'bearer' }, mapping =
 for my $how ('fast', 'immediate')
 {
 	sim_post('/_sim/stats/reset');
+	my $row_is_written = 'SELECT count(*) FROM jdysync.account WHERE last_call_at >= '
+		. $node->safe_psql('postgres', "SELECT quote_literal(clock_timestamp() + '$WINDOW s')");
 	@hammers = map { hammer('plain', 60) } 1, 2;
-	ok(poll_until(sub { sim_get('/_sim/stats')->{total} >= $LIMIT / 2 }, 'calls are made'), "calls before stop $how");
+	ok(poll_until(sub { sim_get('/_sim/stats')->{total} >= $LIMIT / 2 && $node->safe_psql('postgres', $row_is_written) },
+		'calls are made and the row is committed'), "calls before stop $how");
 	$node->stop($how);
 	$node->start;
 	eval { $_->finish } for @hammers;

@@ -224,7 +224,8 @@ like(($node->psql('postgres', "\\set VERBOSITY verbose\nSELECT jdy_fetch('plain'
 
 	$sim->stop;
 	$sim = start_sim(customers => $failing, set => {%NO_LIMITS});
-	create_server($node, 'crowd', server => { calls_per_minute => 0, concurrency => 16 });
+	# On a slow machine the failures last long enough to hit one record five times.
+	create_server($node, 'crowd', server => { calls_per_minute => 0, concurrency => 16, max_attempts => 100 });
 	add_stream($node, 'customer', server => "'crowd'");
 	$sim->post('/_sim/fault', { kind => 'status', status => 500, path => '/customer_detail', times => $failing });
 	is(sync_ok($node, 'customer', 'a load in which many calls fail once')->{retries}, $failing, 'each is made again');
