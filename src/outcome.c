@@ -1,0 +1,497 @@
+/*-------------------------------------------------------------------------
+ * outcome.c
+ *		What follows from the answers to a push, and how it is written down.
+ *
+ * A request's records were accepted, refused, or it is not known.  Refused batches
+ * are cut in halves, until the records that the target refuses stand alone; those become dead
+ * letters.  What may have arrived stays open in jdysync.batch.  Each change of that
+ * state is one transaction: a run that dies in between loses nothing and doubts no more
+ * than it must.
+ *
+ * Called by push.c and pushscan.c.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "answer.h"
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "pushrun.h"
+#include "spi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define MAX_REPLY_KEPT (64 * 1024)	/* of a dead letter's */
+#define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
+#define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
+
+static void settle(PushRun *run, Call *call);
+static void settle_refused(PushRun *run, Call *call);
+static bool was_done(const Call *call, const Batch *batch);
+static Batch *arrived(PushRun *run, Batch *batch, const Call *call);
+static bool find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed);
+static Batch *arrived_partly(PushRun *run, Batch *batch, const FailedItem **failed, const Call *call);
+static void bury_failed(PushRun *run, const Batch *batch, const FailedItem *item, const Suspect *told);
+static void cut(PushRun *run, const Batch *batch);
+static void restore_payloads(PushRun *run, const Batch *batch);
+static Suspect *refused_record(PushRun *run, const Call *call);
+static bool may_be_the_push(int http_status);
+
+void
+jdy_pushrun_begin(PushRun *run)
+{
+	jdy_tx_begin("settling deliveries");
+	MemoryContextSwitchTo(run->chunk);
+}
+
+void
+jdy_pushrun_commit(PushRun *run)
+{
+	jdy_runlog_flush(run->log);
+	jdy_tx_commit();
+	MemoryContextSwitchTo(run->context);
+	MemoryContextReset(run->chunk);
+}
+
+Batch *
+jdy_pushrun_batch(PushRun *run, int n)
+{
+	MemoryContext context = AllocSetContextCreate(run->context, "jdysync batch of records", ALLOCSET_DEFAULT_SIZES);
+	Batch	   *batch = MemoryContextAllocZero(context, sizeof(Batch));
+
+	batch->context = context;
+	batch->records = MemoryContextAllocZero(context, sizeof(Outgoing) * n);
+	return batch;
+}
+
+/* Parts that nobody can have acted on: the next run finds their records, and makes better batches of them. */
+void
+jdy_pushrun_forget_unsent(PushRun *run)
+{
+	ListCell   *cell;
+
+	jdy_pushrun_begin(run);
+	foreach(cell, run->doubtful)
+	{
+		Batch	   *batch = lfirst(cell);
+
+		if (!batch->maybe_arrived)
+		{
+			jdy_delivery_forget(batch);
+			run->counters->failed -= batch->n;
+		}
+	}
+	jdy_pushrun_commit(run);
+}
+
+/* In a transaction: what was accepted in one go, the others one by one. */
+void
+jdy_pushrun_settle(PushRun *run)
+{
+	List	   *accepted = NIL;
+	ListCell   *cell;
+
+	foreach(cell, run->answered)
+	{
+		Call	   *call = lfirst(cell);
+		Batch	   *batch = call->owner;
+
+		batch->maybe_arrived |= call->maybe_acted;
+		if (was_done(call, batch))
+		{
+			if (call->outcome == OUTCOME_OK)
+				run->accepted_us = Max(run->accepted_us, call->left_us);
+			run->silent = 0;
+			if (batch->records[0].gone)
+				run->counters->deleted++;
+			else
+				batch = arrived(run, batch, call);
+			if (batch == NULL)
+				continue;
+			accepted = lappend(accepted, batch);
+			run->counters->delivered += batch->n;
+		}
+		else
+			settle(run, call);
+	}
+	if (accepted != NIL)
+		jdy_delivery_accepted(run->push, accepted);
+}
+
+static void
+settle(PushRun *run, Call *call)
+{
+	Batch	   *batch = call->owner;
+	const char *problem = jdy_call_problem(call);
+	MemoryContext caller;
+
+	switch (call->outcome)
+	{
+		case OUTCOME_REFUSED:
+		case OUTCOME_SET_ASIDE:
+			run->silent = 0;
+			settle_refused(run, call);
+			return;
+		case OUTCOME_FAILED:
+			if (run->failure == NULL)
+				run->failure = call;
+
+			/* Nobody can have acted on it: found again by the next scan. */
+			if (!batch->maybe_arrived)
+			{
+				jdy_delivery_forget(batch);
+				return;
+			}
+			break;
+		default:
+			break;
+	}
+
+	jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
+	caller = MemoryContextSwitchTo(run->context);
+	run->silent++;
+	run->doubt = pstrdup(problem);
+	run->doubtful = lappend(run->doubtful, batch);
+	batch->tried = true;
+	batch->problem = MemoryContextStrdup(batch->context, problem);
+	if (batch->failed_us == 0)
+		batch->failed_us = call->failed_us != 0 ? call->failed_us : jdy_monotonic_us();
+	call->owner = NULL;			/* the batch stays */
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * A wrong path or a right that is missing is refused record by record like bad
+ * contents.  As long as nothing was accepted such a record is set apart: ten of
+ * them say that it is the push that must be mended.
+ */
+static void
+settle_refused(PushRun *run, Call *call)
+{
+	Batch	   *batch = call->owner;
+	Suspect    *suspect;
+
+	batch->failed_us = 0;		/* it does get an answer */
+	if (batch->n > 1)
+	{
+		cut(run, batch);
+		return;
+	}
+	suspect = refused_record(run, call);
+	if (run->accepted_us != 0 || !may_be_the_push(suspect->http_status))
+	{
+		jdy_delivery_dead(run->push, batch, suspect->http_status, suspect->errcode, suspect->problem, suspect->reply);
+		run->counters->dead++;
+		return;
+	}
+	if (!batch->maybe_arrived)
+		jdy_delivery_forget(batch);
+	call->owner = NULL;
+	if (run->suspicion == NULL)
+		run->suspicion = call;
+	MemoryContextSwitchTo(run->context);
+	run->suspects = lappend(run->suspects, suspect);
+	MemoryContextSwitchTo(run->chunk);
+	if (list_length(run->suspects) >= MOST_SUSPECTS && run->failure == NULL)
+		run->failure = run->suspicion;
+}
+
+/* Whoever deletes what is not there any more has what he wants.  404 may as well be a wrong path. */
+static bool
+was_done(const Call *call, const Batch *batch)
+{
+	return call->outcome == OUTCOME_OK ||
+		(batch->records[0].gone && (call->outcome == OUTCOME_REFUSED || call->outcome == OUTCOME_SET_ASIDE) &&
+		 ((call->reply != NULL && call->reply->status == 410) || call->errcode == NO_SUCH_RECORD));
+}
+
+/*
+ * The request succeeded: so did its records, but for those that the reply says
+ * failed.  When it says only that some did, the batch is cut as if it had been refused, and
+ * any of them may have arrived.  NULL: nothing is known to have.
+ */
+static Batch *
+arrived(PushRun *run, Batch *batch, const Call *call)
+{
+	Answer		answer;
+	const FailedItem **failed;
+
+	jdy_answer_read(run->push->meta, call->reply->body, call->reply->body_length, &answer);
+	if (answer.failed == 0)
+		return batch;
+	failed = palloc0(sizeof(FailedItem *) * batch->n);
+	if (batch->n == 1)
+		bury_failed(run, batch, answer.nitems > 0 ? &answer.items[0] : NULL, refused_record(run, call));
+	else if (find_failed(batch, &answer, failed))
+		return arrived_partly(run, batch, failed, call);
+	else
+	{
+		batch->maybe_arrived = true;
+		cut(run, batch);
+	}
+	return NULL;
+}
+
+/* The item of each record, NULL of one that did not fail; false when they are not all known. */
+static bool
+find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed)
+{
+	int64		found = 0;
+
+	for (int i = 0; i < answer->nitems; i++)
+	{
+		int			r = 0;
+
+		while (r < batch->n && (answer->items[i].id == NULL || strcmp(batch->records[r].id, answer->items[i].id) != 0))
+			r++;
+		if (r == batch->n)
+			return false;
+		found += failed[r] == NULL;
+		failed[r] = &answer->items[i];
+	}
+	/* One record may have several faults; a count beyond the names is of others. */
+	return found > 0 && answer->failed <= Max(found, answer->nitems);
+}
+
+/* The records that failed are dead letters, each with its own payload; the others arrived. */
+static Batch *
+arrived_partly(PushRun *run, Batch *batch, const FailedItem **failed, const Call *call)
+{
+	Batch	   *rest = palloc(sizeof(Batch));
+	const Suspect *told = refused_record(run, call);
+
+	restore_payloads(run, batch);
+	*rest = *batch;
+	rest->n = 0;
+	rest->records = palloc(sizeof(Outgoing) * batch->n);
+	for (int i = 0; i < batch->n; i++)
+	{
+		Batch		single = {
+			.n = 1,.records = &batch->records[i],.body = batch->records[i].payload,.maybe_arrived = batch->maybe_arrived
+		};
+
+		if (failed[i] == NULL)
+			rest->records[rest->n++] = batch->records[i];
+		else
+			bury_failed(run, &single, failed[i], told);
+	}
+	if (rest->n > 0)
+		return rest;
+	jdy_delivery_forget(batch);
+	return NULL;
+}
+
+static void
+bury_failed(PushRun *run, const Batch *batch, const FailedItem *item, const Suspect *told)
+{
+	const char *problem = "the target did not take the record";
+
+	if (item != NULL && item->message != NULL && item->message[0] != '\0')
+		problem = jdy_client_mask(run->client, psprintf("%s: %s", problem, item->message));
+	jdy_delivery_dead(run->push, batch, told->http_status, told->errcode, problem, told->reply);
+	run->counters->dead++;
+}
+
+/* Two halves instead, sent before anything else; in a transaction. */
+static void
+cut(PushRun *run, const Batch *batch)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+	List	   *halves = NIL;
+	int			middle = run->push->batched ? (batch->n + 1) / 2 : 1;	/* it may have been composed by other metadata */
+
+	restore_payloads(run, batch);
+	for (int from = 0; from < batch->n; from += middle)
+	{
+		int			n = Min(middle, batch->n - from);
+		Batch	   *half = jdy_pushrun_batch(run, n);
+
+		MemoryContextSwitchTo(half->context);
+		for (int i = 0; i < n; i++)
+		{
+			half->records[i] = batch->records[from + i];
+			half->records[i].id = pstrdup(half->records[i].id);
+			half->records[i].payload = pstrdup(half->records[i].payload);
+		}
+		half->n = n;
+		half->maybe_arrived = batch->maybe_arrived;
+		half->failed_us = batch->failed_us;
+		MemoryContextSwitchTo(run->context);
+		jdy_batch_seal(run->push, half);
+		halves = lappend(halves, half);
+	}
+
+	/* The halves' intents come with the commit that takes this one away: nothing is lost in between. */
+	MemoryContextSwitchTo(run->chunk);
+	jdy_delivery_forget(batch);
+	jdy_delivery_intend(run->push, run->run_id, halves);
+	MemoryContextSwitchTo(run->context);
+	run->parts = list_concat(halves, run->parts);
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * A batch of an earlier run has only its body: the records' texts are taken from
+ * there, byte for byte.  Where in it they stand was said by the metadata of then.
+ */
+static void
+restore_payloads(PushRun *run, const Batch *batch)
+{
+	static JdyStatement split = {
+		.sql = "SELECT e.value::text FROM pg_catalog.json_array_elements(CASE pg_catalog.json_typeof($1::json)"
+		" WHEN 'array' THEN $1::json"
+		" ELSE (SELECT m.value FROM pg_catalog.json_each($1::json) AS m WHERE pg_catalog.json_typeof(m.value) = 'array'"
+		"  AND pg_catalog.json_array_length(m.value) = $2 LIMIT 1) END)"
+		" WITH ORDINALITY AS e (value, place) ORDER BY e.place",
+		.nargs = 2,
+		.argtypes = {TEXTOID, INT4OID}
+	};
+	Datum		values[2];
+	MemoryContext caller;
+
+	if (batch->records[0].payload != NULL)
+		return;
+	values[0] = CStringGetTextDatum(batch->body);
+	values[1] = Int32GetDatum(batch->n);
+	jdy_execute(&split, values, NULL);
+	if (SPI_processed != batch->n)
+		elog(ERROR, "a batch of %d records has %llu in its body", batch->n, (unsigned long long) SPI_processed);
+	caller = MemoryContextSwitchTo(batch->context);
+	for (int i = 0; i < batch->n; i++)
+		batch->records[i].payload = jdy_spi_text(i, 1);
+	MemoryContextSwitchTo(caller);
+}
+
+/* What a dead letter says of a refused record; lives as long as its batch. */
+static Suspect *
+refused_record(PushRun *run, const Call *call)
+{
+	Batch	   *batch = call->owner;
+	MemoryContext caller = MemoryContextSwitchTo(batch->context);
+	Suspect    *suspect = palloc0(sizeof(Suspect));
+
+	suspect->batch = batch;
+	suspect->errcode = call->errcode;
+	suspect->problem = jdy_call_problem(call);
+	if (call->reply != NULL)
+	{
+		int			length = pg_mbcliplen(call->reply->body, Min(call->reply->body_length, MAX_REPLY_KEPT), MAX_REPLY_KEPT);
+
+		suspect->http_status = call->reply->status;
+		if (length > 0 && pg_verifymbstr(call->reply->body, length, true))
+			suspect->reply = unconstify(char *, jdy_client_mask(run->client, pnstrdup(call->reply->body, length)));
+	}
+	MemoryContextSwitchTo(caller);
+	return suspect;
+}
+
+/* Statuses that speak of who asks, and where, rather than of what was sent. */
+static bool
+may_be_the_push(int http_status)
+{
+	switch (http_status)
+	{
+		case 402:
+		case 403:
+		case 404:
+		case 405:
+		case 407:
+		case 410:
+		case 415:
+		case 426:
+		case 451:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Others were accepted: it was these records.  Else the push fails, and they are still to be sent. */
+void
+jdy_pushrun_judge_suspects(PushRun *run)
+{
+	ListCell   *cell;
+
+	if (run->suspects == NIL)
+		return;
+	if (run->accepted_us == 0)
+	{
+		jdy_pushrun_forget_unsent(run);
+		jdy_call_raise(run->suspicion);
+	}
+	jdy_pushrun_begin(run);
+	foreach(cell, run->suspects)
+	{
+		const Suspect *suspect = lfirst(cell);
+
+		jdy_delivery_dead(run->push, suspect->batch, suspect->http_status, suspect->errcode, suspect->problem, suspect->reply);
+		run->counters->dead++;
+	}
+	jdy_pushrun_commit(run);
+}
+
+/*
+ * Requests without an answer although one that left after their first failure was
+ * accepted: one of their records may be what the target chokes on, so they are
+ * cut, too, and records that stand alone become dead letters.  Those that were not tried are
+ * sent now that the target accepts something.  false: there is nothing to be tried.
+ */
+bool
+jdy_pushrun_retry_doubtful(PushRun *run)
+{
+	List	   *doubtful = run->doubtful;
+	List	   *done = NIL;
+	int			ndone;
+	ListCell   *cell;
+
+	if (doubtful == NIL || run->accepted_us == 0)
+		return false;
+	run->doubtful = NIL;
+	jdy_pushrun_begin(run);
+	foreach(cell, doubtful)
+	{
+		Batch	   *batch = lfirst(cell);
+		List	  **fate = &done;
+
+		if (!batch->tried)
+			fate = &run->parts;
+		else if (batch->failed_us >= run->accepted_us)
+			fate = &run->doubtful;
+		else if (batch->n > 1)
+			cut(run, batch);
+		else
+		{
+			jdy_delivery_dead(run->push, batch, 0, 0, batch->problem, NULL);
+			run->counters->dead++;
+		}
+		MemoryContextSwitchTo(run->context);
+		*fate = lappend(*fate, batch);
+		MemoryContextSwitchTo(run->chunk);
+	}
+	run->counters->failed = jdy_pushrun_count_doubtful(run);
+	jdy_pushrun_commit(run);
+	foreach(cell, done)
+		jdy_pushrun_drop(lfirst(cell));
+	ndone = list_length(done);
+	list_free(done);
+	list_free(doubtful);
+	return run->parts != NIL || (ndone > 0 && !run->exhausted);
+}
+
+int64
+jdy_pushrun_count_doubtful(const PushRun *run)
+{
+	int64		n = 0;
+	ListCell   *cell;
+
+	foreach(cell, run->doubtful)
+		n += ((Batch *) lfirst(cell))->n;
+	return n;
+}
+
+void
+jdy_pushrun_drop(Batch *batch)
+{
+	if (batch != NULL)
+		MemoryContextDelete(batch->context);
+}

@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ * pushscan.c
+ *		What a push is to send: its source against what was acknowledged.
+ *
+ * Compares digests, so a record that was sent and acknowledged as it is costs
+ * nothing more, and one that was not is found again after any crash.  What differs is
+ * kept aside, in order, and on disk if there is much of it.  A view that suddenly
+ * differs in a large part is more likely a mistake than news: such a flood is held.
+ *
+ * Called by push.c.
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "page.h"
+#include "progress.h"
+#include "pushrun.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#define FLOOD_RECORDS 1000		/* so many changed payloads at once, */
+#define FLOOD_SHARE 5			/* and more than a fifth of all: held */
+#define GONE_FREELY 10			/* so many deletions are never held; */
+#define GONE_RECORDS 100		/* more than these always, */
+#define GONE_SHARE 20			/* and more than a twentieth of all */
+
+/* What a scan of the source fills. */
+typedef struct Look
+{
+	PushRun    *run;
+	Delivered  *delivered;
+	int64		found;
+	int64		changed;
+	int64		gone;
+	int64		unmade;			/* no payload could be made of them */
+	char	   *problem;		/* the first of these */
+} Look;
+
+static void take_pending(void *arg, Outgoing *records, int n);
+static void take_unmade(Look *scan, Outgoing *record, const Standing *standing);
+static void check_unmade(const Look *scan);
+static void take_gone(void *arg, const char *after, const char *upto, char **present, int n);
+static void keep_pending(Look *scan, const char *id, const char *payload, int version);
+static int	drop_delivered(const Delivered *delivered, Outgoing *records, int n);
+static void hold(PushRun *run, const Batch *batch);
+static bool is_held(PushRun *run, const char *id);
+static void check_flood(PushRun *run, const Look *scan);
+
+/* One transaction; nothing is sent meanwhile. */
+void
+jdy_pushrun_scan(PushRun *run)
+{
+	Look		scan = {.run = run};
+	MemoryContext caller = CurrentMemoryContext;
+	ListCell   *cell;
+
+	jdy_progress_phase(PHASE_SCANNING);
+	foreach(cell, run->doubtful)
+		hold(run, lfirst(cell));
+	foreach(cell, run->suspects)
+		hold(run, ((Suspect *) lfirst(cell))->batch);
+
+	/* It outlives the transaction: rows beyond work_mem lie in a temporary file. */
+	MemoryContextSwitchTo(run->context);
+	run->pending = tuplestore_begin_heap(false, true, work_mem);
+	MemoryContextSwitchTo(caller);
+	jdy_pushrun_begin(run);
+	scan.delivered = jdy_delivered_load(run->push, run->chunk);
+	jdy_source_scan(run->push, take_pending, take_gone, &scan);
+	check_unmade(&scan);
+	check_flood(run, &scan);
+	jdy_pushrun_commit(run);
+}
+
+static void
+take_pending(void *arg, Outgoing *records, int n)
+{
+	Look	   *scan = arg;
+	PushRun    *run = scan->run;
+	Standing	standings[JDY_SOURCE_CHUNK];
+	char	   *revived[JDY_SOURCE_CHUNK];
+	int			nrevived = 0;
+
+	scan->found += n;
+	n = drop_delivered(scan->delivered, records, n);
+	if (n == 0)
+		return;
+	jdy_delivery_look(run->push, records, n, standings);
+	for (int i = 0; i < n; i++)
+	{
+		const Standing *standing = &standings[i];
+
+		if (is_held(run, records[i].id))
+			continue;
+		if (records[i].problem != NULL)
+		{
+			take_unmade(scan, &records[i], standing);
+			continue;
+		}
+		if (standing->delivered && memcmp(standing->digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
+		{
+			if (standing->refused || !standing->settled)
+				revived[nrevived++] = records[i].id;
+			continue;
+		}
+		/* What was refused is refused again, until it changes or somebody asks for it. */
+		if (standing->refused && memcmp(standing->refused_digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
+			continue;
+		keep_pending(scan, records[i].id, records[i].payload, standing->version + 1);
+		scan->changed++;
+	}
+	if (nrevived > 0)
+		jdy_delivery_revived(run->push, revived, nrevived);
+	jdy_progress_counters(run->counters);
+}
+
+/* A dead letter, once: its digest is that of its row, so it is looked at again when that changes, or the template does. */
+static void
+take_unmade(Look *scan, Outgoing *record, const Standing *standing)
+{
+	Batch		batch = {.n = 1,.records = record,.body = record->payload};
+
+	if (scan->unmade++ == 0)
+		scan->problem = MemoryContextStrdup(scan->run->context, record->problem);
+	if (standing->refused && memcmp(standing->refused_digest, record->digest, JDY_PUSH_DIGEST) == 0)
+		return;
+	record->version = standing->version + 1;
+	jdy_delivery_dead(scan->run->push, &batch, 0, 0, record->problem, NULL);
+	scan->run->counters->dead++;
+}
+
+/* When it is all of them, the template is at fault and not the records. */
+static void
+check_unmade(const Look *scan)
+{
+	if (scan->unmade > 0 && scan->unmade == scan->found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no payload can be made of any record"),
+				 errdetail_internal("%s", scan->problem),
+				 errhint("Mend \"request\" with jdy_alter_push, or the view.")));
+}
+
+/* What the target has and the source has not. */
+static void
+take_gone(void *arg, const char *after, const char *upto, char **present, int n)
+{
+	Look	   *scan = arg;
+	Outgoing	gone[JDY_SOURCE_CHUNK];
+	int			found;
+
+	do
+	{
+		found = jdy_delivery_gone(scan->run->push, after, upto, present, n, gone, lengthof(gone));
+		for (int i = 0; i < found; i++)
+		{
+			if (is_held(scan->run, gone[i].id))
+				continue;
+			keep_pending(scan, gone[i].id, NULL, gone[i].version + 1);
+			scan->gone++;
+		}
+		if (found > 0)
+			after = gone[found - 1].id;
+	} while (found == lengthof(gone));
+}
+
+/* payload NULL: it is to be deleted. */
+static void
+keep_pending(Look *scan, const char *id, const char *payload, int version)
+{
+	PushRun    *run = scan->run;
+	Datum		values[3] = {CStringGetTextDatum(id), (Datum) 0, Int32GetDatum(version)};
+	bool		nulls[3] = {false, payload == NULL, false};
+
+	if (payload != NULL)
+		values[1] = CStringGetTextDatum(payload);
+	tuplestore_putvalues(run->pending, run->desc, values, nulls);
+	run->counters->pending++;
+}
+
+/* How many are left, at the beginning of the array. */
+static int
+drop_delivered(const Delivered *delivered, Outgoing *records, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!jdy_delivered_has(delivered, &records[i]))
+			records[left++] = records[i];
+	return left;
+}
+
+static void
+hold(PushRun *run, const Batch *batch)
+{
+	if (run->held == NULL)
+	{
+		HASHCTL		control = {.keysize = JDY_MAX_ID_BYTES + 1, .entrysize = JDY_MAX_ID_BYTES + 1, .hcxt = run->context};
+
+		run->held = hash_create("jdysync held ids", 256, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	for (int i = 0; i < batch->n; i++)
+		hash_search(run->held, batch->records[i].id, HASH_ENTER, NULL);
+}
+
+static bool
+is_held(PushRun *run, const char *id)
+{
+	return run->held != NULL && hash_search(run->held, id, HASH_FIND, NULL) != NULL;
+}
+
+/*
+ * A changed view, or a spoiled table, would else be sent out before anybody sees it;
+ * and an empty one would empty the target, so fewer deletions are a flood.
+ */
+static void
+check_flood(PushRun *run, const Look *scan)
+{
+	static const char *const what = "push held";
+	int64		known = 0;
+	bool		flood;
+	bool		gone;
+	char	   *detail;
+
+	if (!run->push->released && (scan->gone > GONE_FREELY || scan->changed > FLOOD_RECORDS))
+		known = jdy_delivery_count(run->push);
+	gone = known > 0 && scan->gone > GONE_FREELY && (scan->gone > GONE_RECORDS || scan->gone * GONE_SHARE > known);
+	flood = known > 0 && run->push->pushed && scan->changed > FLOOD_RECORDS && scan->changed * FLOOD_SHARE > known;
+	if (!gone && !flood)
+	{
+		jdy_incident_close(run->push->name, what);
+		return;
+	}
+	detail = MemoryContextAlloc(run->context, 200);
+	if (gone)
+		snprintf(detail, 200, "%lld of %lld records would be deleted, and %lld of %lld sent.", (long long) scan->gone,
+				 (long long) known, (long long) scan->changed, (long long) scan->found);
+	else
+		snprintf(detail, 200, "%lld of %lld records would be sent.", (long long) scan->changed, (long long) scan->found);
+	jdy_incident_open(run->push->name, "warning", what, detail,
+					  psprintf("If that is meant: SELECT jdy_resume(%s, force => true); then push again.",
+							   quote_literal_cstr(run->push->name)));
+	jdy_pushrun_commit(run);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 gone ? errmsg("the push is held: too many records are gone from its source at once") :
+			 errmsg("the push is held: too many records changed at once"),
+			 errdetail_internal("%s", detail),
+			 errhint("Look with jdy_preview. If it is meant: SELECT jdy_resume(%s, force => true), then push again.",
+					 quote_literal_cstr(run->push->name))));
+}
