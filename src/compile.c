@@ -18,6 +18,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "name.h"
+#include "page.h"
 #include "pgtime.h"
 #include "render.h"
 #include "template.h"

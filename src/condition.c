@@ -20,6 +20,7 @@
 #include "lib/stringinfo.h"
 #include "name.h"
 #include "nodes/pg_list.h"
+#include "page.h"
 #include "template.h"
 #include "utils/builtins.h"
 

@@ -140,11 +140,14 @@ jdy_row_jsonb(const Row *row, const char **problem)
 char *
 jdy_jsonb_text(Jsonb *object, const char *key)
 {
-	JsonbValue *value;
-
 	if (!JB_ROOT_IS_OBJECT(object))
 		return NULL;
-	value = getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL);
+	return jdy_jsonb_value_text(getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL));
+}
+
+char *
+jdy_jsonb_value_text(const JsonbValue *value)
+{
 	if (value == NULL)
 		return NULL;
 	switch (value->type)
@@ -157,9 +160,24 @@ jdy_jsonb_text(Jsonb *object, const char *key)
 			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 		case jbvBool:
 			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
+		case jbvBinary:
 			return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+		default:
+			elog(ERROR, "unexpected kind of jsonb value: %d", (int) value->type);
 	}
+	return NULL;				/* not reached */
+}
+
+bool
+jdy_jsonb_is_empty(Jsonb *value)
+{
+	JsonbValue	scalar;
+
+	if (value == NULL)
+		return true;
+	if (!JsonbExtractScalar(&value->root, &scalar))
+		return JB_ROOT_COUNT(value) == 0;
+	return scalar.type == jbvNull || (scalar.type == jbvString && scalar.val.string.len == 0);
 }
 
 /* Prepares the walk; false with a problem when there is nothing to walk over. */

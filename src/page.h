@@ -71,4 +71,10 @@ extern Jsonb *jdy_row_jsonb(const Row *row, const char **problem);
 /* A top-level key of a jsonb object as text; NULL when missing or null. */
 extern char *jdy_jsonb_text(Jsonb *object, const char *key);
 
+/* A value's text: strings as they are, everything else as JSON writes it; NULL for null. */
+extern char *jdy_jsonb_value_text(const JsonbValue *value);
+
+/* True of nothing, null, "", [] and {}. */
+extern bool jdy_jsonb_is_empty(Jsonb *value);
+
 #endif							/* JDY_PAGE_H */

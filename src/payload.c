@@ -57,7 +57,6 @@ typedef void (*TextVisitor) (void *arg, const Field *field, const char *text);
 static List *nest(const List *request);
 static Field *find_field(const List *fields, const char *name);
 static List *without_unused(const List *fields);
-static bool is_empty(Jsonb *value);
 static void check_array(const Field *field);
 static void visit_texts(const List *fields, TextVisitor visit, void *arg);
 static void visit_value(const Field *field, Jsonb *value, TextVisitor visit, void *arg);
@@ -214,7 +213,7 @@ without_unused(const List *fields)
 		Field	   *copy = palloc(sizeof(Field));
 
 		*copy = *(Field *) lfirst(cell);
-		if (is_empty(copy->value))
+		if (jdy_jsonb_is_empty(copy->value))
 			copy->value = NULL;
 		if (copy->children != NIL)
 		{
@@ -226,18 +225,6 @@ without_unused(const List *fields)
 			used = lappend(used, copy);
 	}
 	return used;
-}
-
-static bool
-is_empty(Jsonb *value)
-{
-	JsonbValue	scalar;
-
-	if (value == NULL)
-		return true;
-	if (!JsonbExtractScalar(&value->root, &scalar))
-		return JB_ROOT_COUNT(value) == 0;
-	return scalar.type == jbvNull || (scalar.type == jbvString && scalar.val.string.len == 0);
 }
 
 static void

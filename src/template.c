@@ -14,6 +14,7 @@
 
 #include "compat.h"
 #include "miscadmin.h"
+#include "page.h"
 #include "template.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -109,29 +110,6 @@ jdy_jsonb_at(Jsonb *record, const char *path)
 		path += length + 1;
 	}
 	return value == NULL || value->type == jbvNull ? NULL : value;
-}
-
-char *
-jdy_jsonb_value_text(const JsonbValue *value)
-{
-	if (value == NULL)
-		return NULL;
-	switch (value->type)
-	{
-		case jbvNull:
-			return NULL;
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		case jbvBinary:
-			return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
-		default:
-			elog(ERROR, "unexpected kind of jsonb value: %d", (int) value->type);
-	}
-	return NULL;				/* not reached */
 }
 
 static JsonbValue *

@@ -45,9 +45,6 @@ extern bool jdy_is_path(const char *text);
  */
 extern JsonbValue *jdy_jsonb_at(Jsonb *record, const char *path);
 
-/* A value's text: strings as they are, everything else as JSON writes it; NULL for null. */
-extern char *jdy_jsonb_value_text(const JsonbValue *value);
-
 /* Reads yyyy-MM-dd or yyyy-MM-dd HH:mm:ss, a fraction ignored; false when it is no such time. */
 extern bool jdy_local_time(const char *text, struct pg_tm *tm);
 

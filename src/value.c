@@ -17,6 +17,7 @@
 #include "client.h"
 #include "compat.h"
 #include "expression.h"
+#include "page.h"
 #include "template.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -46,7 +47,6 @@ static WindowFormat window_format(const Field *field, const ValueTimes *times);
 static bool looks_like(const char *text, const char *pattern);
 static const char *spelling(const Metadata *metadata, const Field *field, bool *is_page, bool *is_size);
 static bool narrows(const char *name, const char *value);
-static bool is_empty(Jsonb *value);
 static void find_uses(Jsonb *value, Uses *uses);
 static void find_uses_in_text(const char *text, Uses *uses);
 static const char *function_body(const char *text);
@@ -117,7 +117,7 @@ plan_field(RequestPlan *plan, const Metadata *metadata, const Field *field, cons
 	{
 		const Field *child = lfirst(cell);
 
-		if (!is_empty(child->value))
+		if (!jdy_jsonb_is_empty(child->value))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("a stream's request cannot have nested parameters"),
@@ -136,7 +136,7 @@ plan_field(RequestPlan *plan, const Metadata *metadata, const Field *field, cons
 		plan->page_param = pstrdup(name);
 	else if (is_size || uses.page_size)
 		plan_page_size(plan, name, field, times);
-	else if (is_empty(field->value))
+	else if (jdy_jsonb_is_empty(field->value))
 		return;					/* in pasted metadata an empty value means that the parameter is not used */
 	else if (uses.current_time || uses.last_sync_time || uses.days_ago)
 		plan_window(plan, field, &uses, times);
@@ -176,7 +176,7 @@ plan_page_size(RequestPlan *plan, const char *name, const Field *field, const Va
 
 	plan->size_param = pstrdup(name);
 	find_uses(field->value, &uses);
-	if (uses.page_size || is_empty(field->value))
+	if (uses.page_size || jdy_jsonb_is_empty(field->value))
 		return;
 	text = jdy_value_text(field->value, NULL, times);
 	size = text ? strtoi64(text, &end, 10) : 0;
@@ -288,18 +288,6 @@ narrows(const char *name, const char *value)
 {
 	return !(strcmp(name, "order_by") == 0 || strncmp(name, "show_", 5) == 0 ||
 			 (strcmp(name, "enable") == 0 && strcmp(value, "-1") == 0));
-}
-
-static bool
-is_empty(Jsonb *value)
-{
-	JsonbValue	scalar;
-
-	if (value == NULL)
-		return true;
-	if (!JsonbExtractScalar(&value->root, &scalar))
-		return JB_ROOT_COUNT(value) == 0;
-	return scalar.type == jbvNull || (scalar.type == jbvString && scalar.val.string.len == 0);
 }
 
 static void

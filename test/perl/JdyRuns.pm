@@ -9,7 +9,7 @@ use IPC::Run ();
 use JdyTest;
 use Test::More;
 
-our @EXPORT = qw(background_sql session_pid says finish_session poll_sql wait_until_running wait_for_status value_of forget_calls);
+our @EXPORT = qw(background_sql session_pid says finish_session poll_sql wait_until_running wait_for_status value_of forget_calls push_row push_ok);
 
 my $sessions = 0;
 
@@ -63,6 +63,27 @@ sub value_of
 	my ($node, $sql) = @_;
 
 	return $node->safe_psql('postgres', $sql);
+}
+
+# A push's run: its row, and its error when it failed.
+sub push_row
+{
+	my ($node, $name) = @_;
+	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM jdy_push('$name')");
+	my %run;
+
+	@run{qw(run_id push status pending delivered verified failed dead calls retries elapsed error)} = split /\|/, $out, -1 if $status == 0;
+	return { %run, err => $err, ok => $status == 0 };
+}
+
+sub push_ok
+{
+	my ($node, $name, $what) = @_;
+	my $run = push_row($node, $name);
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($run->{ok} && $run->{status} eq 'ok', $what) or diag($run->{err});
+	return $run;
 }
 
 # Lets the next run call at once although the server restarts: without this note of

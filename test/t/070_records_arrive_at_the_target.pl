@@ -22,25 +22,6 @@ query($node, q{CREATE TABLE source (id text PRIMARY KEY, name text, location jso
 	INSERT INTO source SELECT 'c' || i, '客户' || i, jsonb_build_object('city', '城市' || i) FROM generate_series(1, 730) AS i;
 	CREATE VIEW target AS SELECT id, name, location FROM source});
 
-sub push_row
-{
-	my ($name) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM jdy_push('$name')");
-	my %run;
-
-	@run{qw(run_id push status pending delivered verified failed dead calls retries elapsed error)} = split /\|/, $out, -1 if $status == 0;
-	return { %run, err => $err, ok => $status == 0 };
-}
-sub push_ok
-{
-	my ($name, $what) = @_;
-	my $run = push_row($name);
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	ok($run->{ok} && $run->{status} eq 'ok', $what) or diag($run->{err});
-	return $run;
-}
-
 # What the target holds: its last payload of each id.
 sub arrived { return map { my $line = JSON::PP->new->utf8->decode($_); ($line->{id} => $line) } grep { /\S/ } split /\n/, $sim->{http}->get($sim->url . '/_sim/target/latest')->{content}; }
 sub stats { return $sim->get('/_sim/stats'); }
@@ -56,14 +37,14 @@ sub deliveries { return query($node, "SELECT string_agg(status || ' ' || n, ', '
 		"2|POST|$url/%E5%86%99%E5%85%A5%E7%A9%BA%E6%93%8D%E4%BD%9C|t", 'a preview shows the requests');
 	is(query($node, "SELECT body::jsonb = '{\"id\":\"c1\",\"name\":\"客户1\",\"location\":{\"city\":\"城市1\"}}' FROM jdy_preview('one', 1)"), 't', 'with their bodies');
 	is(stats()->{target_requests}, 0, 'and sends nothing');
-	my $run = push_ok('one', 'a push');
+	my $run = push_ok($node, 'one', 'a push');
 	is("$run->{pending} $run->{delivered} $run->{dead} $run->{calls}", '3 3 0 3', 'sends each record in a request of its own');
 	my %there = arrived();
 	is_deeply([ sort keys %there ], [qw(c1 c2 c3)], 'they arrive');
 	is($there{c2}{payload}{location}{city}, JSON::PP->new->utf8->decode('["城市2"]')->[0], 'as they are');
 	is($there{c1}{path}, JSON::PP->new->utf8->decode('["/target/写入空操作"]')->[0], 'at that path');
 	like($there{c1}{key}, qr/^[0-9a-f]{64}$/, 'under a key');
-	$run = push_ok('one', 'another push');
+	$run = push_ok($node, 'one', 'another push');
 	is("$run->{pending} $run->{calls}", '0 0', 'makes no call: nothing changed');
 	is(deliveries('one'), 'delivered 3', 'each is delivered');
 	query($node, "SELECT jdy_drop_push('one')");
@@ -77,16 +58,16 @@ my $returns;					# contents that came back to what they were, as they should
 
 query($node, "SELECT jdy_add_push('all', 'target', 'target', '$BATCH')");
 {
-	my $run = push_ok('all', 'a first push of 730 records');
+	my $run = push_ok($node, 'all', 'a first push of 730 records');
 	is("$run->{pending} $run->{delivered} $run->{calls}", '730 730 8', 'takes eight requests');
 	my %there = arrived();
 	is(scalar keys %there, 730, 'all of them arrive');
 
 	query($node, q{UPDATE source SET name = 'B' WHERE id IN ('c5', 'c6')});
-	$run = push_ok('all', 'a push after two changes');
+	$run = push_ok($node, 'all', 'a push after two changes');
 	is("$run->{pending} $run->{delivered} $run->{calls}", '2 2 1', 'sends those two');
 	query($node, q{UPDATE source SET name = '客户5' WHERE id = 'c5'});
-	$run = push_ok('all', 'a push after one went back');
+	$run = push_ok($node, 'all', 'a push after one went back');
 	is("$run->{pending} $run->{delivered}", '1 1', 'sends that it did');
 	%there = arrived();
 	is($there{c5}{payload}{name}, JSON::PP->new->utf8->decode('["客户5"]')->[0], 'the target has the last content');
@@ -103,29 +84,29 @@ for my $way (qw(batch errcode))
 	$sim->post('/_sim/config', { target_poison => $way });
 	$sim->post('/_sim/target/poison', { ids => ['c77'] });
 	query($node, "UPDATE source SET name = '$way ' || id");
-	my $run = push_ok('all', "$way: a push with a record that the target refuses");
+	my $run = push_ok($node, 'all', "$way: a push with a record that the target refuses");
 	is("$run->{delivered} $run->{dead}", '729 1', 'delivers all others');
 	cmp_ok($run->{calls}, '<=', 8 + 15, 'with at most 15 more requests');
 	is(query($node, "SELECT id, status, request ~ 'c77', reply <> '', last_error <> '' FROM jdy_deliveries WHERE push = 'all' AND status <> 'delivered'"), 'c77|dead|t|t|t', 'that one is a dead letter, with request and reply');
-	$run = push_ok('all', 'another push');
+	$run = push_ok($node, 'all', 'another push');
 	is($run->{calls}, 0, 'leaves it alone');
 
 	$sim->post('/_sim/target/poison', { ids => [] });
 	is(query($node, "SELECT jdy_replay('all')"), '1', 'jdy_replay');
-	$run = push_ok('all', 'a push after that');
+	$run = push_ok($node, 'all', 'a push after that');
 	is("$run->{delivered} $run->{dead}", '1 0', 'sends it again');
 	is(deliveries('all'), 'delivered 730', 'and it is delivered');
 }
 {
 	$sim->post('/_sim/target/poison', { ids => ['c9'] });
 	query($node, q{UPDATE source SET name = 'bad' WHERE id = 'c9'});
-	push_ok('all', 'a refused change');
+	push_ok($node, 'all', 'a refused change');
 	is(query($node, "SELECT jdy_discard('all', '{c9}', 'nobody needs it')"), '1', 'jdy_discard');
 	is(query($node, "SELECT status, discarded FROM jdy_deliveries WHERE push = 'all' AND id = 'c9'"), 'dead|nobody needs it', 'keeps it, with the reason');
 	$sim->post('/_sim/target/poison', { ids => [] });
-	is(push_ok('all', 'another push')->{calls}, 0, 'and it is not sent');
+	is(push_ok($node, 'all', 'another push')->{calls}, 0, 'and it is not sent');
 	query($node, q{UPDATE source SET name = 'good' WHERE id = 'c9'});
-	is(push_ok('all', 'a push when it changed again')->{delivered}, 1, 'sends the new content');
+	is(push_ok($node, 'all', 'a push when it changed again')->{delivered}, 1, 'sends the new content');
 }
 
 # ---------------------------------------------------------------------------
@@ -134,7 +115,7 @@ for my $way (qw(batch errcode))
 {
 	query($node, q{UPDATE source SET name = 'again ' || id});
 	$sim->post('/_sim/fault', { kind => 'reset_after', path => '/target/', times => 2 });
-	my $run = push_ok('all', 'two answers lost after the target had accepted');
+	my $run = push_ok($node, 'all', 'two answers lost after the target had accepted');
 	is($run->{delivered}, 730, 'all are delivered');
 	is(stats()->{target_duplicates}, 0, 'and nothing was stored twice: the same key came again');
 	cmp_ok(stats()->{key_replays}, '>=', 2, 'which the target saw');
@@ -143,13 +124,13 @@ for my $way (qw(batch errcode))
 	my $before = stats()->{target_accepted};
 	query($node, q{UPDATE source SET name = 'lost ' || id WHERE id IN ('c1', 'c2')});
 	$sim->post('/_sim/fault', { kind => 'reset_after', path => '/target/', times => -1 });
-	my $run = push_row('all');
+	my $run = push_row($node, 'all');
 	ok(!$run->{ok}, 'a target that never answers: the run fails');
 	like($run->{err}, qr/08006.*does not answer.*HINT/s, 'with what to do');
 	is(query($node, "SELECT id, status FROM jdy_deliveries WHERE push = 'all' AND status <> 'delivered' ORDER BY id"), "c1|in_doubt\nc2|in_doubt", 'its records are in doubt');
 	$sim->delete('/_sim/fault');
 	query($node, q{UPDATE source SET name = 'newer' WHERE id = 'c1'});
-	push_ok('all', 'the next run');
+	push_ok($node, 'all', 'the next run');
 	my %there = arrived();
 	is("$there{c1}{payload}{name} $there{c2}{payload}{name}", 'newer lost c2', 'every record has its newest content');
 	is(stats()->{target_out_of_order}, $returns, 'none was overtaken');
@@ -164,7 +145,7 @@ for my $way (qw(batch errcode))
 	$sim->post('/_sim/config', { target_poison => 'batch' });
 	query($node, q{CREATE VIEW choke AS SELECT id, name, location FROM target});
 	$sim->post('/_sim/fault', { kind => 'status', status => 500, path => '/target/', times => 6, after => 2 });
-	my $run = push_ok('all', 'some batches fail with HTTP 500 until their attempts are used up');
+	my $run = push_ok($node, 'all', 'some batches fail with HTTP 500 until their attempts are used up');
 	is($run->{delivered} + $run->{dead}, 730, 'they are cut and arrive');
 	is($run->{failed}, 0, 'none stays in doubt');
 }
@@ -175,7 +156,7 @@ for my $way (qw(batch errcode))
 {
 	query($node, q{CREATE VIEW twice AS SELECT id, name FROM source UNION ALL SELECT 'c1', 'x'});
 	query($node, "SELECT jdy_add_push('twice', 'target', 'twice', '$BATCH')");
-	my $run = push_row('twice');
+	my $run = push_row($node, 'twice');
 	like($run->{err}, qr/21000: the source of the push has no key.*DETAIL:.*"c1" stands in 2 rows.*HINT/s, 'an id twice is an error');
 	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT jdy_add_push('none', 'target', 'pg_catalog.pg_class', '$BATCH')");
 	like($err, qr/42703: .*no column "id".*HINT/s, 'no id column');
@@ -193,17 +174,17 @@ for my $way (qw(batch errcode))
 	query($node, q{INSERT INTO source SELECT 'd' || i, 'new', '{}' FROM generate_series(1, 2000) AS i});
 	my $before = stats()->{target_requests};
 	query($node, "SELECT jdy_add_push('base', 'target', 'target', '$BATCH', baseline => true)");
-	is(push_ok('base', 'a push with a baseline')->{pending}, 0, 'has nothing to send');
+	is(push_ok($node, 'base', 'a push with a baseline')->{pending}, 0, 'has nothing to send');
 	is(stats()->{target_requests}, $before, 'and sends nothing');
 	query($node, q{UPDATE source SET name = 'flood'});
-	my $run = push_row('base');
+	my $run = push_row($node, 'base');
 	like($run->{err}, qr/55000: the push is held: too many records changed at once.*2730 of 2730.*HINT:.*jdy_resume/s, 'a flood of changes is held');
 	is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = 'base' AND what = 'push held' AND closed_at IS NULL"), '1', 'an incident says so');
 	is(query($node, "SELECT jdy_resume('base', force => true)"), 't', 'jdy_resume with force');
-	is(push_ok('base', 'lets it go')->{delivered}, 2730, 'all of it');
+	is(push_ok($node, 'base', 'lets it go')->{delivered}, 2730, 'all of it');
 	is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = 'base' AND closed_at IS NULL"), '0', 'the incident is closed');
 	query($node, q{UPDATE source SET name = 'another flood'});
-	like(push_row('base')->{err}, qr/the push is held/, 'once');
+	like(push_row($node, 'base')->{err}, qr/the push is held/, 'once');
 	query($node, "SELECT jdy_drop_push('base'); DELETE FROM source WHERE id LIKE 'd%'");
 }
 
@@ -224,7 +205,7 @@ for my $round (1 .. 4)
 	$sim->post('/_sim/config', { latency_ms => 0 });
 	forget_calls($node);
 	query($node, q{UPDATE source SET name = name || '!' WHERE id IN ('c1', 'c700')});
-	push_ok('all', "round $round: a push after kill -9");
+	push_ok($node, 'all', "round $round: a push after kill -9");
 	my %there = arrived();
 	is(scalar(grep { /^c/ && $there{$_}{payload}{name} !~ /^round $round $_!?$/ } keys %there), 0, 'every record has its newest content');
 	is("$there{c1}{payload}{name} $there{c700}{payload}{name}", "round $round c1! round $round c700!", 'those that changed meanwhile, too');

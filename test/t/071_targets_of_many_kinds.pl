@@ -22,25 +22,6 @@ query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER target OPTIONS (token 
 query($node, q{CREATE TABLE source (id text PRIMARY KEY, name text);
 	INSERT INTO source SELECT 'c' || i, '客户' || i FROM generate_series(1, 250) AS i});
 
-sub push_row
-{
-	my ($name) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM jdy_push('$name')");
-	my %run;
-
-	@run{qw(run_id push status pending delivered verified failed dead calls retries elapsed error)} = split /\|/, $out, -1 if $status == 0;
-	return { %run, err => $err, ok => $status == 0 };
-}
-sub push_ok
-{
-	my ($name, $what) = @_;
-	my $run = push_row($name);
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	ok($run->{ok} && $run->{status} eq 'ok', $what) or diag($run->{err});
-	return $run;
-}
-
 # The error of a statement that must fail.
 sub refusal
 {
@@ -66,22 +47,22 @@ sub batch_of { return qq({"api":"$_[0]","effect":"EXECUTE","operation":{"method"
 	$sim->post('/_sim/config', { target_poison => 'item' });
 	$sim->post('/_sim/target/poison', { ids => [qw(c7 c20 c101)] });
 	query($node, "SELECT jdy_add_push('items', 'target', 'source', '" . batch_of('items', ',"response":{"failed":"data.failed","id":"id","message":"message"}') . "')");
-	my $run = push_ok('items', 'a push to a target that names the records it does not take');
+	my $run = push_ok($node, 'items', 'a push to a target that names the records it does not take');
 	is("$run->{delivered} $run->{dead} $run->{calls}", '247 3 3', 'makes no call more');
 	is(query($node, q{SELECT string_agg(id, ' ' ORDER BY id) FROM jdy_deliveries WHERE push = 'items' AND status = 'dead'}), 'c101 c20 c7', 'those are dead letters');
 	is(query($node, q{SELECT request::jsonb = '{"id":"c20","name":"客户20"}', last_error, reply ~ 'failed', http_status FROM jdy_deliveries WHERE push = 'items' AND id = 'c20'}),
 		't|the target did not take the record: 客户不存在|t|200', 'each with its own payload and the target\'s words');
 	is(scalar(keys %{ { arrived() } }), 247, 'the others arrived');
-	is(push_ok('items', 'another push')->{calls}, 0, 'leaves them alone');
+	is(push_ok($node, 'items', 'another push')->{calls}, 0, 'leaves them alone');
 	$sim->post('/_sim/target/poison', { ids => ['c101'] });
 	is(query($node, "SELECT jdy_replay('items')"), '3', 'jdy_replay');
-	$run = push_ok('items', 'a push after that');
+	$run = push_ok($node, 'items', 'a push after that');
 	is("$run->{delivered} $run->{dead} $run->{calls}", '2 1 1', 'sends them again');
 
 	# The reply of all: nothing is left to be accepted.
 	$sim->post('/_sim/target/poison', { ids => [qw(c1 c2 c101)] });
 	query($node, q{UPDATE source SET name = 'all' WHERE id IN ('c1', 'c2')});
-	$run = push_ok('items', 'a batch of which every record fails');
+	$run = push_ok($node, 'items', 'a batch of which every record fails');
 	is("$run->{delivered} $run->{dead} $run->{calls}", '0 2 1', 'becomes dead letters');
 	is(query($node, q{SELECT count(*) FROM jdysync.batch}), '0', 'nothing stays open');
 
@@ -89,9 +70,9 @@ sub batch_of { return qq({"api":"$_[0]","effect":"EXECUTE","operation":{"method"
 	$sim->post('/_sim/target/poison', { ids => ['c3'] });
 	query($node, q{UPDATE source SET name = 'lost' WHERE id IN ('c3', 'c4')});
 	$sim->post('/_sim/fault', { kind => 'reset', path => '/target/', times => -1 });
-	ok(!push_row('items')->{ok}, 'answers that stay away');
+	ok(!push_row($node, 'items')->{ok}, 'answers that stay away');
 	$sim->delete('/_sim/fault');
-	$run = push_ok('items', 'the next run');
+	$run = push_ok($node, 'items', 'the next run');
 	is("$run->{delivered} $run->{dead}", '1 1', 'sends them again and reads the reply');
 	is(query($node, q{SELECT request::jsonb FROM jdy_deliveries WHERE push = 'items' AND id = 'c3'}), '{"id": "c3", "name": "lost"}', 'with the payload of the one that failed');
 	query($node, "SELECT jdy_drop_push('items')");
@@ -105,24 +86,24 @@ sub batch_of { return qq({"api":"$_[0]","effect":"EXECUTE","operation":{"method"
 	$sim->post('/_sim/config', { target_poison => 'counts' });
 	$sim->post('/_sim/target/poison', { ids => [qw(c7 c101)] });
 	query($node, "SELECT jdy_add_push('counts', 'target', 'source', '" . batch_of('counts', ',"response":{"failed_count":"failed"}') . "')");
-	my $run = push_ok('counts', 'a push to a target that only counts');
+	my $run = push_ok($node, 'counts', 'a push to a target that only counts');
 	is("$run->{delivered} $run->{dead}", '248 2', 'finds the records that it does not take');
 	cmp_ok($run->{calls}, '<=', 3 + 2 * 15, 'by cutting batches');
 	is(query($node, q{SELECT string_agg(id, ' ' ORDER BY id) FROM jdy_deliveries WHERE push = 'counts' AND status = 'dead'}), 'c101 c7', 'the right ones');
 	is(scalar(keys %{ { arrived() } }), 248, 'the others arrived');
 	cmp_ok(stats()->{target_duplicates}, '>', 0, 'some of them more than once');
-	is(push_ok('counts', 'another push')->{calls}, 0, 'leaves them alone');
+	is(push_ok($node, 'counts', 'another push')->{calls}, 0, 'leaves them alone');
 
 	# Some of a batch arrived, nobody knows which, and the run fails before that is found out: going back to
 	# the old content is then a change.
 	$sim->post('/_sim/target/poison', { ids => ['c30'] });
 	query($node, q{UPDATE source SET name = 'B' WHERE id IN ('c30', 'c31')});
 	$sim->post('/_sim/fault', { kind => 'status', status => 401, path => '/target/', after => 1, times => -1 });
-	ok(!push_row('counts')->{ok}, 'a batch taken in part, then no right to send');
+	ok(!push_row($node, 'counts')->{ok}, 'a batch taken in part, then no right to send');
 	$sim->delete('/_sim/fault');
 	is({ arrived() }->{c31}{payload}{name}, 'B', 'one of its records arrived');
 	query($node, q{UPDATE source SET name = '客户' || substr(id, 2) WHERE id IN ('c30', 'c31')});
-	push_ok('counts', 'a push of the old contents');
+	push_ok($node, 'counts', 'a push of the old contents');
 	is({ arrived() }->{c31}{payload}{name}, chinese('客户31'), 'puts it right');
 	query($node, "SELECT jdy_drop_push('counts')");
 	$sim->delete('/_sim/target');
@@ -149,29 +130,29 @@ END
 	query($node, q{CREATE TABLE bills (bill text, customer text, amount numeric, lines jsonb, payload jsonb);
 		INSERT INTO bills VALUES ('b1', '客户', 12.50, '[{"sku":"A","qty":2},{"sku":"B","qty":"3"}]'), ('b2', NULL, NULL, NULL)});
 	query($node, "SELECT jdy_add_push('orders', 'target', 'bills', '$ORDER')");
-	my $run = push_ok('orders', 'a push with request[] as its template');
+	my $run = push_ok($node, 'orders', 'a push with request[] as its template');
 	is("$run->{delivered} $run->{calls}", '2 2', 'sends each record');
 	my %there = arrived();
 	is_deeply($there{b1}{payload}, { id => 'b1', amount => 12.5, title => chinese('b1 of 客户'), deep => { no => 1250 },
 		entries => [ { sku => 'A', bill => 'b1', qty => 2 }, { sku => 'B', bill => 'b1', qty => 3 } ] }, 'in the form that it gives');
 	is_deeply($there{b2}{payload}, { id => 'b2', amount => undef, title => 'b2 of ', deep => { no => undef }, entries => undef }, 'what is missing is null');
 	is(query($node, q{SELECT body FROM jdy_preview('orders', 1)}), '', 'nothing is left to be sent');
-	is(push_ok('orders', 'another push')->{calls}, 0, 'sends nothing: the same record makes the same payload');
+	is(push_ok($node, 'orders', 'another push')->{calls}, 0, 'sends nothing: the same record makes the same payload');
 	# A record that does not fit the template keeps no other from being sent.
 	query($node, q{UPDATE bills SET lines = '[{"sku":"A","qty":"many"}]' WHERE bill = 'b1'; UPDATE bills SET amount = 3 WHERE bill = 'b2';
 		INSERT INTO bills VALUES ('b3', 'x', 1, '[]')});
-	$run = push_ok('orders', 'a push with a record that does not fit');
+	$run = push_ok($node, 'orders', 'a push with a record that does not fit');
 	is("$run->{delivered} $run->{dead}", '2 1', 'sends all others');
 	like(query($node, q{SELECT id, status, last_error, request::jsonb ->> 'bill' FROM jdy_deliveries WHERE push = 'orders' AND status = 'dead'}),
 		qr/^b1\|dead\|a field of the payload is not of its type: .*"qty" of record "b1" is "many", not of type int\.\|b1$/, 'it is a dead letter that names field and record');
-	is(push_ok('orders', 'another push')->{dead}, 0, 'says so once');
+	is(push_ok($node, 'orders', 'another push')->{dead}, 0, 'says so once');
 	query($node, q{UPDATE bills SET lines = '[]' WHERE bill = 'b1'});
-	is(push_ok('orders', 'a push when it was mended')->{delivered}, 1, 'sends it');
+	is(push_ok($node, 'orders', 'a push when it was mended')->{delivered}, 1, 'sends it');
 	query($node, "SELECT jdy_alter_push('orders', metadata => '" . ($ORDER =~ s/\{\{amount\}\} \* 100/{{lines}}::int/r) . "'); UPDATE bills SET lines = '[]'");
-	like(push_row('orders')->{err}, qr/22023: no payload can be made of any record.*DETAIL:.*_function cannot be evaluated.*"no" of record "b\d".*HINT/s, 'when no record fits the run fails');
+	like(push_row($node, 'orders')->{err}, qr/22023: no payload can be made of any record.*DETAIL:.*_function cannot be evaluated.*"no" of record "b\d".*HINT/s, 'when no record fits the run fails');
 	is(deliveries('orders'), 'delivered 3', 'and none is a dead letter');
 	query($node, "SELECT jdy_alter_push('orders', metadata => '" . ($ORDER =~ s/\{\{amount\}\} \* 100/{{amount}} \/ {{amount}}/r) . "'); UPDATE bills SET amount = 0 WHERE bill = 'b1'");
-	$run = push_ok('orders', 'an expression that fails for one record');
+	$run = push_ok($node, 'orders', 'an expression that fails for one record');
 	is("$run->{delivered} $run->{dead}", '2 1', 'is that record\'s trouble');
 	query($node, "SELECT jdy_drop_push('orders'); SELECT jdy_add_push('orders', 'target', 'bills', '" . ($ORDER =~ s/\{\{amount\}\} \* 100/{{amount}} \/ {{amount}}/r) . "', baseline => true)");
 	is(deliveries('orders'), 'delivered 2', 'a baseline leaves it out');
@@ -194,9 +175,9 @@ my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchAr
 	query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER qeasy OPTIONS (app_key 'qeasyapp0001', app_secret 'qeasysecret000000001')");
 	query($node, "SELECT jdy_add_push('qeasy', 'qeasy', 'source', '$QEASY'); SELECT jdy_add_push('qeasy2', 'qeasy', 'source', '" . ($QEASY =~ s/64a0/75b1/r) . "')");
 	is(query($node, q{SELECT headers ~ 'Authorization: \*\*\*' AND headers !~ 'PSJ' FROM jdy_preview('qeasy', 1)}), 't', 'a preview masks the token');
-	my $run = push_ok('qeasy', 'a push to Qeasy');
+	my $run = push_ok($node, 'qeasy', 'a push to Qeasy');
 	is("$run->{delivered} $run->{calls}", '250 4', 'signs in and sends three batches');
-	push_ok('qeasy2', 'another push, in another process');
+	push_ok($node, 'qeasy2', 'another push, in another process');
 	is(stats()->{qeasy_token_calls}, 1, 'uses the same token');
 	is(scalar($sim->lines("/_sim/target/latest?path=$STORE")), 250, 'all arrived');
 	is(query($node, q{SELECT bool_and(ok) FROM jdy_check('qeasy')}), 't', 'jdy_check');
@@ -206,26 +187,26 @@ my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchAr
 		$sim->post('/_sim/config', { qeasy_errors => $errors });
 		$sim->post('/_sim/expire_tokens');
 		query($node, "UPDATE source SET name = 'renewed $errors ' || id WHERE id IN ('c1', 'c2')");
-		$run = push_ok('qeasy', "errors as $errors: a push with a token that has ended");
+		$run = push_ok($node, 'qeasy', "errors as $errors: a push with a token that has ended");
 		is("$run->{delivered} $run->{dead} $run->{calls}", '2 0 3', 'gets a new one and goes on');
 	}
 	is(stats()->{qeasy_token_calls}, 3, 'once each');
 	$sim->post('/_sim/fault', { kind => 'status', status => 401, path => '/store', times => -1 });
 	query($node, "UPDATE source SET name = 'refused ' || id WHERE id = 'c1'");
-	like(push_row('qeasy')->{err}, qr/28000: call to the service failed: access token refused.*HINT/s, 'a token that is refused for ever fails the run');
+	like(push_row($node, 'qeasy')->{err}, qr/28000: call to the service failed: access token refused.*HINT/s, 'a token that is refused for ever fails the run');
 	is(stats()->{qeasy_token_calls}, 4, 'after one more');
 	$sim->delete('/_sim/fault');
-	push_ok('qeasy', 'the next run');
+	push_ok($node, 'qeasy', 'the next run');
 
 	$sim->post('/_sim/target/poison', { ids => ['c2'] });
 	query($node, "UPDATE source SET name = 'counted ' || id WHERE id IN ('c1', 'c2', 'c3')");
-	$run = push_ok('qeasy', 'a record that Qeasy does not store');
+	$run = push_ok($node, 'qeasy', 'a record that Qeasy does not store');
 	is("$run->{delivered} $run->{dead}", '2 1', 'is found by the counts');
 	$sim->post('/_sim/target/poison', { ids => [] });
 
 	$sim->post('/_sim/config', { qeasy_rate_limit => 2, qeasy_rate_window_ms => 900, retry_after => 1 });
 	query($node, "UPDATE source SET name = 'waited ' || id");
-	$run = push_ok('qeasy', 'more calls than Qeasy allows');
+	$run = push_ok($node, 'qeasy', 'more calls than Qeasy allows');
 	is("$run->{delivered} $run->{dead}", '250 0', 'wait and arrive');
 	$sim->post('/_sim/config', { qeasy_rate_limit => 0, retry_after => 'none' });
 
@@ -235,7 +216,7 @@ my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchAr
 		query($node, "CREATE SERVER wrong$errors FOREIGN DATA WRAPPER jdysync OPTIONS (url '" . $sim->url . "', auth 'qeasy', $OPTIONS)");
 		query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER wrong$errors OPTIONS (app_key 'qeasyapp0001', app_secret 'wr0ngsecret000000001')");
 		query($node, "SELECT jdy_alter_push('qeasy2', server => 'wrong$errors')");
-		my $err = push_row('qeasy2')->{err};
+		my $err = push_row($node, 'qeasy2')->{err};
 		like($err, qr/28000: call to the service failed.*40101.*HINT:.*app_secret/s, "errors as $errors: a wrong secret says so");
 		unlike($err, qr/wr0ngsecret/, 'and is not shown');
 		is(query($node, "SELECT string_agg(step, ' ') FROM jdy_check('wrong$errors') WHERE NOT ok"), 'credentials', 'jdy_check finds it, too');
@@ -256,7 +237,7 @@ my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchAr
 	query($node, q{CREATE VIEW message AS SELECT id, jsonb_build_object('id', id, 'msgtype', 'text', 'text', jsonb_build_object('content', name)) AS payload FROM source WHERE id = 'c1'});
 	query($node, q{SELECT jdy_add_push('hook', 'hook', 'message', '{"api":"robot","effect":"EXECUTE"}')});
 	is(query($node, "SELECT url, headers ~ 'Authorization' FROM jdy_preview('hook')"), $sim->url . '/***?***|f', 'a preview masks path and query');
-	is(push_ok('hook', 'a push to a webhook')->{delivered}, 1, 'arrives');
+	is(push_ok($node, 'hook', 'a push to a webhook')->{delivered}, 1, 'arrives');
 	my %there = arrived();
 	is($there{c1}{path}, '/target/r0bot/a b', 'at the path of the mapping');
 	my ($request) = grep { ($_->{url} // '') =~ /r0bot/ } @{ as_list($sim->get('/_sim/requests?n=50')) };
@@ -269,12 +250,12 @@ my $QEASY = qq({"api":"$STORE","effect":"EXECUTE","operation":{"method":"batchAr
 	# A refusal that quotes the url, a url that cannot be reached, a mapping with a query alone.
 	$sim->post('/_sim/fault', { kind => 'status', status => 400, path => '/target/r0bot', body => '{"code":400,"message":"no robot at /target/r0bot/a%20b?access_token=t0ken%2Fx1234567890&v=1 with SECh00k, that is t0ken%2Fx1234567890"}' });
 	query($node, q{UPDATE source SET name = 'refused' WHERE id = 'c1'});
-	is(push_ok('hook', 'a refusal')->{dead}, 1, 'is a dead letter');
+	is(push_ok($node, 'hook', 'a refusal')->{dead}, 1, 'is a dead letter');
 	unlike(query($node, q{SELECT concat(last_error, reply, request) FROM jdy_deliveries WHERE push = 'hook'}), qr/r0bot|t0ken|SECh00k/, 'that shows no secret');
 	query($node, q{ALTER USER MAPPING FOR CURRENT_USER SERVER hook OPTIONS (DROP path, DROP secret)});
 	query($node, q{SELECT jdy_alter_push('hook', metadata => '{"api":"target/robot","effect":"EXECUTE"}'); UPDATE source SET name = 'query' WHERE id = 'c1'});
 	is(query($node, "SELECT url FROM jdy_preview('hook')"), $sim->url . '/target/robot?***', 'without a path in the mapping the api counts');
-	is(push_ok('hook', 'a push there')->{delivered}, 1, 'arrives');
+	is(push_ok($node, 'hook', 'a push there')->{delivered}, 1, 'arrives');
 	query($node, q{SELECT jdy_drop_push('hook')});
 	$sim->post('/_sim/config', { target_auth => 'bearer' });
 	$sim->delete('/_sim/target');
@@ -288,93 +269,93 @@ sub deleted { return join ' ', sort map { $_->{id} } grep { $_->{method} eq 'DEL
 	query($node, q{CREATE TABLE shop (id text PRIMARY KEY, name text, deleted_at timestamptz);
 		INSERT INTO shop SELECT 's' || lpad(i::text, 3, '0'), 'shop ' || i FROM generate_series(1, 600) AS i});
 	query($node, "SELECT jdy_add_push('keep', 'target', 'shop', '" . batch_of('keep', '') . "')");
-	push_ok('keep', 'a push without "delete"');
+	push_ok($node, 'keep', 'a push without "delete"');
 	query($node, q{DELETE FROM shop WHERE id = 's001'});
-	is(push_ok('keep', 'a record that is gone')->{pending}, 0, 'is no business of it');
+	is(push_ok($node, 'keep', 'a record that is gone')->{pending}, 0, 'is no business of it');
 	query($node, "SELECT jdy_drop_push('keep')");
 	$sim->delete('/_sim/target');
 
 	my $delete = ',"delete":{"api":"shops/remove","method":"POST","body":{"id":"{{id}}","why":"{{id}} is gone","n":1}}';
 	query($node, "SELECT jdy_add_push('shop', 'target', 'shop', '" . batch_of('shops', $delete) . "')");
-	is(push_ok('shop', 'a push with "delete"')->{delivered}, 599, 'sends what is there');
+	is(push_ok($node, 'shop', 'a push with "delete"')->{delivered}, 599, 'sends what is there');
 	query($node, q{DELETE FROM shop WHERE id IN ('s002', 's600'); UPDATE shop SET deleted_at = now() WHERE id = 's300'; UPDATE shop SET name = 'changed' WHERE id = 's003'});
 	is(query($node, q{SELECT string_agg(concat_ws(' ', method, regexp_replace(url, '.*/target/', ''), body::jsonb ->> 'why'), ', ' ORDER BY body COLLATE "C" DESC) FROM jdy_preview('shop')}),
 		'POST shops/remove s600 is gone, POST shops/remove s300 is gone, POST shops/remove s002 is gone, POST shops', 'a preview shows the deletions');
-	my $run = push_ok('shop', 'a push after records are gone, or marked as deleted');
+	my $run = push_ok($node, 'shop', 'a push after records are gone, or marked as deleted');
 	is("$run->{pending} $run->{delivered} $run->{calls}", '4 4 4', 'sends their deletions');
 	is(deleted(), 's002 s300 s600', 'once each');
 	is(query($node, "SELECT string_agg(id || ' ' || status, ', ' ORDER BY id) FROM jdy_deliveries WHERE push = 'shop' AND deletion"), 's002 delivered, s300 delivered, s600 delivered', 'which can be seen');
 	is(query($node, "SELECT deleted FROM jdy_runs WHERE name = 'shop' ORDER BY run_id DESC LIMIT 1"), '3', 'and is counted');
-	is(push_ok('shop', 'another push')->{calls}, 0, 'sends nothing');
+	is(push_ok($node, 'shop', 'another push')->{calls}, 0, 'sends nothing');
 	query($node, q{INSERT INTO shop VALUES ('s002', 'shop 2'); UPDATE shop SET deleted_at = NULL WHERE id = 's300'});
-	is(push_ok('shop', 'records that come back')->{delivered}, 2, 'are sent again, although their content is the same');
+	is(push_ok($node, 'shop', 'records that come back')->{delivered}, 2, 'are sent again, although their content is the same');
 	query($node, q{DELETE FROM shop WHERE id = 's002'});
-	push_ok('shop', 'one that goes again');
+	push_ok($node, 'shop', 'one that goes again');
 	is(deleted(), 's002 s002 s300 s600', 'is deleted again');
 
 	# A deletion that the target refuses.
 	$sim->post('/_sim/target/poison', { ids => ['s010'] });
 	query($node, q{DELETE FROM shop WHERE id IN ('s010', 's011')});
-	$run = push_ok('shop', 'a deletion that the target refuses');
+	$run = push_ok($node, 'shop', 'a deletion that the target refuses');
 	is("$run->{delivered} $run->{dead}", '1 1', 'is a dead letter');
 	is(query($node, "SELECT id, deletion, request::jsonb ->> 'why' FROM jdy_deliveries WHERE push = 'shop' AND status = 'dead'"), 's010|t|s010 is gone', 'with its request');
-	is(push_ok('shop', 'another push')->{calls}, 0, 'leaves it alone');
+	is(push_ok($node, 'shop', 'another push')->{calls}, 0, 'leaves it alone');
 	$sim->post('/_sim/target/poison', { ids => [] });
 	is(query($node, "SELECT jdy_replay('shop')"), '1', 'jdy_replay');
-	is(push_ok('shop', 'a push after that')->{delivered}, 1, 'sends it again');
+	is(push_ok($node, 'shop', 'a push after that')->{delivered}, 1, 'sends it again');
 
 	# One without an answer is sent again under the same key; one that is there no more is done.
 	query($node, q{DELETE FROM shop WHERE id = 's020'});
 	$sim->post('/_sim/fault', { kind => 'reset_after', path => '/target/', times => -1 });
-	ok(!push_row('shop')->{ok}, 'an answer that stays away');
+	ok(!push_row($node, 'shop')->{ok}, 'an answer that stays away');
 	is(query($node, "SELECT id, status, deletion FROM jdy_deliveries WHERE push = 'shop' AND status <> 'delivered'"), 's020|in_doubt|t', 'leaves a doubt');
 	$sim->delete('/_sim/fault');
-	push_ok('shop', 'the next run');
+	push_ok($node, 'shop', 'the next run');
 	is(scalar(grep { $_ eq 's020' } split / /, deleted()), 1, 'the target deletes once');
 	$sim->post('/_sim/fault', { kind => 'status', status => 410, path => '/target/', body => '{"code":410}' });
 	query($node, q{DELETE FROM shop WHERE id = 's021'});
-	is(push_ok('shop', 'HTTP 410')->{delivered}, 1, 'says that it is deleted already');
+	is(push_ok($node, 'shop', 'HTTP 410')->{delivered}, 1, 'says that it is deleted already');
 
 	# One in doubt when the metadata stops saying how to delete.
 	query($node, q{DELETE FROM shop WHERE id = 's022'});
 	$sim->post('/_sim/fault', { kind => 'reset_after', path => '/target/', times => -1 });
-	ok(!push_row('shop')->{ok}, 'another answer that stays away');
+	ok(!push_row($node, 'shop')->{ok}, 'another answer that stays away');
 	$sim->delete('/_sim/fault');
 	query($node, "SELECT jdy_alter_push('shop', metadata => '" . batch_of('shops', '') . "')");
-	is(push_ok('shop', 'without "delete" in the metadata')->{calls}, 0, 'it cannot be sent again');
+	is(push_ok($node, 'shop', 'without "delete" in the metadata')->{calls}, 0, 'it cannot be sent again');
 	like(query($node, "SELECT status, last_error FROM jdy_deliveries WHERE push = 'shop' AND id = 's022'"), qr/^dead\|its deletion got no answer/, 'and is a dead letter');
 	query($node, q{INSERT INTO shop VALUES ('s022', 'shop 22')});
-	is(push_ok('shop', 'when it comes back')->{delivered}, 1, 'it is sent, though the content is the same');
+	is(push_ok($node, 'shop', 'when it comes back')->{delivered}, 1, 'it is sent, though the content is the same');
 
 	# By the parameter id, with the method of its own.
 	query($node, "SELECT jdy_alter_push('shop', metadata => '" . batch_of('shops', ',"delete":{"method":"DELETE"}') . "')");
 	query($node, q{DELETE FROM shop WHERE id = 's030'});
 	is(query($node, "SELECT method || ' ' || url || ' ' || body FROM jdy_preview('shop')"), "DELETE $url/shops?id=s030 ", 'without a body');
-	push_ok('shop', 'a deletion without a body');
+	push_ok($node, 'shop', 'a deletion without a body');
 	like(deleted(), qr/s030/, 'arrives');
 
 	# The brake.
 	query($node, q{CREATE TABLE aside AS SELECT * FROM shop; DELETE FROM shop});
 	my $before = stats()->{target_requests};
-	like(push_row('shop')->{err}, qr/55000: the push is held: too many records are gone from its source at once.*DETAIL:.*would be deleted.*HINT:.*jdy_resume/s, 'a source that is empty all of a sudden is held');
+	like(push_row($node, 'shop')->{err}, qr/55000: the push is held: too many records are gone from its source at once.*DETAIL:.*would be deleted.*HINT:.*jdy_resume/s, 'a source that is empty all of a sudden is held');
 	is(stats()->{target_requests}, $before, 'and nothing is sent');
 	is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = 'shop' AND what = 'push held' AND closed_at IS NULL"), '1', 'an incident says so');
 	query($node, q{INSERT INTO shop SELECT * FROM aside WHERE id > 's050'});
-	like(push_row('shop')->{err}, qr/DETAIL:  \d\d of 599 records would be deleted/, 'more than a twentieth, too');
+	like(push_row($node, 'shop')->{err}, qr/DETAIL:  \d\d of 599 records would be deleted/, 'more than a twentieth, too');
 	query($node, q{INSERT INTO shop SELECT * FROM aside ON CONFLICT DO NOTHING});
-	is(push_ok('shop', 'when it is back')->{calls}, 0, 'nothing was changed');
+	is(push_ok($node, 'shop', 'when it is back')->{calls}, 0, 'nothing was changed');
 	query($node, q{DELETE FROM shop WHERE id > 's100'});
 	query($node, "SELECT jdy_resume('shop', force => true)");
-	$run = push_ok('shop', 'jdy_resume with force');
+	$run = push_ok($node, 'shop', 'jdy_resume with force');
 	cmp_ok($run->{delivered}, '>', 400, 'lets them go');
 	is(query($node, "SELECT count(*) FROM jdy_deliveries d WHERE push = 'shop' AND deletion AND id > 's100'"), $run->{delivered} + 1, 'all of them');
 
 	# Rows without a payload are there, though they are not sent.
 	query($node, q{CREATE VIEW quiet AS SELECT id, CASE WHEN name <> 'hush' THEN to_jsonb(s) END AS payload FROM shop s});
 	query($node, "SELECT jdy_add_push('quiet', 'target', 'quiet', '" . batch_of('quiet', ',"delete":{"method":"DELETE"}') . "')");
-	push_ok('quiet', 'a source with payloads');
+	push_ok($node, 'quiet', 'a source with payloads');
 	query($node, q{UPDATE shop SET name = 'hush' WHERE id = 's040'});
-	is(push_ok('quiet', 'a row whose payload is null')->{pending}, 0, 'is neither sent nor deleted');
+	is(push_ok($node, 'quiet', 'a row whose payload is null')->{pending}, 0, 'is neither sent nor deleted');
 
 	like(refusal("SELECT jdy_alter_push('quiet', metadata => '" . batch_of('quiet', ',"delete":{"body":{"name":"{{name}}"}}') . "')"), qr/22023: a deletion knows nothing of the record but its id.*DETAIL:.*\{\{name\}\}.*HINT/s, 'a deletion by another field');
 	like(refusal("SELECT jdy_alter_push('quiet', metadata => '" . batch_of('quiet', ',"delete":{"api":"x/{{id}}"}') . "')"), qr/0A000: a path cannot hold a field.*DETAIL:.*x\/\{\{id\}\}.*HINT/s, 'a deletion with the id in its path');
@@ -386,7 +367,7 @@ sub deleted { return join ' ', sort map { $_->{id} } grep { $_->{method} eq 'DEL
 {
 	query($node, q{CREATE TABLE crash AS SELECT 'k' || i AS id FROM generate_series(1, 1000) AS i});
 	query($node, "SELECT jdy_add_push('crash', 'target', 'crash', '" . batch_of('crash', ',"delete":{"method":"DELETE"}') . "')");
-	push_ok('crash', 'a thousand records');
+	push_ok($node, 'crash', 'a thousand records');
 	query($node, q{DELETE FROM crash WHERE id IN (SELECT 'k' || i FROM generate_series(1, 45) AS i)});
 	$sim->post('/_sim/config', { latency_ms => 30 });
 	query($node, "SELECT jdy_start('crash')");
@@ -398,7 +379,7 @@ sub deleted { return join ' ', sort map { $_->{id} } grep { $_->{method} eq 'DEL
 	$sim->post('/_sim/config', { latency_ms => 0 });
 	forget_calls($node);
 	query($node, q{INSERT INTO crash VALUES ('k1'), ('k45')});
-	push_ok('crash', 'a push after kill -9');
+	push_ok($node, 'crash', 'a push after kill -9');
 	my %times;
 	$times{$_}++ for split / /, deleted();
 	is(scalar(grep { !/^k(1|45)$/ } keys %times), 43, 'all that is gone is deleted');
@@ -424,19 +405,19 @@ sub customers { return map { ($_->{number} => $_) } $sim->lines("/_sim/truth?ent
 	query($node, q{CREATE TABLE fresh (number text, name text, rate text, people jsonb);
 		INSERT INTO fresh VALUES ('N1', '新客户一', '1.5', '[{"who":"张三","tel":"13800000000"},{"who":"李四","tel":"13900000000"}]'), ('N2', '新客户二', NULL, NULL), ('N3', '', NULL, NULL)});
 	query($node, "SELECT jdy_add_push('saves', 'kingdee', 'fresh', '$SAVE')");
-	my $run = push_ok('saves', 'a push of customers into Kingdee');
+	my $run = push_ok($node, 'saves', 'a push of customers into Kingdee');
 	is("$run->{delivered} $run->{dead}", '2 1', 'saves them, but for one without a name');
 	like(query($node, "SELECT last_error FROM jdy_deliveries WHERE push = 'saves' AND id = 'N3'"), qr/errcode 1030002000/, 'which has the service\'s code');
 	my %there = customers('');
 	is($there{N1}{data}{bomentity}[1]{mobile}, '13900000000', 'with their contacts');
 	ok($there{N2}, 'and without');
 	query($node, q{DELETE FROM fresh WHERE number = 'N1'});
-	is(push_ok('saves', 'one that is gone')->{delivered}, 1, 'is deleted');
+	is(push_ok($node, 'saves', 'one that is gone')->{delivered}, 1, 'is deleted');
 	%there = customers('');
 	ok(!$there{N1} && $there{N2}, 'it and no other');
 	$sim->post('/_sim/change', { entity => 'customer', op => 'delete', ids => [ $there{N2}{id} ] });
 	query($node, q{DELETE FROM fresh WHERE number = 'N2'});
-	$run = push_ok('saves', 'one that was deleted there by hand');
+	$run = push_ok($node, 'saves', 'one that was deleted there by hand');
 	is("$run->{delivered} $run->{dead}", '1 0', 'is done');
 	query($node, "SELECT jdy_drop_push('saves')");
 }

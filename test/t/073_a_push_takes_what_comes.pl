@@ -21,28 +21,10 @@ my $SINGLE = '{"api":"single","effect":"EXECUTE"}';
 query($node, "CREATE SERVER target FOREIGN DATA WRAPPER jdysync OPTIONS (url '$url', auth 'bearer', concurrency '4', max_attempts '2', rate_window '100 ms', timeout '2 s')");
 query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER target OPTIONS (token 'push-token')");
 
-sub push_row
-{
-	my ($name) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM jdy_push('$name')");
-	my %run;
-
-	@run{qw(run_id push status pending delivered verified failed dead calls retries elapsed error)} = split /\|/, $out, -1 if $status == 0;
-	return { %run, err => $err, ok => $status == 0 };
-}
-sub push_ok
-{
-	my ($name, $what) = @_;
-	my $run = push_row($name);
-
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	ok($run->{ok} && $run->{status} eq 'ok', $what) or diag($run->{err});
-	return $run;
-}
 sub push_fails
 {
 	my ($name, $pattern, $what) = @_;
-	my $run = push_row($name);
+	my $run = push_row($node, $name);
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	like($run->{err}, $pattern, $what);
@@ -78,7 +60,7 @@ subtest 'an attempt lost, then an answer that ends the run' => sub {
 	push_fails('moved', qr/redirect/, 'the run fails');
 	is(standings('moved'), 'in_doubt 2', 'what may have arrived is in doubt');
 	query($node, "UPDATE moved SET name = 'B' WHERE id = 'c1'");
-	push_ok('moved', 'the next run');
+	push_ok($node, 'moved', 'the next run');
 	my %there = latest('batch');
 	is("$there{c1}{name} $there{c2}{name}", 'B A', 'the newest content is there');
 	is(stats()->{target_duplicates}, 0, 'nothing was stored twice');
@@ -86,15 +68,15 @@ subtest 'an attempt lost, then an answer that ends the run' => sub {
 
 subtest 'refused after it may have arrived, then back to what was acknowledged' => sub {
 	fresh('back', 1, $SINGLE);
-	push_ok('back', 'A is delivered');
+	push_ok($node, 'back', 'A is delivered');
 	query($node, "UPDATE back SET name = 'B'");
 	fault(kind => 'reset_after', times => 2);
 	push_fails('back', qr/08006.*does not answer/s, 'B arrives, the answer does not');
 	fault(kind => 'status', status => 400);
-	push_ok('back', 'it is refused when it is sent again');
+	push_ok($node, 'back', 'it is refused when it is sent again');
 	is(standings('back'), 'dead 1', 'and dead');
 	query($node, "UPDATE back SET name = 'A'");
-	push_ok('back', 'the record goes back to A');
+	push_ok($node, 'back', 'the record goes back to A');
 	is({ latest('single') }->{c1}{name}, 'A', 'the target ends with A');
 	is(standings('back'), 'delivered 1', 'delivered');
 };
@@ -106,7 +88,7 @@ subtest 'a target that goes away in the middle' => sub {
 	is(query($node, "SELECT count(*) FROM jdy_deliveries WHERE push = 'away' AND status = 'dead'"), '0', 'nothing is dead');
 	cmp_ok(stats()->{target_requests}, '<=', 120, 'and it is left in peace: what waited in line is tried twice, no more');
 	$sim->delete('/_sim/fault');
-	push_ok('away', 'the next run');
+	push_ok($node, 'away', 'the next run');
 	is(standings('away'), 'delivered 200', 'delivers all');
 	is(stats()->{target_duplicates}, 0, 'once');
 };
@@ -121,7 +103,7 @@ subtest 'metadata changed while a batch is in doubt' => sub {
 		$sim->post('/_sim/target/poison', { ids => ['c3'] });
 		$sim->post('/_sim/config', { target_rows_key => $metadata =~ /rows"\}/ ? 'rows' : 'array' });
 		query($node, "SELECT jdy_alter_push('changed', metadata => '$metadata')");
-		push_ok('changed', 'refused under other metadata');
+		push_ok($node, 'changed', 'refused under other metadata');
 		is(standings('changed'), 'dead 1, delivered 4', 'it is cut, and four arrive');
 		is(query($node, "SELECT id FROM jdy_deliveries WHERE push = 'changed' AND status = 'dead'"), 'c3', 'the refused one is named');
 		is(join(' ', map { scalar keys %$_ } values %{ { latest('batch') } }), '2 2 2 2', 'as they were');
@@ -139,12 +121,12 @@ subtest 'a path or a right that is wrong' => sub {
 		is(standings("wrong$status"), '', 'nothing is dead');
 		cmp_ok(query($node, "SELECT calls FROM jdy_runs WHERE name = 'wrong$status'"), '<', 80, 'after some calls');
 		$sim->delete('/_sim/fault');
-		push_ok("wrong$status", 'when it is mended');
+		push_ok($node, "wrong$status", 'when it is mended');
 		is(standings("wrong$status"), 'delivered 300', 'all arrive');
 	}
 	fresh('absent', 300, $SINGLE);
 	fault(kind => 'status', status => 404, times => 3);
-	push_ok('absent', 'three records that are answered with HTTP 404, before the others');
+	push_ok($node, 'absent', 'three records that are answered with HTTP 404, before the others');
 	is(standings('absent'), 'dead 3, delivered 297', 'are dead, since others are accepted');
 };
 
@@ -153,25 +135,25 @@ subtest 'replies that are none' => sub {
 	fault(kind => 'html');
 	fault(kind => 'cut');
 	fault(kind => 'json');
-	push_ok('replies', 'a page, a cut and a broken reply');
+	push_ok($node, 'replies', 'a page, a cut and a broken reply');
 	is(stats()->{target_duplicates}, 0, 'were asked for again under the same key');
 	$sim->post('/_sim/config', { target_max_rows => 7 });
 	query($node, "UPDATE replies SET name = 'B'");
-	push_ok('replies', 'HTTP 413 for more than 7 records');
+	push_ok($node, 'replies', 'HTTP 413 for more than 7 records');
 	is(standings('replies'), 'delivered 250', 'all arrive in smaller batches');
 	fault(kind => 'status', status => 429, retry_after => 0, times => 3);
 	query($node, "UPDATE replies SET name = 'C' WHERE id = 'c1'");
 	push_fails('replies', qr/53400|429/, 'HTTP 429 to the end of all attempts');
-	push_ok('replies', 'later');
+	push_ok($node, 'replies', 'later');
 	is({ latest('batch') }->{c1}{name}, 'C', 'the record arrives');
 };
 
 subtest 'odd ids' => sub {
 	fresh('odd', 1, $BATCH);
 	query($node, q{INSERT INTO odd VALUES ('a''b', ''), ('x"y', ''), ('{1,2}', ''), ('NULL', ''), (E'a\nb', ''), ('\\', ''), (' ', ''), ('客😀', ''), (repeat('长', 300), '')});
-	push_ok('odd', 'ids of all kinds');
+	push_ok($node, 'odd', 'ids of all kinds');
 	is(standings('odd'), 'delivered 10', 'are delivered');
-	is(push_ok('odd', 'another push')->{pending}, 0, 'and found again');
+	is(push_ok($node, 'odd', 'another push')->{pending}, 0, 'and found again');
 	query($node, q{INSERT INTO odd VALUES (repeat('x', 1001), '')});
 	push_fails('odd', qr/22001: an id in the source of the push is too long.*1001 bytes.*HINT/s, 'one that is too long');
 	query($node, q{DELETE FROM odd WHERE length(id) > 1000; INSERT INTO odd VALUES ('', '')});
@@ -184,9 +166,9 @@ subtest 'payloads' => sub {
 	calm($sim);
 	query($node, q{CREATE TABLE payloads (id text, payload jsonb); INSERT INTO payloads VALUES ('p1', NULL), ('p2', '{"id":"p2","n":1.50}')});
 	query($node, "SELECT jdy_add_push('payloads', 'target', 'payloads', '$BATCH')");
-	is(push_ok('payloads', 'a record without a payload')->{pending}, 1, 'is not sent');
+	is(push_ok($node, 'payloads', 'a record without a payload')->{pending}, 1, 'is not sent');
 	query($node, q{UPDATE payloads SET payload = jsonb_build_object('id', id, 'text', repeat('长', 400000)) WHERE id = 'p1'});
-	is(push_ok('payloads', 'once it has one, of 1.2 MB')->{delivered}, 1, 'it is');
+	is(push_ok($node, 'payloads', 'once it has one, of 1.2 MB')->{delivered}, 1, 'it is');
 	query($node, "CREATE TABLE large AS SELECT 'l' || i AS id, repeat(chr(97 + i % 26), 1000000) AS text FROM generate_series(1, 400) AS i");
 	my ($before, $after) = split /\n/, query($node, "SELECT (regexp_match(pg_read_file('/proc/self/status'), 'RssAnon:\\s+(\\d+)'))[1];"
 		  . "SELECT jdy_add_push('large', 'target', 'large', '$BATCH', baseline => true) IS NULL \\g /dev/null\n"
@@ -203,7 +185,7 @@ subtest 'a source that fails in the middle' => sub {
 	push_fails('failing', qr/22012: division by zero/, 'the run says why');
 	is(stats()->{target_requests}, $before, 'and sends nothing');
 	query($node, "DELETE FROM fails WHERE n = 1500");
-	push_ok('failing', 'when it is mended');
+	push_ok($node, 'failing', 'when it is mended');
 	is(standings('failing'), 'delivered 1999', 'all arrive');
 };
 
@@ -213,13 +195,13 @@ subtest 'gone while in doubt, replayed when it went back' => sub {
 	push_fails('gone', qr/does not answer/, 'in doubt');
 	$sim->delete('/_sim/fault');
 	query($node, "DELETE FROM gone WHERE id = 'c1'");
-	push_ok('gone', 'a record that was deleted meanwhile');
+	push_ok($node, 'gone', 'a record that was deleted meanwhile');
 	is(standings('gone'), 'delivered 2', 'has its outcome known all the same');
 	$sim->post('/_sim/target/poison', { ids => ['c2'] });
 	query($node, "UPDATE gone SET name = 'B'");
-	push_ok('gone', 'a refused change');
+	push_ok($node, 'gone', 'a refused change');
 	query($node, "UPDATE gone SET name = 'A'; SELECT jdy_replay('gone')");
-	is(push_ok('gone', 'replayed after it went back')->{pending}, 0, 'is nothing to be sent');
+	is(push_ok($node, 'gone', 'replayed after it went back')->{pending}, 0, 'is nothing to be sent');
 	is(standings('gone'), 'delivered 2', 'and does not stay pending');
 };
 
@@ -240,7 +222,7 @@ subtest 'switched off, cancelled' => sub {
 		query($node, 'ALTER SYSTEM RESET jdysync.enabled');
 		query($node, 'SELECT pg_reload_conf()');
 		poll_sql($node, "SELECT current_setting('jdysync.enabled') = 'on'");
-		push_ok('off', 'the next one');
+		push_ok($node, 'off', 'the next one');
 		is(standings('off'), 'delivered 3000', 'delivers all');
 		is(stats()->{target_duplicates}, 0, 'once');
 		is(scalar(grep { $_->{name} ne $how } values %{ { latest('batch') } }), 0, 'the newest');
