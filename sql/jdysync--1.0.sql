@@ -780,7 +780,7 @@ CREATE FUNCTION jdy_alter_push(name text, server name DEFAULT NULL, source regcl
 	schedule text DEFAULT NULL, batch_rows integer DEFAULT NULL, batch_bytes integer DEFAULT NULL)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_alter_push(text, name, regclass, jsonb, text, integer, integer) IS
-'changes a push; NULL = unchanged; records whose payload differs from what was acknowledged are sent again';
+'changes a push; NULL = unchanged; records whose payload differs from what was acknowledged are sent again, and all of them to another server';
 
 CREATE FUNCTION jdy_drop_push(name text)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;

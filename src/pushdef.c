@@ -55,9 +55,23 @@ static JdyStatement load_push = {
 static JdyStatement update_push = {
 	.sql = "UPDATE jdysync.push p SET server = COALESCE($2, p.server), source = COALESCE($3, p.source),"
 	" metadata = COALESCE($4, p.metadata), schedule = COALESCE($5, p.schedule), batch_rows = COALESCE($6, p.batch_rows),"
-	" batch_bytes = COALESCE($7, p.batch_bytes) WHERE p.push_id = $1",
+	" batch_bytes = COALESCE($7, p.batch_bytes) FROM jdysync.push o WHERE p.push_id = $1 AND o.push_id = p.push_id"
+	" RETURNING o.server <> p.server, o.server::text, p.server::text,"
+	" o.server = p.server AND o.pushed AND o.metadata ->> 'api' <> p.metadata ->> 'api'",
 	.nargs = 7,
 	.argtypes = {INT4OID, NAMEOID, REGCLASSOID, JSONBOID, TEXTOID, INT4OID, INT4OID}
+};
+
+static JdyStatement forget_batches = {
+	.sql = "DELETE FROM jdysync.batch b WHERE b.push_id = $1",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
+static JdyStatement forget_deliveries = {
+	.sql = "DELETE FROM jdysync.delivery d WHERE d.push_id = $1",
+	.nargs = 1,
+	.argtypes = {INT4OID}
 };
 
 PG_FUNCTION_INFO_V1(jdy_add_push);
@@ -69,6 +83,7 @@ PG_FUNCTION_INFO_V1(jdy_discard);
 PG_FUNCTION_INFO_V1(jdy_preview);
 
 static void check_sizes(FunctionCallInfo fcinfo, int rows, int bytes);
+static void begin_anew(const StreamRef *ref, const char *old_server, const char *server);
 static Oid	source_owner(Oid source);
 static void take_operation(Push *push, Jsonb *operation);
 static void find_payload(Push *push, Oid source);
@@ -137,6 +152,7 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 	Push	   *push;
 	Datum		values[7];
 	char		nulls[8] = "       ";
+	bool		isnull;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -157,6 +173,12 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 	jdy_execute(&update_push, values, nulls);
+	if (DatumGetBool(jdy_spi_datum(0, 1, &isnull)))
+		begin_anew(ref, jdy_spi_text(0, 2), jdy_spi_text(0, 3));
+	else if (DatumGetBool(jdy_spi_datum(0, 4, &isnull)))
+		ereport(NOTICE,
+				(errmsg("what push \"%s\" delivered under its old api counts as delivered under the new one", ref->name),
+				 errhint("If nothing is there yet: jdy_drop_push, then jdy_add_push, which sends everything.")));
 	push = jdy_push_load(ref->stream_id);
 	jdy_endpoint_require_complete(push->endpoint);
 	jdy_payload_warn(push->fields, push->source);
@@ -164,28 +186,56 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * What one server has acknowledged, refused or left in doubt says nothing of another.
+ * Versions begin anew, so keys must differ: two servers may lead to one target.
+ */
+static void
+begin_anew(const StreamRef *ref, const char *old_server, const char *server)
+{
+	static JdyStatement reset = {
+		.sql = "UPDATE jdysync.push p SET pushed = false, released = false, identity = pg_catalog.gen_random_uuid()"
+		" WHERE p.push_id = $1",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(ref->stream_id)};
+	uint64		known;
+
+	jdy_execute(&forget_batches, values, NULL);
+	known = SPI_processed;
+	jdy_execute(&forget_deliveries, values, NULL);
+	known += SPI_processed;
+	jdy_execute(&reset, values, NULL);
+	if (known > 0)
+		ereport(NOTICE,
+				(errmsg("push \"%s\" begins anew", ref->name),
+				 errdetail("The next run sends every record to server \"%s\": what server \"%s\" took does not count there.",
+						   server, old_server),
+				 errhint("If the same target only has another address: ROLLBACK, and ALTER SERVER %s OPTIONS (SET url '…').",
+						 quote_identifier(old_server))));
+}
+
 Datum
 jdy_drop_push(PG_FUNCTION_ARGS)
 {
 	static JdyStatement drops[] = {
-		{.sql = "DELETE FROM jdysync.batch b WHERE b.push_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.delivery d WHERE d.push_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.push p"
 			" WHERE p.push_id = $1 AND i.name = p.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.push p WHERE p.push_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	StreamRef  *ref;
+	Datum		values[1];
 
 	SPI_connect();
 	ref = push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	jdy_stream_lock_or_raise(ref);
+	values[0] = Int32GetDatum(ref->stream_id);
+	jdy_execute(&forget_batches, values, NULL);
+	jdy_execute(&forget_deliveries, values, NULL);
 	for (int i = 0; i < lengthof(drops); i++)
-	{
-		Datum		values[1] = {Int32GetDatum(ref->stream_id)};
-
 		jdy_execute(&drops[i], values, NULL);
-	}
 	SPI_finish();
 	PG_RETURN_VOID();
 }

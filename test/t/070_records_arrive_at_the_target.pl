@@ -213,4 +213,33 @@ for my $round (1 .. 4)
 	is(stats()->{target_duplicates}, 0, 'nothing was stored twice');
 }
 
+# ---------------------------------------------------------------------------
+# Another server: what the old one acknowledged says nothing of the new one.
+# ---------------------------------------------------------------------------
+{
+	$sim->delete('/_sim/target');
+	query($node, "CREATE SERVER elsewhere FOREIGN DATA WRAPPER jdysync OPTIONS (url '$url/elsewhere', auth 'bearer')");
+	query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER elsewhere OPTIONS (token 'push-token')");
+	query($node, q{SELECT jdy_add_push('moving', 'target', 'few', '{"api":"moving","effect":"EXECUTE"}')});
+	is(push_ok($node, 'moving', 'a push')->{delivered}, 3, 'to the one');
+	$sim->post('/_sim/fault', { kind => 'reset_after', path => '/target/', times => -1 });
+	query($node, q{UPDATE source SET name = 'moves' WHERE id = 'c1'});
+	push_row($node, 'moving');
+	$sim->delete('/_sim/fault');
+	is(deliveries('moving'), 'delivered 2, in_doubt 1', 'whether a change arrived there is in doubt');
+	query($node, q{SELECT jdy_alter_push('moving', server => 'target', batch_rows => 7)});
+	is(deliveries('moving'), 'delivered 2, in_doubt 1', 'jdy_alter_push to the same server forgets nothing');
+	like(($node->psql('postgres', q{SELECT jdy_alter_push('moving', server => 'elsewhere')}))[2],
+		qr/NOTICE:  push "moving" begins anew.*DETAIL:.*"elsewhere".*HINT:.*ALTER SERVER target/s, 'to the other it says what follows');
+	is(deliveries('moving'), '', 'nothing counts as delivered there');
+	is(push_ok($node, 'moving', 'a push')->{delivered}, 3, 'to the other sends everything');
+	my %there = arrived();
+	is(join(' ', map { $there{$_}{path} } qw(c1 c2 c3)), join(' ', ('/target/elsewhere/moving') x 3), 'it arrives there');
+	is($there{c1}{payload}{name}, 'moves', 'as it is now');
+	like(($node->psql('postgres', q{SELECT jdy_alter_push('moving', metadata => '{"api":"moved","effect":"EXECUTE"}')}))[2],
+		qr/NOTICE:  what push "moving" delivered under its old api counts as delivered.*HINT:.*jdy_add_push/s, 'another api keeps what is delivered, and says so');
+	is(push_ok($node, 'moving', 'a push')->{pending}, 0, 'nothing is sent again');
+	query($node, "SELECT jdy_drop_push('moving')");
+}
+
 done_testing();
