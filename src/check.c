@@ -190,7 +190,7 @@ check_connection(ReturnSetInfo *rows, const PrivateCall *call)
 	if (call->call.reply == NULL)
 		return step(rows, "connection", true, "the service answers");
 	return step(rows, "connection", true,
-				psprintf("the service answers in %d ms%s", (int) (call->call.reply->elapsed_us / 1000),
+				psprintf("the service answers in %d ms%s", (int) Max(1, call->call.reply->elapsed_us / 1000),
 						 strncmp(call->endpoint->url, "https:", 6) == 0 ? ", certificate verified" : ""));
 }
 
