@@ -353,7 +353,7 @@ jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 e
 	values[0] = Int32GetDatum(push->push_id);
 	values[1] = CStringGetTextDatum(record->id);
 	values[2] = Int32GetDatum(record->version);
-	values[3] = record->gone ? PointerGetDatum(DirectFunctionCall1(byteain, CStringGetDatum(""))) : digest_datum(record->digest);
+	values[3] = record->gone ? DirectFunctionCall1(byteain, CStringGetDatum("")) : digest_datum(record->digest);
 	values[4] = Int32GetDatum(http_status);
 	nulls[4] = http_status == 0 ? 'n' : ' ';
 	values[5] = Int64GetDatum(errcode);
