@@ -28,11 +28,11 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type_d.h"
 #include "compat.h"
-#include "executor/spi.h"
 #include "expression.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
+#include "spi.h"
 #include "template.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -314,15 +314,8 @@ rethrow(const Expression *expression, ErrorData *error)
 	bool		shims_missing;
 	const char *hint;
 
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_SYSTEM_ERROR:
-		case ERRCODE_INTERNAL_ERROR:
-			ReThrowError(error);
-	}
+	if (jdy_error_is_the_servers(error))
+		ReThrowError(error);
 	hint = hint_for(error, &shims_missing);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

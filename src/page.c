@@ -168,6 +168,25 @@ jdy_jsonb_value_text(const JsonbValue *value)
 	return NULL;				/* not reached */
 }
 
+List *
+jdy_jsonb_texts(Jsonb *value)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	part;
+	List	   *texts = NIL;
+
+	if (value == NULL)
+		return NIL;
+	iterator = JsonbIteratorInit(&value->root);
+	while ((token = JsonbIteratorNext(&iterator, &part, false)) != WJB_DONE)
+	{
+		if ((token == WJB_VALUE || token == WJB_ELEM) && part.type == jbvString)
+			texts = lappend(texts, pnstrdup(part.val.string.val, part.val.string.len));
+	}
+	return texts;
+}
+
 bool
 jdy_jsonb_is_empty(Jsonb *value)
 {

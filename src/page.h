@@ -74,6 +74,9 @@ extern char *jdy_jsonb_text(Jsonb *object, const char *key);
 /* A value's text: strings as they are, everything else as JSON writes it; NULL for null. */
 extern char *jdy_jsonb_value_text(const JsonbValue *value);
 
+/* Of char *: the strings in a jsonb value, at any depth, names apart.  NIL of NULL. */
+extern List *jdy_jsonb_texts(Jsonb *value);
+
 /* True of nothing, null, "", [] and {}. */
 extern bool jdy_jsonb_is_empty(Jsonb *value);
 

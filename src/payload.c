@@ -258,18 +258,10 @@ visit_texts(const List *fields, TextVisitor visit, void *arg)
 static void
 visit_value(const Field *field, Jsonb *value, TextVisitor visit, void *arg)
 {
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	part;
+	ListCell   *cell;
 
-	if (value == NULL)
-		return;
-	iterator = JsonbIteratorInit(&value->root);
-	while ((token = JsonbIteratorNext(&iterator, &part, false)) != WJB_DONE)
-	{
-		if ((token == WJB_VALUE || token == WJB_ELEM) && part.type == jbvString)
-			visit(arg, field, pnstrdup(part.val.string.val, part.val.string.len));
-	}
+	foreach(cell, jdy_jsonb_texts(value))
+		visit(arg, field, lfirst(cell));
 }
 
 static void

@@ -18,7 +18,6 @@
 
 #include <openssl/evp.h>
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -36,7 +35,6 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #define SHA256_BYTES 32
 #define CHUNK_BYTES (4 * 1024 * 1024)	/* of payloads, beyond which a chunk ends */
@@ -59,7 +57,16 @@ typedef struct Source
 	HashSet    *ids;			/* so far; NULL: too many, the database has said that they are distinct */
 } Source;
 
+/* A payload in the making. */
+typedef struct Filling
+{
+	const Push *push;
+	Jsonb	   *row;
+	Outgoing   *record;
+} Filling;
+
 static bool take_row(TupleTableSlot *slot, DestReceiver *receiver);
+static void fill_template(void *arg);
 static void make_payload(const Push *push, Jsonb *row, Outgoing *record);
 static void visit_chunk(Source *source);
 static void note_id(Source *source, const char *id, Size length);
@@ -232,45 +239,28 @@ take_row(TupleTableSlot *slot, DestReceiver *receiver)
 	return true;
 }
 
+static void
+fill_template(void *arg)
+{
+	const Filling *filling = arg;
+
+	filling->record->payload = jdy_payload_text(filling->push->fields, filling->row, filling->record->id,
+												filling->push->endpoint->time_zone);
+}
+
 /* A record that the template cannot be filled with must not keep the others from being sent. */
 static void
 make_payload(const Push *push, Jsonb *row, Outgoing *record)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Filling		filling = {.push = push,.row = row,.record = record};
+	ErrorData  *error = jdy_try(fill_template, &filling);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		record->payload = jdy_payload_text(push->fields, row, record->id, push->endpoint->time_zone);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = owner;
-		MemoryContextSwitchTo(context);
-		switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-		{
-			case ERRCODE_OPERATOR_INTERVENTION:
-			case ERRCODE_INSUFFICIENT_RESOURCES:
-			case ERRCODE_TRANSACTION_ROLLBACK:
-			case ERRCODE_SYSTEM_ERROR:
-			case ERRCODE_INTERNAL_ERROR:
-				ReThrowError(error);
-		}
-		record->problem = error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) : error->message;
-		record->payload = JsonbToCString(NULL, &row->root, VARSIZE(row));
-	}
-	PG_END_TRY();
-	CurrentResourceOwner = owner;
-	MemoryContextSwitchTo(context);
+	if (error == NULL)
+		return;
+	if (jdy_error_is_the_servers(error))
+		ReThrowError(error);
+	record->problem = error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) : error->message;
+	record->payload = JsonbToCString(NULL, &row->root, VARSIZE(row));
 }
 
 static void

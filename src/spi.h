@@ -73,6 +73,18 @@ extern void jdy_tx_begin(const char *activity);
 extern void jdy_tx_commit(void);
 
 /*
+ * Runs work(arg) in a subtransaction: NULL when that was kept, else the error for which
+ * it was rolled back.  The current memory context stays current and holds the error.
+ */
+extern ErrorData *jdy_try(void (*work) (void *arg), void *arg);
+
+/*
+ * Whether an error is not about what was tried, however that is changed: cancel,
+ * shutdown, lack of memory, our own bugs.
+ */
+extern bool jdy_error_is_the_servers(const ErrorData *error);
+
+/*
  * From here on every unit of work of this process is for the extension with this
  * oid, however another may be called by then, and while the process holds `lock`
  * (exclusively).  InvalidOid, NULL: does not matter.

@@ -22,7 +22,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
@@ -33,7 +32,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #define MANY_ROWS 64			/* so many new ones in a row promise more */
@@ -60,12 +58,22 @@ typedef struct Column
 	bool		nulls[JDY_LAND_ROWS];
 } Column;
 
+/* New records of one batch. */
+typedef struct Insertion
+{
+	Staging    *staging;
+	Row		  **rows;
+	Jsonb	  **data;
+	int			n;
+} Insertion;
+
 static char *statement_text(const Stream *stream, const char *format, MemoryContext context);
 static uint64 stored_digest(const Staging *staging, uint64 digest);
 static bool land_as_new(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
 static void land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *known, RunCounters *counters);
 static bool make_data(Staging *staging, Row *row, Jsonb **data);
 static bool insert_new(Staging *staging, Row **rows, Jsonb **data, int n);
+static void insert_batch(void *arg);
 static SPITupleTable *look_up(Staging *staging, Row **rows, int nrows, Known *known, int *places);
 static void find_by_keys(Staging *staging, Row **rows, int nrows);
 static bool is_stored(SPITupleTable *found, int place, const Row *row, Jsonb *data);
@@ -502,33 +510,23 @@ make_data(Staging *staging, Row *row, Jsonb **data)
 static bool
 insert_new(Staging *staging, Row **rows, Jsonb **data, int n)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	Insertion	insertion = {.staging = staging,.rows = rows,.data = data,.n = n};
+	ErrorData  *error = jdy_try(insert_batch, &insertion);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		write_rows(staging, &staging->insert_new, rows, data, n);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
 	if (error == NULL)
 		return true;
 	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
 		ReThrowError(error);
 	staging->all_new = false;
 	return false;
+}
+
+static void
+insert_batch(void *arg)
+{
+	const Insertion *insertion = arg;
+
+	write_rows(insertion->staging, &insertion->staging->insert_new, insertion->rows, insertion->data, insertion->n);
 }
 
 /* The result, and in places[i] where record i stands in it. */

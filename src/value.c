@@ -293,18 +293,10 @@ narrows(const char *name, const char *value)
 static void
 find_uses(Jsonb *value, Uses *uses)
 {
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	part;
+	ListCell   *cell;
 
-	if (value == NULL)
-		return;
-	iterator = JsonbIteratorInit(&value->root);
-	while ((token = JsonbIteratorNext(&iterator, &part, false)) != WJB_DONE)
-	{
-		if ((token == WJB_VALUE || token == WJB_ELEM) && part.type == jbvString)
-			find_uses_in_text(pnstrdup(part.val.string.val, part.val.string.len), uses);
-	}
+	foreach(cell, jdy_jsonb_texts(value))
+		find_uses_in_text(lfirst(cell), uses);
 }
 
 static void

@@ -15,22 +15,27 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "spi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/resowner.h"
 #include "view.h"
 
 /* With whose right: jdy_execute_utility or jdy_execute_utility_as_user. */
 typedef void (*Execute) (const char *sql);
 
+typedef struct Attempt
+{
+	const char *sql;
+	Execute		execute;
+} Attempt;
+
 static bool replace(const char *quoted, const char *select, Execute execute);
 static void drop(const char *quoted, Execute execute);
 static ErrorData *attempt(const char *sql, Execute execute);
+static void make_attempt(void *arg);
 static void comment(const char *quoted, const ViewText *view, Execute execute);
 static void execute_with_wording(JdyStatement *statement, Datum *values, const char *nulls);
 
@@ -153,28 +158,17 @@ drop(const char *quoted, Execute execute)
 static ErrorData *
 attempt(const char *sql, Execute execute)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	Attempt		attempted = {.sql = sql,.execute = execute};
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		execute(sql);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return error;
+	return jdy_try(make_attempt, &attempted);
+}
+
+static void
+make_attempt(void *arg)
+{
+	const Attempt *attempted = arg;
+
+	attempted->execute(attempted->sql);
 }
 
 static void
