@@ -182,6 +182,23 @@ COMMENT ON COLUMN jdysync.delivery.reply IS 'what the target answered to it';
 COMMENT ON COLUMN jdysync.delivery.discarded IS 'why a dead letter needs nobody''s attention any more (jdy_discard)';
 COMMENT ON COLUMN jdysync.delivery.changed_at IS 'when it came to this';
 
+CREATE TABLE jdysync.delivered (
+	push_id integer NOT NULL,
+	first_id text COLLATE "C" NOT NULL,
+	last_id text COLLATE "C" NOT NULL,
+	ids text[] COLLATE "C" NOT NULL,
+	digests bytea NOT NULL,
+	delivered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX delivered_push ON jdysync.delivered (push_id, first_id);
+COMMENT ON TABLE jdysync.delivered IS 'records that were delivered once and have no row in jdysync.delivery, many in a row: what stands there, too, counts no more';
+COMMENT ON COLUMN jdysync.delivered.push_id IS 'push';
+COMMENT ON COLUMN jdysync.delivered.first_id IS 'the least of ids';
+COMMENT ON COLUMN jdysync.delivered.last_id IS 'the greatest of ids';
+COMMENT ON COLUMN jdysync.delivered.ids IS 'records, all in their first version';
+COMMENT ON COLUMN jdysync.delivered.digests IS '16 bytes each, in the order of ids: of the payload that was acknowledged';
+COMMENT ON COLUMN jdysync.delivered.delivered_at IS 'when they were acknowledged';
+
 CREATE TABLE jdysync.batch (
 	batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	push_id integer NOT NULL,
@@ -190,7 +207,7 @@ CREATE TABLE jdysync.batch (
 	body text NOT NULL,
 	ids text[] NOT NULL,
 	versions integer[] NOT NULL,
-	digests bytea[] NOT NULL,
+	digests bytea NOT NULL,
 	status text NOT NULL DEFAULT 'sent' CHECK (status IN ('sent', 'in_doubt')),
 	attempts integer NOT NULL DEFAULT 0,
 	http_status integer,
@@ -198,6 +215,13 @@ CREATE TABLE jdysync.batch (
 	sent_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE INDEX batch_push ON jdysync.batch (push_id, batch_id);
+DO $$
+BEGIN
+	-- Every body is compressed once; this is five times as fast where the server has it.
+	ALTER TABLE jdysync.batch ALTER COLUMN body SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN
+	NULL;
+END $$;
 COMMENT ON TABLE jdysync.batch IS 'requests whose outcome is open: committed before they are sent, gone when they are settled';
 COMMENT ON COLUMN jdysync.batch.batch_id IS 'number of the request';
 COMMENT ON COLUMN jdysync.batch.push_id IS 'push';
@@ -206,7 +230,7 @@ COMMENT ON COLUMN jdysync.batch.key IS 'its Idempotency-Key';
 COMMENT ON COLUMN jdysync.batch.body IS 'its bytes, to be sent again as they are; empty = a deletion by the parameter id';
 COMMENT ON COLUMN jdysync.batch.ids IS 'records in it';
 COMMENT ON COLUMN jdysync.batch.versions IS 'their versions';
-COMMENT ON COLUMN jdysync.batch.digests IS 'digests of their payloads; NULL = the record is to be deleted';
+COMMENT ON COLUMN jdysync.batch.digests IS '16 bytes each, in the order of ids: of their payloads; empty = the record is to be deleted';
 COMMENT ON COLUMN jdysync.batch.status IS 'sent | in_doubt: its answers stayed away';
 COMMENT ON COLUMN jdysync.batch.attempts IS 'runs that got no answer';
 COMMENT ON COLUMN jdysync.batch.http_status IS 'of the last reply';
@@ -1019,10 +1043,18 @@ JOIN jdysync.subject s ON s.stream_id = d.push_id
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
 	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = d.push_id AND d.id = ANY (b.ids))
 UNION ALL
-SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, u.digest IS NULL
+SELECT s.name, u.id, 'delivered', 1, 0, NULL, NULL, NULL, g.delivered_at, NULL, NULL, NULL, false
+FROM jdysync.delivered g
+JOIN jdysync.subject s ON s.stream_id = g.push_id
+CROSS JOIN LATERAL unnest(g.ids) AS u (id)
+WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+	AND NOT EXISTS (SELECT FROM jdysync.delivery d WHERE d.push_id = g.push_id AND d.id = u.id)
+	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = g.push_id AND u.id = ANY (b.ids))
+UNION ALL
+SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, b.digests = ''
 FROM jdysync.batch b
 JOIN jdysync.subject s ON s.stream_id = b.push_id
-CROSS JOIN LATERAL unnest(b.ids, b.versions, b.digests) AS u (id, version, digest)
+CROSS JOIN LATERAL unnest(b.ids, b.versions) AS u (id, version)
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_deliveries IS
 'where each record stands toward each push; records that were never sent are not here: jdy_preview shows what is pending';
@@ -1264,6 +1296,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.delivery', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.delivered', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');

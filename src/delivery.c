@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  * delivery.c
- *		Where each record stands toward a push.
+ *		What is written of where each record stands toward a push.
  *
- * Two tables.  jdysync.batch holds requests whose outcome is open: their composition and
- * bytes are committed before they are sent, so that after a crash or a lost answer
- * the same bytes can be sent again under the same key.  jdysync.delivery holds what was settled,
- * a row a record: the digest of the payload that was acknowledged last, and of one
- * that is dead.  A record is written once when it is delivered, not when it is sent.
+ * jdysync.batch holds requests whose outcome is open: their composition and bytes are
+ * committed before they are sent, so that after a crash or a lost answer the same
+ * bytes can be sent again under the same key.  What was settled is the digest of the payload
+ * that was acknowledged last, and of one that is dead: in jdysync.delivery, a row a record, or
+ * in jdysync.delivered, a row for many records that were delivered for the first time
+ * (standing.c).  A record is written once when it is delivered, not when it is sent.
  *
- * Both are the extension's: no owner can make a delivery up.
+ * All three are the extension's: no owner can make a delivery up.
  *
  * Called by push.c and pushdef.c, inside their transactions.
  *-------------------------------------------------------------------------
@@ -16,45 +17,15 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
-#include "executor/tuptable.h"
-#include "hashset.h"
 #include "push.h"
 #include "spi.h"
-#include "staging.h"
-#include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-static JdyStatement look = {
-	.sql = "SELECT k.* FROM unnest($2) AS u (id) CROSS JOIN LATERAL"
-	" (SELECT d.id, d.version, d.digest, d.refused_digest, d.status = 'delivered' AS settled FROM jdysync.delivery d"
-	"  WHERE d.push_id = $1 AND d.id = u.id OFFSET 0) AS k",
-	.nargs = 2,
-	.argtypes = {INT4OID, TEXTARRAYOID},
-	.by_index = true
-};
-
-/*
- * An empty refused_digest stands for a deletion that was refused.  What is pending was replayed: a deletion that
- * may have arrived has no digest any more.
- */
-static JdyStatement find_gone = {
-	.sql = "SELECT d.id, d.version FROM jdysync.delivery d WHERE d.push_id = $1 AND d.id > $2 AND ($3 IS NULL OR d.id <= $3)"
-	" AND ((d.digest IS NOT NULL AND d.refused_digest IS DISTINCT FROM ''::bytea) OR d.status = 'pending')"
-	" AND d.id <> ALL ($4) ORDER BY d.id LIMIT $5",
-	.nargs = 5,
-	.argtypes = {INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID},
-	.by_index = true
-};
-
-static JdyStatement delivered_ones = {
-	.sql = "SELECT d.id, d.digest FROM jdysync.delivery d WHERE d.push_id = $1 AND d.status = 'delivered'"
-	" AND d.digest IS NOT NULL AND d.refused_digest IS NULL",
-	.nargs = 1,
-	.argtypes = {INT4OID}
-};
+#define LEAST_GROUPED 16		/* fewer first deliveries get a row each */
+#define GROUP_RECORDS 512
+#define MOST_GROUPED 2000000	/* of a push: standing.c has them all in memory */
 
 static JdyStatement unresolved = {
 	.sql = "SELECT b.batch_id, b.key, b.body, b.ids, b.versions, b.digests FROM jdysync.batch b"
@@ -67,13 +38,13 @@ static JdyStatement intend = {
 	.sql = "INSERT INTO jdysync.batch (push_id, run_id, key, body, ids, versions, digests)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING batch_id",
 	.nargs = 7,
-	.argtypes = {INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
+	.argtypes = {INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4ARRAYOID, BYTEAOID}
 };
 
 /* Requests of one record each: several in one statement, since a push one by one has many of them. */
 static JdyStatement intend_singles = {
 	.sql = "INSERT INTO jdysync.batch (push_id, run_id, key, body, ids, versions, digests)"
-	" SELECT $1, $2, u.key, u.body, ARRAY[u.id], ARRAY[u.version], ARRAY[u.digest]"
+	" SELECT $1, $2, u.key, u.body, ARRAY[u.id], ARRAY[u.version], COALESCE(u.digest, '')"
 	" FROM unnest($3, $4, $5, $6, $7) AS u (key, body, id, version, digest) RETURNING batch_id",
 	.nargs = 7,
 	.argtypes = {INT4OID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
@@ -91,6 +62,12 @@ static JdyStatement doubt = {
 	" WHERE b.batch_id = $1",
 	.nargs = 3,
 	.argtypes = {INT8OID, INT4OID, TEXTOID}
+};
+
+static JdyStatement note_group = {
+	.sql = "INSERT INTO jdysync.delivered (push_id, first_id, last_id, ids, digests) VALUES ($1, $2, $3, $4, $5)",
+	.nargs = 5,
+	.argtypes = {INT4OID, TEXTOID, TEXTOID, TEXTARRAYOID, BYTEAOID}
 };
 
 /* A first version has no row yet, and without ON CONFLICT it costs less: nothing need be inserted on trial and confirmed. */
@@ -111,9 +88,13 @@ static JdyStatement note_accepted = {
 	.argtypes = {INT4OID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
 };
 
+/* What was acknowledged last stays known: of a record that had no row yet it stands in its group. */
 static JdyStatement bury = {
 	.sql = "INSERT INTO jdysync.delivery AS d (push_id, id, version, status, refused_digest, attempts, http_status, errcode,"
-	"  last_error, request, reply) VALUES ($1, $2, $3, 'dead', $4, 1, $5, $6, $7, $8, $9)"
+	"  last_error, request, reply, digest) VALUES ($1, $2, $3, 'dead', $4, 1, $5, $6, $7, $8, $9,"
+	"  (SELECT pg_catalog.substr(g.digests, 16 * pg_catalog.array_position(g.ids, $2) - 15, 16) FROM jdysync.delivered g"
+	"   WHERE NOT $10 AND $3 > 1 AND NOT EXISTS (SELECT FROM jdysync.delivery o WHERE o.push_id = $1 AND o.id = $2)"
+	"   AND g.push_id = $1 AND g.first_id <= $2 AND g.last_id >= $2 AND $2 = ANY (g.ids)))"
 	" ON CONFLICT (push_id, id) DO UPDATE SET version = EXCLUDED.version, status = 'dead',"
 	"  refused_digest = EXCLUDED.refused_digest, attempts = d.attempts + 1, http_status = EXCLUDED.http_status,"
 	"  errcode = EXCLUDED.errcode, last_error = EXCLUDED.last_error, request = EXCLUDED.request, reply = EXCLUDED.reply,"
@@ -133,112 +114,22 @@ static JdyStatement revive = {
 };
 
 static JdyStatement count = {
-	.sql = "SELECT pg_catalog.count(*) FROM jdysync.delivery d WHERE d.push_id = $1",
+	.sql = "SELECT pg_catalog.count(*) FROM (SELECT d.id FROM jdysync.delivery d WHERE d.push_id = $1"
+	" UNION SELECT u.id FROM jdysync.delivered g, unnest(g.ids) AS u (id) WHERE g.push_id = $1) AS k",
 	.nargs = 1,
 	.argtypes = {INT4OID}
 };
 
-/* Ids and digests of all that is delivered, as far as the set has room: the others are looked up. */
-struct Delivered
-{
-	DestReceiver receiver;		/* first, so that one is the other */
-	HashSet    *set;
-};
-
-static bool take_delivered(TupleTableSlot *slot, DestReceiver *receiver);
-static uint64 record_hash(const char *id, int length, const void *digest);
 static void intend_each(const Push *push, int64 run_id, Batch **batches, int n);
 static void note(const Push *push, JdyStatement *statement, Outgoing *records, int n);
+static void note_firsts(Push *push, Outgoing *records, int n);
+static void note_one_group(const Push *push, Outgoing *records, int n);
 static void forget_batches(Datum *ids, bool *nulls, int n);
-static Datum digest_datum(const uint8 *digest);
-static bool read_digest(uint64 row, int column, uint8 *digest);
+static Datum digests_datum(const Outgoing *records, int n);
 static Datum id_array(const Outgoing *records, int n);
+static Datum version_array(const Outgoing *records, int n);
 static void fill_arrays(const Outgoing *records, int n, Datum *arrays);
 static Batch *read_batch(uint64 row, MemoryContext context);
-static int	compare_records(const void *a, const void *b);
-
-/*
- * Most records of most scans are unchanged.  To find them one by one in the index
- * takes as long as all else that the scan does; to read them all once takes a third of that.
- */
-Delivered *
-jdy_delivered_load(const Push *push, MemoryContext context)
-{
-	Delivered  *delivered = MemoryContextAlloc(context, sizeof(Delivered));
-	Datum		values[1] = {Int32GetDatum(push->push_id)};
-
-	delivered->receiver = *None_Receiver;
-	delivered->receiver.receiveSlot = take_delivered;
-	delivered->set = jdy_hashset_create(context);
-	jdy_execute_into(&delivered_ones, values, &delivered->receiver);
-	return delivered;
-}
-
-bool
-jdy_delivered_has(const Delivered *delivered, const Outgoing *record)
-{
-	return jdy_hashset_has(delivered->set, record_hash(record->id, (int) strlen(record->id), record->digest));
-}
-
-void
-jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings)
-{
-	Datum		values[2];
-
-	/* Sorted by id, so that each answer is found at once. */
-	qsort(records, n, sizeof(Outgoing), compare_records);
-	memset(standings, 0, sizeof(Standing) * n);
-	values[0] = Int32GetDatum(push->push_id);
-	values[1] = id_array(records, n);
-	jdy_execute(&look, values, NULL);
-	for (uint64 r = 0; r < SPI_processed; r++)
-	{
-		Outgoing	key = {.id = jdy_spi_text(r, 1)};
-		Outgoing   *found = bsearch(&key, records, n, sizeof(Outgoing), compare_records);
-		Standing   *standing;
-		bool		isnull;
-
-		if (found == NULL)
-			continue;
-		standing = &standings[found - records];
-		standing->known = true;
-		standing->version = (int) jdy_spi_int64(r, 2, 0);
-		standing->delivered = read_digest(r, 3, standing->digest);
-		standing->refused = read_digest(r, 4, standing->refused_digest);
-		standing->settled = DatumGetBool(jdy_spi_datum(r, 5, &isnull));
-	}
-
-	/* A scan asks this many times in one transaction, at whose end only SPI would free the answers. */
-	SPI_freetuptable(SPI_tuptable);
-}
-
-int
-jdy_delivery_gone(const Push *push, const char *after, const char *upto, char **present, int n, Outgoing *gone, int most)
-{
-	Datum	   *ids = palloc(sizeof(Datum) * Max(n, 1));
-	bool	   *nulls = palloc0(sizeof(bool) * Max(n, 1));
-	Datum		values[5];
-	int			found;
-
-	for (int i = 0; i < n; i++)
-		ids[i] = CStringGetTextDatum(present[i]);
-	values[0] = Int32GetDatum(push->push_id);
-	values[1] = CStringGetTextDatum(after);
-	values[2] = upto != NULL ? CStringGetTextDatum(upto) : (Datum) 0;
-	values[3] = jdy_make_array(ids, nulls, n, TEXTOID);
-	values[4] = Int32GetDatum(most);
-	jdy_execute(&find_gone, values, upto != NULL ? NULL : "  n  ");
-	found = (int) SPI_processed;
-	memset(gone, 0, sizeof(Outgoing) * found);
-	for (int i = 0; i < found; i++)
-	{
-		gone[i].id = jdy_spi_text(i, 1);
-		gone[i].version = (int) jdy_spi_int64(i, 2, 0);
-		gone[i].gone = true;
-	}
-	SPI_freetuptable(SPI_tuptable);
-	return found;
-}
 
 List *
 jdy_delivery_unresolved(const Push *push, MemoryContext context)
@@ -279,7 +170,9 @@ jdy_delivery_intend(const Push *push, int64 run_id, List *batches)
 		values[1] = Int64GetDatum(run_id);
 		values[2] = CStringGetTextDatum(batch->key);
 		values[3] = CStringGetTextDatum(batch->body);
-		fill_arrays(batch->records, batch->n, &values[4]);
+		values[4] = id_array(batch->records, batch->n);
+		values[5] = version_array(batch->records, batch->n);
+		values[6] = digests_datum(batch->records, batch->n);
 		jdy_execute(&intend, values, NULL);
 		batch->batch_id = jdy_spi_int64(0, 1, 0);
 	}
@@ -288,7 +181,7 @@ jdy_delivery_intend(const Push *push, int64 run_id, List *batches)
 }
 
 void
-jdy_delivery_accepted(const Push *push, List *batches)
+jdy_delivery_accepted(Push *push, List *batches)
 {
 	Outgoing   *first;
 	Outgoing   *later;
@@ -316,7 +209,7 @@ jdy_delivery_accepted(const Push *push, List *batches)
 		}
 		ids[foreach_current_index(cell)] = Int64GetDatum(batch->batch_id);
 	}
-	note(push, &note_first, first, nfirst);
+	note_firsts(push, first, nfirst);
 	note(push, &note_accepted, later, nlater);
 	forget_batches(ids, nulls, list_length(batches));
 }
@@ -353,7 +246,7 @@ jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 e
 	values[0] = Int32GetDatum(push->push_id);
 	values[1] = CStringGetTextDatum(record->id);
 	values[2] = Int32GetDatum(record->version);
-	values[3] = record->gone ? DirectFunctionCall1(byteain, CStringGetDatum("")) : digest_datum(record->digest);
+	values[3] = digests_datum(record, 1);
 	values[4] = Int32GetDatum(http_status);
 	nulls[4] = http_status == 0 ? 'n' : ' ';
 	values[5] = Int64GetDatum(errcode);
@@ -368,24 +261,18 @@ jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 e
 }
 
 void
-jdy_delivery_baseline(const Push *push, Outgoing *records, int n)
+jdy_delivery_baseline(Push *push, Outgoing *records, int n)
 {
 	for (int i = 0; i < n; i++)
 		records[i].version = 1;
-	note(push, &note_first, records, n);
+	note_firsts(push, records, n);
 }
 
 void
 jdy_delivery_revived(const Push *push, char **ids, int n)
 {
-	Datum		values[2];
-	Datum	   *texts = palloc(sizeof(Datum) * n);
-	bool	   *nulls = palloc0(sizeof(bool) * n);
+	Datum		values[2] = {Int32GetDatum(push->push_id), jdy_text_array(ids, n)};
 
-	for (int i = 0; i < n; i++)
-		texts[i] = CStringGetTextDatum(ids[i]);
-	values[0] = Int32GetDatum(push->push_id);
-	values[1] = jdy_make_array(texts, nulls, n, TEXTOID);
 	jdy_execute(&revive, values, NULL);
 }
 
@@ -396,31 +283,6 @@ jdy_delivery_count(const Push *push)
 
 	jdy_execute(&count, values, NULL);
 	return jdy_spi_int64(0, 1, 0);
-}
-
-static bool
-take_delivered(TupleTableSlot *slot, DestReceiver *receiver)
-{
-	Delivered  *delivered = (Delivered *) receiver;
-	text	   *id;
-	bytea	   *digest;
-
-	slot_getallattrs(slot);
-	id = DatumGetTextPP(slot->tts_values[0]);
-	digest = DatumGetByteaPP(slot->tts_values[1]);
-	if (!jdy_hashset_is_full(delivered->set) && VARSIZE_ANY_EXHDR(digest) == JDY_PUSH_DIGEST)
-		(void) jdy_hashset_add(delivered->set, record_hash(VARDATA_ANY(id), (int) VARSIZE_ANY_EXHDR(id), VARDATA_ANY(digest)));
-	return true;
-}
-
-/* Eight bytes of the digest are as good as any 64-bit hash of it. */
-static uint64
-record_hash(const char *id, int length, const void *digest)
-{
-	uint64		part;
-
-	memcpy(&part, digest, sizeof(part));
-	return hash_combine64(hash_bytes_extended((const unsigned char *) id, length, 0), part);
 }
 
 static void
@@ -468,59 +330,88 @@ forget_batches(Datum *ids, bool *nulls, int n)
 	jdy_execute(&forget, values, NULL);
 }
 
-static Datum
-digest_datum(const uint8 *digest)
+/* Records without a row: many of them share one. */
+static void
+note_firsts(Push *push, Outgoing *records, int n)
 {
-	bytea	   *bytes = palloc(VARHDRSZ + JDY_PUSH_DIGEST);
-
-	SET_VARSIZE(bytes, VARHDRSZ + JDY_PUSH_DIGEST);
-	memcpy(VARDATA(bytes), digest, JDY_PUSH_DIGEST);
-	return PointerGetDatum(bytes);
+	if (n < LEAST_GROUPED || push->grouped + n > MOST_GROUPED)
+	{
+		note(push, &note_first, records, n);
+		return;
+	}
+	for (int from = 0; from < n; from += GROUP_RECORDS)
+		note_one_group(push, &records[from], Min(GROUP_RECORDS, n - from));
+	push->grouped += n;
 }
 
-/* false when it is null. */
-static bool
-read_digest(uint64 row, int column, uint8 *digest)
+static void
+note_one_group(const Push *push, Outgoing *records, int n)
 {
-	bool		isnull;
-	Datum		value = jdy_spi_datum(row, column, &isnull);
-	bytea	   *bytes;
+	const char *first = records[0].id;
+	const char *last = first;
+	Datum		values[5];
 
-	if (isnull)
-		return false;
-	bytes = DatumGetByteaPP(value);
-	memcpy(digest, VARDATA_ANY(bytes), Min(VARSIZE_ANY_EXHDR(bytes), JDY_PUSH_DIGEST));
-	return true;
+	for (int i = 1; i < n; i++)
+	{
+		first = strcmp(records[i].id, first) < 0 ? records[i].id : first;
+		last = strcmp(records[i].id, last) > 0 ? records[i].id : last;
+	}
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = CStringGetTextDatum(first);
+	values[2] = CStringGetTextDatum(last);
+	values[3] = id_array(records, n);
+	values[4] = digests_datum(records, n);
+	jdy_execute(&note_group, values, NULL);
+}
+
+/* One after the other; empty for a deletion, which is alone. */
+static Datum
+digests_datum(const Outgoing *records, int n)
+{
+	Size		length = n == 1 && records[0].gone ? 0 : n * JDY_PUSH_DIGEST;
+	bytea	   *bytes = palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(bytes, VARHDRSZ + length);
+	for (int i = 0; i * JDY_PUSH_DIGEST < length; i++)
+		memcpy(VARDATA(bytes) + i * JDY_PUSH_DIGEST, records[i].digest, JDY_PUSH_DIGEST);
+	return PointerGetDatum(bytes);
 }
 
 static Datum
 id_array(const Outgoing *records, int n)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * n);
+	char	  **ids = palloc(sizeof(char *) * n);
+
+	for (int i = 0; i < n; i++)
+		ids[i] = records[i].id;
+	return jdy_text_array(ids, n);
+}
+
+static Datum
+version_array(const Outgoing *records, int n)
+{
+	Datum	   *versions = palloc(sizeof(Datum) * n);
 	bool	   *nulls = palloc0(sizeof(bool) * n);
 
 	for (int i = 0; i < n; i++)
-		ids[i] = CStringGetTextDatum(records[i].id);
-	return jdy_make_array(ids, nulls, n, TEXTOID);
+		versions[i] = Int32GetDatum(records[i].version);
+	return jdy_make_array(versions, nulls, n, INT4OID);
 }
 
 /* ids, versions, digests: null of what is to be deleted. */
 static void
 fill_arrays(const Outgoing *records, int n, Datum *arrays)
 {
-	Datum	   *versions = palloc(sizeof(Datum) * n);
 	Datum	   *digests = palloc(sizeof(Datum) * n);
-	bool	   *nulls = palloc0(sizeof(bool) * n);
 	bool	   *gone = palloc(sizeof(bool) * n);
 
 	for (int i = 0; i < n; i++)
 	{
-		versions[i] = Int32GetDatum(records[i].version);
-		digests[i] = digest_datum(records[i].digest);
+		digests[i] = digests_datum(&records[i], 1);
 		gone[i] = records[i].gone;
 	}
 	arrays[0] = id_array(records, n);
-	arrays[1] = jdy_make_array(versions, nulls, n, INT4OID);
+	arrays[1] = version_array(records, n);
 	arrays[2] = jdy_make_array(digests, gone, n, BYTEAOID);
 }
 
@@ -532,8 +423,7 @@ read_batch(uint64 row, MemoryContext context)
 	Batch	   *batch = palloc0(sizeof(Batch));
 	Datum	   *ids;
 	Datum	   *versions;
-	Datum	   *digests;
-	bool	   *gone;
+	bytea	   *digests;
 	bool		isnull;
 	int			n;
 
@@ -544,26 +434,18 @@ read_batch(uint64 row, MemoryContext context)
 	batch->maybe_arrived = true;
 	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 4, &isnull)), TEXTOID, -1, false, TYPALIGN_INT, &ids, NULL, &batch->n);
 	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 5, &isnull)), INT4OID, 4, true, TYPALIGN_INT, &versions, NULL, &n);
-	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 6, &isnull)), BYTEAOID, -1, false, TYPALIGN_INT, &digests, &gone, &n);
+	digests = DatumGetByteaPP(jdy_spi_datum(row, 6, &isnull));
 	batch->records = palloc0(sizeof(Outgoing) * batch->n);
 	for (int i = 0; i < batch->n; i++)
 	{
-		batch->records[i].id = TextDatumGetCString(ids[i]);
-		batch->records[i].version = DatumGetInt32(versions[i]);
-		batch->records[i].gone = gone[i];
-		if (!gone[i])
-		{
-			bytea	   *digest = DatumGetByteaPP(digests[i]);
+		Outgoing   *record = &batch->records[i];
 
-			memcpy(batch->records[i].digest, VARDATA_ANY(digest), Min(VARSIZE_ANY_EXHDR(digest), JDY_PUSH_DIGEST));
-		}
+		record->id = TextDatumGetCString(ids[i]);
+		record->version = DatumGetInt32(versions[i]);
+		record->gone = VARSIZE_ANY_EXHDR(digests) == 0;
+		if (VARSIZE_ANY_EXHDR(digests) >= (i + 1) * JDY_PUSH_DIGEST)
+			memcpy(record->digest, VARDATA_ANY(digests) + i * JDY_PUSH_DIGEST, JDY_PUSH_DIGEST);
 	}
 	MemoryContextSwitchTo(caller);
 	return batch;
-}
-
-static int
-compare_records(const void *a, const void *b)
-{
-	return strcmp(((const Outgoing *) a)->id, ((const Outgoing *) b)->id);
 }

@@ -91,12 +91,13 @@ open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context
 	jdy_tx_begin("reading the push");
 	MemoryContextSwitchTo(context);
 	run->push = jdy_push_load(push_id);
+	run->desc = CreateTemplateTupleDesc(4);
+	TupleDescInitEntry(run->desc, 1, "id", TEXTOID, -1, 0);
+	TupleDescInitEntry(run->desc, 2, "payload", TEXTOID, -1, 0);
+	TupleDescInitEntry(run->desc, 3, "version", INT4OID, -1, 0);
+	TupleDescInitEntry(run->desc, 4, "digest", UUIDOID, -1, 0);	/* of its size */
 	jdy_tx_commit();
 	MemoryContextSwitchTo(context);
-	run->desc = CreateTemplateTupleDesc(3);
-	TupleDescInitBuiltinEntry(run->desc, 1, "id", TEXTOID, -1, 0);
-	TupleDescInitBuiltinEntry(run->desc, 2, "payload", TEXTOID, -1, 0);
-	TupleDescInitBuiltinEntry(run->desc, 3, "version", INT4OID, -1, 0);
 	run->slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
 	run->log = jdy_runlog_open(run_id, push_id, TopMemoryContext);
 	run->client = jdy_client_open(run->push->endpoint, run->push->endpoint->concurrency, true, context,
@@ -379,7 +380,7 @@ compose(PushRun *run)
 		record->payload = TextDatumGetCString(value);
 		record->id = TextDatumGetCString(slot_getattr(run->slot, 1, &isnull));
 		record->version = DatumGetInt32(slot_getattr(run->slot, 3, &isnull));
-		jdy_payload_digest(record->payload, record->digest);
+		memcpy(record->digest, DatumGetPointer(slot_getattr(run->slot, 4, &isnull)), JDY_PUSH_DIGEST);
 		MemoryContextSwitchTo(caller);
 		ExecClearTuple(run->slot);
 		bytes += length + 1;

@@ -4,7 +4,8 @@
  *
  *	pushdef.c	pushes as objects: added, altered, dropped, loaded for a run
  *	source.c	the records of a source, as they would be sent
- *	delivery.c	where each record stands: what was acknowledged, what is unresolved
+ *	standing.c	where all records stand, to be asked
+ *	delivery.c	what is written of that: intents before sending, outcomes after
  *	push.c		a push's run
  *-------------------------------------------------------------------------
  */
@@ -13,6 +14,8 @@
 
 #include "postgres.h"
 
+#include "common/hashfn.h"
+#include "hashmap.h"
 #include "metadata.h"
 #include "nodes/pg_list.h"
 #include "options.h"
@@ -43,6 +46,7 @@ typedef struct Push
 	char	   *identity;		/* goes into every key: no other push, here or elsewhere, has it */
 	bool		pushed;			/* a run came to its end once: a flood is held from then on */
 	bool		released;		/* one flood may pass */
+	int64		grouped;		/* records delivered for the first time, as far as known: delivery.c */
 } Push;
 
 /* One record on its way. */
@@ -79,18 +83,18 @@ extern Push *jdy_push_load(int push_id);
  * source.c: calls visit for chunks of at most JDY_SOURCE_CHUNK records of the source, as its
  * owner, in a transaction with SPI.  Raises when the source has an id twice or
  * none, maybe after some chunks: nothing is to be done with them before it returns.
- * version is not filled in; payloads live as long as the call of visit.  gap NULL: nobody asks
- * for what is gone.
+ * version is not filled in; payloads live as long as the call of visit.  present: a set that gets
+ * every id of the source, with or without a payload; NULL = nobody asks for what is gone.
  */
 #define JDY_SOURCE_CHUNK 256
 typedef void (*SourceVisitor) (void *arg, Outgoing *records, int n);
+extern void jdy_source_scan(const Push *push, SourceVisitor visit, HashMap *present, void *arg);
 
-/*
- * Called with what lies between two ids (byte order, "" = the first, upto NULL = the last): the
- * source has `present` of them and no others.  upto is one of these.  Only of pushes that delete.
- */
-typedef void (*SourceGap) (void *arg, const char *after, const char *upto, char **present, int n);
-extern void jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg);
+static inline uint64
+jdy_id_hash(const char *id, Size length)
+{
+	return hash_bytes_extended((const unsigned char *) id, (int) length, 0);
+}
 
 /* source.c: the digest of a payload. */
 extern void jdy_payload_digest(const char *payload, uint8 *digest);
@@ -114,24 +118,24 @@ typedef struct Standing
 } Standing;
 
 /*
- * delivery.c: what is delivered and nothing else, to be asked about many records: true
- * = the record's payload is the one acknowledged last.  false = look.
+ * standing.c, all in a transaction with SPI: everything that is known of the push, or of
+ * those ids only (which are sorted).  It lives in `context`.
  */
-typedef struct Delivered Delivered;
-extern Delivered *jdy_delivered_load(const Push *push, MemoryContext context);
-extern bool jdy_delivered_has(const Delivered *delivered, const Outgoing *record);
-
-/* delivery.c, all in a transaction with SPI.  records: distinct ids, n <= JDY_SOURCE_CHUNK. */
-extern void jdy_delivery_look(const Push *push, Outgoing *records, int n, Standing *standings);
+typedef struct Standings Standings;
+extern Standings *jdy_standings_load(Push *push, char **ids, int n, MemoryContext context);
 
 /*
- * Records that the target has between two ids but for those present (see SourceGap), at
- * most `most`, in order, with their last versions, in the current memory context.
+ * Takes out the records whose payload is the one acknowledged last and says of the others
+ * where they stand; returns how many they are, in an order of their own.  records: distinct
+ * ids, n <= JDY_SOURCE_CHUNK.  What was delivered once and has no row yet is said to be `known` only.
  */
-extern int	jdy_delivery_gone(const Push *push, const char *after, const char *upto, char **present, int n,
-							  Outgoing *gone, int most);
+extern int	jdy_standings_ask(const Standings *standings, Outgoing *records, int n, Standing *found);
 
-/* Batches whose outcome is open, the oldest first, each in a context of its own below `context`. */
+/* Calls visit with each record that the target has and that is not present, and its last version. */
+typedef void (*GoneVisitor) (void *arg, const char *id, int version);
+extern void jdy_standings_gone(const Standings *standings, const HashMap *present, GoneVisitor visit, void *arg);
+
+/* delivery.c, all in a transaction with SPI: batches whose outcome is open, the oldest first, each in a context of its own below `context`. */
 extern List *jdy_delivery_unresolved(const Push *push, MemoryContext context);
 
 /* The intents, before anything is sent: batch_id of each is set.  batches: of Batch *. */
@@ -142,14 +146,14 @@ extern void jdy_delivery_intend(const Push *push, int64 run_id, List *batches);
  * content is forgotten where the batch may have arrived: what the target has is
  * not known then, so going back to that content is a change to be sent.
  */
-extern void jdy_delivery_accepted(const Push *push, List *batches);
+extern void jdy_delivery_accepted(Push *push, List *batches);
 extern void jdy_delivery_doubtful(const Batch *batch, int http_status, const char *problem);
 extern void jdy_delivery_forget(const Batch *batch);
 extern void jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 errcode,
 							  const char *problem, const char *reply);
 
 /* What is there counts as acknowledged, with nothing sent. */
-extern void jdy_delivery_baseline(const Push *push, Outgoing *records, int n);
+extern void jdy_delivery_baseline(Push *push, Outgoing *records, int n);
 
 /* Dead letters, replayed or not, whose content went back to what was acknowledged. */
 extern void jdy_delivery_revived(const Push *push, char **ids, int n);

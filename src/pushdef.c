@@ -74,6 +74,12 @@ static JdyStatement forget_deliveries = {
 	.argtypes = {INT4OID}
 };
 
+static JdyStatement forget_first_deliveries = {
+	.sql = "DELETE FROM jdysync.delivered g WHERE g.push_id = $1",
+	.nargs = 1,
+	.argtypes = {INT4OID}
+};
+
 PG_FUNCTION_INFO_V1(jdy_add_push);
 PG_FUNCTION_INFO_V1(jdy_alter_push);
 PG_FUNCTION_INFO_V1(jdy_drop_push);
@@ -206,6 +212,8 @@ begin_anew(const StreamRef *ref, const char *old_server, const char *server)
 	known = SPI_processed;
 	jdy_execute(&forget_deliveries, values, NULL);
 	known += SPI_processed;
+	jdy_execute(&forget_first_deliveries, values, NULL);
+	known += SPI_processed;
 	jdy_execute(&reset, values, NULL);
 	if (known > 0)
 		ereport(NOTICE,
@@ -234,6 +242,7 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(ref->stream_id);
 	jdy_execute(&forget_batches, values, NULL);
 	jdy_execute(&forget_deliveries, values, NULL);
+	jdy_execute(&forget_first_deliveries, values, NULL);
 	for (int i = 0; i < lengthof(drops); i++)
 		jdy_execute(&drops[i], values, NULL);
 	SPI_finish();
@@ -321,7 +330,7 @@ jdy_discard(PG_FUNCTION_ARGS)
 /* The first requests that a run would make, not sent. */
 typedef struct Preview
 {
-	Push	   *push;
+	Standings  *standings;
 	int			most;
 	MemoryContext context;
 	List	   *pending;		/* of Outgoing * */
@@ -336,7 +345,7 @@ preview_chunk(void *arg, Outgoing *records, int n)
 
 	if (list_length(preview->pending) >= preview->most)
 		return;
-	jdy_delivery_look(preview->push, records, n, standings);
+	n = jdy_standings_ask(preview->standings, records, n, standings);
 	caller = MemoryContextSwitchTo(preview->context);
 	for (int i = 0; i < n && list_length(preview->pending) < preview->most; i++)
 	{
@@ -356,22 +365,19 @@ preview_chunk(void *arg, Outgoing *records, int n)
 }
 
 static void
-preview_gone(void *arg, const char *after, const char *upto, char **present, int n)
+preview_gone(void *arg, const char *id, int version)
 {
 	Preview    *preview = arg;
-	Outgoing   *gone;
-	int			room = preview->most - list_length(preview->pending);
 	MemoryContext caller = MemoryContextSwitchTo(preview->context);
 
-	if (room > 0)
+	if (list_length(preview->pending) < preview->most)
 	{
-		gone = palloc(sizeof(Outgoing) * room);
-		n = jdy_delivery_gone(preview->push, after, upto, present, n, gone, room);
-		for (int i = 0; i < n; i++)
-		{
-			gone[i].version++;
-			preview->pending = lappend(preview->pending, &gone[i]);
-		}
+		Outgoing   *gone = palloc0(sizeof(Outgoing));
+
+		gone->id = pstrdup(id);
+		gone->version = version + 1;
+		gone->gone = true;
+		preview->pending = lappend(preview->pending, gone);
 	}
 	MemoryContextSwitchTo(caller);
 }
@@ -383,6 +389,7 @@ jdy_preview(PG_FUNCTION_ARGS)
 	int			requests = Max(PG_GETARG_INT32(1), 0);
 	StreamRef  *ref;
 	Preview		preview = {.context = context};
+	HashMap    *present = NULL;
 	Push	   *push;
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			taken = 0;
@@ -391,9 +398,14 @@ jdy_preview(PG_FUNCTION_ARGS)
 	SPI_connect();
 	ref = push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	MemoryContextSwitchTo(context);
-	push = preview.push = jdy_push_load(ref->stream_id);
+	push = jdy_push_load(ref->stream_id);
 	preview.most = requests * (push->batched ? push->batch_rows : 1);
-	jdy_source_scan(push, preview_chunk, preview_gone, &preview);
+	preview.standings = jdy_standings_load(push, NULL, 0, context);
+	if (push->meta->delete_rule != NULL)
+		present = jdy_hashmap_create(context, false, PG_UINT32_MAX);
+	jdy_source_scan(push, preview_chunk, present, &preview);
+	if (present != NULL)
+		jdy_standings_gone(preview.standings, present, preview_gone, &preview);
 	SPI_finish();
 
 	while (taken < list_length(preview.pending) && requests-- > 0)

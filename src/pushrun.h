@@ -40,7 +40,7 @@ typedef struct PushRun
 	MemoryContext context;
 	MemoryContext chunk;		/* of a transaction; reset after each */
 	TupleDesc	desc;
-	Tuplestorestate *pending;	/* id, payload, version: what is to be sent, kept on disk if there is much */
+	Tuplestorestate *pending;	/* id, payload, version, digest: what is to be sent, kept on disk if there is much */
 	TupleTableSlot *slot;
 	bool		exhausted;
 	HTAB	   *held;			/* ids in batches that stay open: nothing newer of them may be sent */

@@ -29,7 +29,7 @@
 typedef struct Look
 {
 	PushRun    *run;
-	Delivered  *delivered;
+	Standings  *standings;
 	int64		found;
 	int64		changed;
 	int64		gone;
@@ -40,9 +40,8 @@ typedef struct Look
 static void take_pending(void *arg, Outgoing *records, int n);
 static void take_unmade(Look *scan, Outgoing *record, const Standing *standing);
 static void check_unmade(const Look *scan);
-static void take_gone(void *arg, const char *after, const char *upto, char **present, int n);
-static void keep_pending(Look *scan, const char *id, const char *payload, int version);
-static int	drop_delivered(const Delivered *delivered, Outgoing *records, int n);
+static void take_gone(void *arg, const char *id, int version);
+static void keep_pending(Look *scan, const Outgoing *record, int version);
 static void hold(PushRun *run, const Batch *batch);
 static bool is_held(PushRun *run, const char *id);
 static void check_flood(PushRun *run, const Look *scan);
@@ -52,6 +51,7 @@ void
 jdy_pushrun_scan(PushRun *run)
 {
 	Look		scan = {.run = run};
+	HashMap    *present = NULL;
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *cell;
 
@@ -66,9 +66,13 @@ jdy_pushrun_scan(PushRun *run)
 	run->pending = tuplestore_begin_heap(false, true, work_mem);
 	MemoryContextSwitchTo(caller);
 	jdy_pushrun_begin(run);
-	scan.delivered = jdy_delivered_load(run->push, run->chunk);
-	jdy_source_scan(run->push, take_pending, take_gone, &scan);
+	scan.standings = jdy_standings_load(run->push, NULL, 0, run->chunk);
+	if (run->push->meta->delete_rule != NULL)
+		present = jdy_hashmap_create(run->chunk, false, PG_UINT32_MAX);
+	jdy_source_scan(run->push, take_pending, present, &scan);
 	check_unmade(&scan);
+	if (present != NULL)
+		jdy_standings_gone(scan.standings, present, take_gone, &scan);
 	check_flood(run, &scan);
 	jdy_pushrun_commit(run);
 }
@@ -83,10 +87,7 @@ take_pending(void *arg, Outgoing *records, int n)
 	int			nrevived = 0;
 
 	scan->found += n;
-	n = drop_delivered(scan->delivered, records, n);
-	if (n == 0)
-		return;
-	jdy_delivery_look(run->push, records, n, standings);
+	n = jdy_standings_ask(scan->standings, records, n, standings);
 	for (int i = 0; i < n; i++)
 	{
 		const Standing *standing = &standings[i];
@@ -107,7 +108,7 @@ take_pending(void *arg, Outgoing *records, int n)
 		/* What was refused is refused again, until it changes or somebody asks for it. */
 		if (standing->refused && memcmp(standing->refused_digest, records[i].digest, JDY_PUSH_DIGEST) == 0)
 			continue;
-		keep_pending(scan, records[i].id, records[i].payload, standing->version + 1);
+		keep_pending(scan, &records[i], standing->version + 1);
 		scan->changed++;
 	}
 	if (nrevived > 0)
@@ -144,51 +145,33 @@ check_unmade(const Look *scan)
 
 /* What the target has and the source has not. */
 static void
-take_gone(void *arg, const char *after, const char *upto, char **present, int n)
+take_gone(void *arg, const char *id, int version)
 {
 	Look	   *scan = arg;
-	Outgoing	gone[JDY_SOURCE_CHUNK];
-	int			found;
+	Outgoing	record = {.id = unconstify(char *, id)};
 
-	do
-	{
-		found = jdy_delivery_gone(scan->run->push, after, upto, present, n, gone, lengthof(gone));
-		for (int i = 0; i < found; i++)
-		{
-			if (is_held(scan->run, gone[i].id))
-				continue;
-			keep_pending(scan, gone[i].id, NULL, gone[i].version + 1);
-			scan->gone++;
-		}
-		if (found > 0)
-			after = gone[found - 1].id;
-	} while (found == lengthof(gone));
+	if (is_held(scan->run, id))
+		return;
+	keep_pending(scan, &record, version + 1);
+	scan->gone++;
 }
 
-/* payload NULL: it is to be deleted. */
+/* No payload: it is to be deleted. */
 static void
-keep_pending(Look *scan, const char *id, const char *payload, int version)
+keep_pending(Look *scan, const Outgoing *record, int version)
 {
 	PushRun    *run = scan->run;
-	Datum		values[3] = {CStringGetTextDatum(id), (Datum) 0, Int32GetDatum(version)};
-	bool		nulls[3] = {false, payload == NULL, false};
+	bool		gone = record->payload == NULL;
+	Datum		values[4] = {CStringGetTextDatum(record->id), (Datum) 0, Int32GetDatum(version), (Datum) 0};
+	bool		nulls[4] = {false, gone, false, gone};
 
-	if (payload != NULL)
-		values[1] = CStringGetTextDatum(payload);
+	if (!gone)
+	{
+		values[1] = CStringGetTextDatum(record->payload);
+		values[3] = PointerGetDatum(record->digest);
+	}
 	tuplestore_putvalues(run->pending, run->desc, values, nulls);
 	run->counters->pending++;
-}
-
-/* How many are left, at the beginning of the array. */
-static int
-drop_delivered(const Delivered *delivered, Outgoing *records, int n)
-{
-	int			left = 0;
-
-	for (int i = 0; i < n; i++)
-		if (!jdy_delivered_has(delivered, &records[i]))
-			records[left++] = records[i];
-	return left;
 }
 
 static void

@@ -19,10 +19,8 @@
 #include <openssl/evp.h>
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
-#include "hashset.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -37,6 +35,7 @@
 #include "utils/memutils.h"
 
 #define SHA256_BYTES 32
+#define MOST_IDS 3000000		/* that are remembered to find one that comes twice */
 #define CHUNK_BYTES (4 * 1024 * 1024)	/* of payloads, beyond which a chunk ends */
 
 /* Takes the rows of the source from the executor. */
@@ -45,16 +44,12 @@ typedef struct Source
 	DestReceiver receiver;		/* first, so that one is the other */
 	const Push *push;
 	SourceVisitor visit;
-	SourceGap	gap;			/* NULL = none */
 	void	   *arg;
-	char	   *after;			/* ids up to this one were seen */
-	char	  **present;		/* those of this chunk, with or without a payload */
-	int			npresent;
 	MemoryContext chunk;		/* of records; reset after each visit */
 	Outgoing   *records;
 	int			n;
 	Size		bytes;
-	HashSet    *ids;			/* so far; NULL: too many, the database has said that they are distinct */
+	HashMap    *ids;			/* so far; NULL: too many, the database has said that they are distinct */
 } Source;
 
 /* A payload in the making. */
@@ -78,18 +73,14 @@ static void add_text(EVP_MD_CTX *context, const char *text);
 static void record_key(const Push *push, const Outgoing *record, uint8 *key);
 
 void
-jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg)
+jdy_source_scan(const Push *push, SourceVisitor visit, HashMap *present, void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
-	Source		source = {
-		.receiver = *None_Receiver,.push = push,.visit = visit,.gap = push->meta->delete_rule != NULL ? gap : NULL,.arg = arg
-	};
-	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v%s%s%s%s", push->id_column, push->payload,
+	Source		source = {.receiver = *None_Receiver,.push = push,.visit = visit,.arg = arg};
+	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v%s", push->id_column, push->payload,
 							   push->fields != NIL ? "" : "::text", push->source_name,
-							   push->marks_deleted ? " WHERE v.deleted_at IS NULL" : "",
-							   source.gap != NULL ? " ORDER BY v." : "", source.gap != NULL ? push->id_column : "",
-							   source.gap != NULL ? "::text COLLATE \"C\"" : "");
+							   push->marks_deleted ? " WHERE v.deleted_at IS NULL" : "");
 	Oid			user_id;
 	int			sec_context;
 	SPIPlanPtr	plan;
@@ -98,9 +89,7 @@ jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg)
 	source.receiver.receiveSlot = take_row;
 	source.chunk = AllocSetContextCreate(context, "jdysync records of a source", 0, 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
 	source.records = MemoryContextAlloc(context, sizeof(Outgoing) * JDY_SOURCE_CHUNK);
-	source.ids = jdy_hashset_create(context);
-	source.after = MemoryContextStrdup(context, "");
-	source.present = MemoryContextAlloc(context, sizeof(char *) * JDY_SOURCE_CHUNK);
+	source.ids = present != NULL ? present : jdy_hashmap_create(context, false, MOST_IDS);
 
 	/* What the source calls is its owner's code: whoever asks for a preview must not run it with his own rights. */
 	GetUserIdAndSecContext(&user_id, &sec_context);
@@ -113,8 +102,6 @@ jdy_source_scan(const Push *push, SourceVisitor visit, SourceGap gap, void *arg)
 	MemoryContextSwitchTo(caller);
 	PortalRunFetch(portal, FETCH_FORWARD, FETCH_ALL, &source.receiver);
 	visit_chunk(&source);
-	if (source.gap != NULL)
-		source.gap(arg, source.after, NULL, NULL, 0);
 	SPI_cursor_close(portal);
 	SPI_freeplan(plan);
 	SetUserIdAndSecContext(user_id, sec_context);
@@ -220,8 +207,6 @@ take_row(TupleTableSlot *slot, DestReceiver *receiver)
 	record->id = slot->tts_isnull[0] ? pstrdup("") : TextDatumGetCString(slot->tts_values[0]);
 	note_id(source, record->id, strlen(record->id));
 
-	source->present[source->npresent++] = record->id;
-
 	/* A row without a payload is not to be sent. */
 	if (!slot->tts_isnull[1])
 	{
@@ -234,7 +219,7 @@ take_row(TupleTableSlot *slot, DestReceiver *receiver)
 		source->n++;
 	}
 	MemoryContextSwitchTo(caller);
-	if (source->n == JDY_SOURCE_CHUNK || source->npresent == JDY_SOURCE_CHUNK || source->bytes >= CHUNK_BYTES)
+	if (source->n == JDY_SOURCE_CHUNK || source->bytes >= CHUNK_BYTES)
 		visit_chunk(source);
 	return true;
 }
@@ -270,17 +255,8 @@ visit_chunk(Source *source)
 
 	if (source->n > 0)
 		source->visit(source->arg, source->records, source->n);
-	if (source->gap != NULL && source->npresent > 0)
-	{
-		char	   *upto = source->present[source->npresent - 1];
-
-		source->gap(source->arg, source->after, upto, source->present, source->npresent);
-		pfree(source->after);
-		source->after = MemoryContextStrdup(caller, upto);
-	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(source->chunk);
-	source->npresent = 0;
 	source->n = 0;
 	source->bytes = 0;
 }
@@ -295,9 +271,9 @@ note_id(Source *source, const char *id, Size length)
 		check_length(source->push, id, length);
 	if (source->ids == NULL)
 		return;
-	if (!jdy_hashset_add(source->ids, hash_bytes_extended((const unsigned char *) id, (int) length, 0)))
+	if (!jdy_hashmap_add(source->ids, jdy_id_hash(id, length)))
 		check_ids(source->push);
-	if (jdy_hashset_is_full(source->ids))
+	if (jdy_hashmap_is_full(source->ids))
 	{
 		check_ids(source->push);
 		source->ids = NULL;

@@ -23,6 +23,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "jdysync.h"
 #include "miscadmin.h"
@@ -30,6 +31,7 @@
 #include "spi.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
+#include "utils/array.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -287,6 +289,30 @@ Datum
 jdy_spi_datum(uint64 row, int column, bool *isnull)
 {
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+Datum
+jdy_make_array(Datum *values, bool *nulls, int n, Oid type)
+{
+	int			dims[1] = {n};
+	int			lbs[1] = {1};
+	int			length = type == BOOLOID ? 1 : type == INT4OID ? 4 : type == INT8OID || type == TIMESTAMPTZOID ? 8 : -1;
+
+	if (n == 0)
+		return PointerGetDatum(construct_empty_array(type));
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, type, length, length > 0,
+											  length == 1 ? TYPALIGN_CHAR : length == 8 ? TYPALIGN_DOUBLE : TYPALIGN_INT));
+}
+
+Datum
+jdy_text_array(char **texts, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+	bool	   *nulls = palloc0(sizeof(bool) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		values[i] = CStringGetTextDatum(texts[i]);
+	return jdy_make_array(values, nulls, n, TEXTOID);
 }
 
 /* The lock is of the manager's method that advisory locks use, so that it outlives errors (runner.c). */

@@ -96,4 +96,8 @@ extern char *jdy_spi_text(uint64 row, int column);
 extern int64 jdy_spi_int64(uint64 row, int column, int64 when_null);
 extern Datum jdy_spi_datum(uint64 row, int column, bool *isnull);
 
+/* An array of text, bytea, jsonb, integer, bigint, boolean or timestamptz for unnest. */
+extern Datum jdy_make_array(Datum *values, bool *nulls, int n, Oid type);
+extern Datum jdy_text_array(char **texts, int n);
+
 #endif							/* JDY_SPI_H */

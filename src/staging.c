@@ -395,19 +395,6 @@ jdy_find_row(Row **rows, int nrows, const char *id)
 	return -1;
 }
 
-Datum
-jdy_make_array(Datum *values, bool *nulls, int n, Oid type)
-{
-	int			dims[1] = {n};
-	int			lbs[1] = {1};
-	int			length = type == BOOLOID ? 1 : type == INT4OID ? 4 : type == INT8OID || type == TIMESTAMPTZOID ? 8 : -1;
-
-	if (n == 0)
-		return PointerGetDatum(construct_empty_array(type));
-	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, type, length, length > 0,
-											  length == 1 ? TYPALIGN_CHAR : length == 8 ? TYPALIGN_DOUBLE : TYPALIGN_INT));
-}
-
 static char *
 statement_text(const Stream *stream, const char *format, MemoryContext context)
 {

@@ -67,7 +67,4 @@ extern int	jdy_sort_rows(Row **rows, int nrows, bool one_answer);
 /* Position of `id` among rows sorted by id; -1 = not there. */
 extern int	jdy_find_row(Row **rows, int nrows, const char *id);
 
-/* An array of text, bytea, jsonb, integer, bigint, boolean or timestamptz for unnest. */
-extern Datum jdy_make_array(Datum *values, bool *nulls, int n, Oid type);
-
 #endif							/* JDY_STAGING_H */
