@@ -115,6 +115,7 @@ static const Switch switches[] = {
 	TEXT(target_password, "push-password"),
 	TEXT(target_rows_key, "array"),
 	TEXT(target_id, "id"),
+	ONOFF(target_keeps, "on"),
 	ONOFF(target_dedupe, "on"),
 	ONOFF(target_requires_key, "off"),
 	ONOFF(target_remembers_refusals, "off"),

@@ -112,6 +112,7 @@ typedef struct Config
 	char		target_password[64];
 	char		target_rows_key[64];
 	char		target_id[64];
+	int64_t		target_keeps;
 	int64_t		target_dedupe;
 	int64_t		target_requires_key;
 	int64_t		target_remembers_refusals;

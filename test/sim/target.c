@@ -386,7 +386,9 @@ target_answer(Request *req)
 	const char *key = request_header(req, "Idempotency-Key");
 	bool		bare = req->body.len == 0 && strcmp(req->method, "DELETE") == 0;
 
-	if (config.target_max_bytes > 0 && (int64_t) req->body.len > config.target_max_bytes)
+	if (!config.target_keeps)
+		reply_json(&req->reply, 200, "{\"code\":200,\"message\":\"success\"}");
+	else if (config.target_max_bytes > 0 && (int64_t) req->body.len > config.target_max_bytes)
 		refuse(req, 413, "the body is too large");
 	else if (!key_settles(req, key))
 		remember(req, key, bare ? take_bare_delete(req) : take_body(req));
