@@ -132,7 +132,10 @@ CREATE TABLE jdysync.push (
 	identity uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
 	enabled boolean NOT NULL DEFAULT true,
 	pushed boolean NOT NULL DEFAULT false,
-	released boolean NOT NULL DEFAULT false
+	released boolean NOT NULL DEFAULT false,
+	seen_source text,
+	seen_lsn pg_lsn,
+	seen_xmin xid8
 );
 COMMENT ON TABLE jdysync.push IS 'pushes: what is sent, and where';
 COMMENT ON COLUMN jdysync.push.push_id IS 'number of the push; no stream has the same';
@@ -147,6 +150,9 @@ COMMENT ON COLUMN jdysync.push.identity IS 'goes into every Idempotency-Key, so 
 COMMENT ON COLUMN jdysync.push.enabled IS 'runs with jdy_push() without a name';
 COMMENT ON COLUMN jdysync.push.pushed IS 'a run came to its end once; from then on a flood of changes is held';
 COMMENT ON COLUMN jdysync.push.released IS 'the next flood may pass (jdy_resume with force)';
+COMMENT ON COLUMN jdysync.push.seen_source IS 'database, table, view and form that the last run read and dealt with; NULL = the next run reads all of it';
+COMMENT ON COLUMN jdysync.push.seen_lsn IS 'what was written to the table before this was seen then';
+COMMENT ON COLUMN jdysync.push.seen_xmin IS 'transactions before this one were seen then';
 
 CREATE TABLE jdysync.delivery (
 	push_id integer NOT NULL,
@@ -1078,7 +1084,7 @@ COMMENT ON COLUMN @extschema@.jdy_runs.status IS 'queued | running | ok | failed
 COMMENT ON COLUMN @extschema@.jdy_runs.started_at IS 'NULL while queued';
 COMMENT ON COLUMN @extschema@.jdy_runs.finished_at IS 'NULL while it runs';
 COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | range';
-COMMENT ON COLUMN @extschema@.jdy_runs.listed IS 'list rows read and landed; one that several windows hold counts in each';
+COMMENT ON COLUMN @extschema@.jdy_runs.listed IS 'list rows read and landed; one that several windows hold counts in each; push: records of its source that it looked at';
 COMMENT ON COLUMN @extschema@.jdy_runs.details IS 'details fetched and landed';
 COMMENT ON COLUMN @extschema@.jdy_runs.inserted IS 'records new to staging';
 COMMENT ON COLUMN @extschema@.jdy_runs.updated IS 'known records whose content changed';

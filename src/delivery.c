@@ -21,6 +21,8 @@
 #include "spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/pg_lsn.h"
+#include "utils/xid8.h"
 #include "utils/memutils.h"
 
 #define LEAST_GROUPED 16		/* fewer first deliveries get a row each */
@@ -111,6 +113,19 @@ static JdyStatement revive = {
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTARRAYOID},
 	.by_index = true
+};
+
+static JdyStatement replayed = {
+	.sql = "SELECT d.id FROM jdysync.delivery d WHERE d.push_id = $1 AND d.status = 'pending'",
+	.nargs = 1,
+	.argtypes = {INT4OID},
+	.by_index = true
+};
+
+static JdyStatement note_seen = {
+	.sql = "UPDATE jdysync.push p SET seen_source = $2, seen_lsn = $3, seen_xmin = $4 WHERE p.push_id = $1",
+	.nargs = 4,
+	.argtypes = {INT4OID, TEXTOID, PG_LSNOID, XID8OID}
 };
 
 static JdyStatement count = {
@@ -274,6 +289,30 @@ jdy_delivery_revived(const Push *push, char **ids, int n)
 	Datum		values[2] = {Int32GetDatum(push->push_id), jdy_text_array(ids, n)};
 
 	jdy_execute(&revive, values, NULL);
+}
+
+int
+jdy_delivery_replayed(const Push *push, char ***ids)
+{
+	Datum		values[1] = {Int32GetDatum(push->push_id)};
+
+	jdy_execute(&replayed, values, NULL);
+	*ids = palloc(sizeof(char *) * Max(SPI_processed, 1));
+	for (uint64 r = 0; r < SPI_processed; r++)
+		(*ids)[r] = jdy_spi_text(r, 1);
+	return (int) SPI_processed;
+}
+
+void
+jdy_delivery_seen(const Push *push, const ChangeMark *mark)
+{
+	Datum		values[4];
+
+	values[0] = Int32GetDatum(push->push_id);
+	values[1] = mark->source != NULL ? CStringGetTextDatum(mark->source) : (Datum) 0;
+	values[2] = LSNGetDatum(mark->lsn);
+	values[3] = FullTransactionIdGetDatum(mark->xmin);
+	jdy_execute(&note_seen, values, mark->source != NULL ? NULL : " nnn");
 }
 
 int64

@@ -63,6 +63,7 @@ static void visit_value(const Field *field, Jsonb *value, TextVisitor visit, voi
 static void refuse_time(void *arg, const Field *field, const char *text);
 static void refuse_other_than_id(void *arg, const Field *field, const char *text);
 static void collect_unknown(void *arg, const Field *field, const char *text);
+static void find_function(void *arg, const Field *field, const char *text);
 static char *array_path(const Field *field);
 static ValueType value_type(const Field *field);
 static void append_object(StringInfo out, const Filling *filling, const List *fields, Jsonb *record);
@@ -108,6 +109,15 @@ jdy_payload_warn(const List *fields, Oid source)
 				 errmsg("a field of the payload names no column of the source"),
 				 errdetail("It will always be null: %s.", unknown.names.data),
 				 errhint("Paths begin with a column of the view, such as {{number}}, or {{data.name}} for what is inside of a jsonb column.")));
+}
+
+bool
+jdy_payload_is_steady(const List *fields)
+{
+	bool		found = false;
+
+	visit_texts(fields, find_function, &found);
+	return !found;
 }
 
 char *
@@ -294,6 +304,12 @@ refuse_other_than_id(void *arg, const Field *field, const char *text)
 					 errdetail("\"%s\" of \"delete\" uses {{%s}}.", field->field, placeholder.path),
 					 errhint("The record is gone when it is deleted. {{id}} is what the push calls its id: make that what the target deletes by.")));
 	}
+}
+
+static void
+find_function(void *arg, const Field *field, const char *text)
+{
+	*(bool *) arg |= strstr(text, "_function") != NULL;
 }
 
 static void

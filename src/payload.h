@@ -22,6 +22,9 @@ extern List *jdy_payload_plan(const List *request);
 /* Warns of paths that begin with no column of `source`: they would be null in every record. */
 extern void jdy_payload_warn(const List *fields, Oid source);
 
+/* Whether the same record always gives the same payload: no field has a _function. */
+extern bool jdy_payload_is_steady(const List *fields);
+
 /*
  * The payload of one record as JSON text, in the current memory context.  _function
  * expressions run as the current role, in a transaction with SPI connected.  Raises an

@@ -463,6 +463,8 @@ finish_run(PushRun *run)
 	jdy_progress_phase(PHASE_FINISHING);
 	jdy_pushrun_begin(run);
 	jdy_execute(&note, values, NULL);
+	if (run->mark.source != NULL)
+		jdy_delivery_seen(run->push, &run->mark);
 	jdy_client_persist(run->client);
 	jdy_pushrun_commit(run);
 }

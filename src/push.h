@@ -4,6 +4,7 @@
  *
  *	pushdef.c	pushes as objects: added, altered, dropped, loaded for a run
  *	source.c	the records of a source, as they would be sent
+ *	changes.c	which of them may have changed since they were read last
  *	standing.c	where all records stand, to be asked
  *	delivery.c	what is written of that: intents before sending, outcomes after
  *	push.c		a push's run
@@ -14,6 +15,8 @@
 
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "access/xlogdefs.h"
 #include "common/hashfn.h"
 #include "hashmap.h"
 #include "metadata.h"
@@ -25,6 +28,14 @@
 #define JDY_PUSH_DIGEST 16		/* bytes of SHA-256 that tell two payloads apart */
 #define JDY_PUSH_KEY 65			/* an Idempotency-Key: SHA-256 in hex, and its end */
 
+/* When its source was read last, and which: only changes.c knows what to make of it. */
+typedef struct ChangeMark
+{
+	char	   *source;			/* NULL = never, or it cannot be told what changes */
+	XLogRecPtr	lsn;
+	FullTransactionId xmin;
+} ChangeMark;
+
 /* Everything a run needs to know of its push. */
 typedef struct Push
 {
@@ -35,7 +46,8 @@ typedef struct Push
 	char	   *source_name;	/* quoted and qualified */
 	Endpoint   *endpoint;
 	Metadata   *meta;
-	char	   *id_column;		/* quoted */
+	const char *id_name;
+	char	   *id_column;		/* the same, quoted */
 	char	   *payload;		/* SQL over the source's row v: the payload, or with fields their record as jsonb */
 	List	   *fields;			/* of Field *: the payload's template; NIL = none */
 	bool		marks_deleted;	/* rows of the source whose deleted_at is not null count as gone */
@@ -46,6 +58,7 @@ typedef struct Push
 	char	   *identity;		/* goes into every key: no other push, here or elsewhere, has it */
 	bool		pushed;			/* a run came to its end once: a flood is held from then on */
 	bool		released;		/* one flood may pass */
+	ChangeMark	seen;
 	int64		grouped;		/* records delivered for the first time, as far as known: delivery.c */
 } Push;
 
@@ -89,6 +102,9 @@ extern Push *jdy_push_load(int push_id);
 #define JDY_SOURCE_CHUNK 256
 typedef void (*SourceVisitor) (void *arg, Outgoing *records, int n);
 extern void jdy_source_scan(const Push *push, SourceVisitor visit, HashMap *present, void *arg);
+
+/* source.c: the same of records with one of these ids only; id_array is the SQL type of an array of them. */
+extern void jdy_source_scan_ids(const Push *push, char **ids, int n, const char *id_array, SourceVisitor visit, void *arg);
 
 static inline uint64
 jdy_id_hash(const char *id, Size length)
@@ -157,6 +173,12 @@ extern void jdy_delivery_baseline(Push *push, Outgoing *records, int n);
 
 /* Dead letters, replayed or not, whose content went back to what was acknowledged. */
 extern void jdy_delivery_revived(const Push *push, char **ids, int n);
+
+/* Records that are to be sent again although nothing changed (jdy_replay), in the current memory context. */
+extern int	jdy_delivery_replayed(const Push *push, char ***ids);
+
+/* What a run saw of its source: the next one need not look at that again. */
+extern void jdy_delivery_seen(const Push *push, const ChangeMark *mark);
 
 /* Records that were acknowledged, or are dead. */
 extern int64 jdy_delivery_count(const Push *push);

@@ -33,7 +33,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
 #include "utils/syscache.h"
+#include "utils/xid8.h"
 
 #define MAX_BATCH_ROWS 10000
 #define MAX_BATCH_BYTES (64 * 1024 * 1024)
@@ -47,7 +49,7 @@ static JdyStatement insert_push = {
 
 static JdyStatement load_push = {
 	.sql = "SELECT p.name, p.server::text, p.source, k.relowner, p.metadata, p.batch_rows, p.batch_bytes, p.identity::text,"
-	" p.pushed, p.released FROM jdysync.push p JOIN pg_catalog.pg_class k ON k.oid = p.source WHERE p.push_id = $1",
+	" p.pushed, p.released, p.seen_source, p.seen_lsn, p.seen_xmin FROM jdysync.push p JOIN pg_catalog.pg_class k ON k.oid = p.source WHERE p.push_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
 };
@@ -55,7 +57,7 @@ static JdyStatement load_push = {
 static JdyStatement update_push = {
 	.sql = "UPDATE jdysync.push p SET server = COALESCE($2, p.server), source = COALESCE($3, p.source),"
 	" metadata = COALESCE($4, p.metadata), schedule = COALESCE($5, p.schedule), batch_rows = COALESCE($6, p.batch_rows),"
-	" batch_bytes = COALESCE($7, p.batch_bytes) FROM jdysync.push o WHERE p.push_id = $1 AND o.push_id = p.push_id"
+	" batch_bytes = COALESCE($7, p.batch_bytes), seen_source = NULL FROM jdysync.push o WHERE p.push_id = $1 AND o.push_id = p.push_id"
 	" RETURNING o.server <> p.server, o.server::text, p.server::text,"
 	" o.server = p.server AND o.pushed AND o.metadata ->> 'api' <> p.metadata ->> 'api'",
 	.nargs = 7,
@@ -200,7 +202,7 @@ static void
 begin_anew(const StreamRef *ref, const char *old_server, const char *server)
 {
 	static JdyStatement reset = {
-		.sql = "UPDATE jdysync.push p SET pushed = false, released = false, identity = pg_catalog.gen_random_uuid()"
+		.sql = "UPDATE jdysync.push p SET pushed = false, released = false, seen_source = NULL, identity = pg_catalog.gen_random_uuid()"
 		" WHERE p.push_id = $1",
 		.nargs = 1,
 		.argtypes = {INT4OID}
@@ -486,6 +488,9 @@ jdy_push_load(int push_id)
 	push->identity = jdy_spi_text(0, 8);
 	push->pushed = DatumGetBool(jdy_spi_datum(0, 9, &isnull));
 	push->released = DatumGetBool(jdy_spi_datum(0, 10, &isnull));
+	push->seen.source = jdy_spi_text(0, 11);
+	push->seen.lsn = DatumGetLSN(jdy_spi_datum(0, 12, &isnull));
+	push->seen.xmin = DatumGetFullTransactionId(jdy_spi_datum(0, 13, &isnull));
 	push->meta = jdy_metadata_parse(DatumGetJsonbPCopy(jdy_spi_datum(0, 5, &isnull)), EFFECT_EXECUTE);
 	take_operation(push, push->meta->operation);
 	find_payload(push, push->source);
@@ -589,6 +594,7 @@ find_payload(Push *push, Oid source)
 				 errmsg("the source of the push has no column \"%s\"", id),
 				 errdetail("Each record needs a key."),
 				 errhint("Name the column \"id\" in the view, or name it as \"id\" in the metadata.")));
+	push->id_name = id;
 	push->id_column = pstrdup(quote_identifier(id));
 	push->fields = jdy_payload_plan(push->meta->request);
 	if (push->fields != NIL)

@@ -42,6 +42,7 @@ typedef struct PushRun
 	TupleDesc	desc;
 	Tuplestorestate *pending;	/* id, payload, version, digest: what is to be sent, kept on disk if there is much */
 	TupleTableSlot *slot;
+	ChangeMark	mark;			/* of the source as it was read, to be kept when all of it is dealt with; source NULL = not to be */
 	bool		exhausted;
 	HTAB	   *held;			/* ids in batches that stay open: nothing newer of them may be sent */
 	List	   *parts;			/* of Batch *: cut from others, to be sent first */

@@ -3,7 +3,8 @@
  *		What a push is to send: its source against what was acknowledged.
  *
  * Compares digests, so a record that was sent and acknowledged as it is costs
- * nothing more, and one that was not is found again after any crash.  What differs is
+ * nothing more, and one that was not is found again after any crash.  Where it is known what may
+ * have changed since the last run that dealt with all it saw, nothing else is read.  What differs is
  * kept aside, in order, and on disk if there is much of it.  A view that suddenly
  * differs in a large part is more likely a mistake than news: such a flood is held.
  *
@@ -12,6 +13,9 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
+#include "changes.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "page.h"
 #include "progress.h"
@@ -37,6 +41,9 @@ typedef struct Look
 	char	   *problem;		/* the first of these */
 } Look;
 
+static void look(Look *scan, XLogRecPtr begin);
+static void add_replayed(const Push *push, Changes *changes);
+static void look_at_all(Look *scan);
 static void take_pending(void *arg, Outgoing *records, int n);
 static void take_unmade(Look *scan, Outgoing *record, const Standing *standing);
 static void check_unmade(const Look *scan);
@@ -51,8 +58,8 @@ void
 jdy_pushrun_scan(PushRun *run)
 {
 	Look		scan = {.run = run};
-	HashMap    *present = NULL;
 	MemoryContext caller = CurrentMemoryContext;
+	XLogRecPtr	begin = GetXLogInsertRecPtr();
 	ListCell   *cell;
 
 	jdy_progress_phase(PHASE_SCANNING);
@@ -66,15 +73,75 @@ jdy_pushrun_scan(PushRun *run)
 	run->pending = tuplestore_begin_heap(false, true, work_mem);
 	MemoryContextSwitchTo(caller);
 	jdy_pushrun_begin(run);
-	scan.standings = jdy_standings_load(run->push, NULL, 0, run->chunk);
-	if (run->push->meta->delete_rule != NULL)
-		present = jdy_hashmap_create(run->chunk, false, PG_UINT32_MAX);
-	jdy_source_scan(run->push, take_pending, present, &scan);
-	check_unmade(&scan);
-	if (present != NULL)
-		jdy_standings_gone(scan.standings, present, take_gone, &scan);
+	look(&scan, begin);
 	check_flood(run, &scan);
 	jdy_pushrun_commit(run);
+}
+
+/* At what may have changed, where that is known, else at everything. */
+static void
+look(Look *scan, XLogRecPtr begin)
+{
+	PushRun    *run = scan->run;
+	Push	   *push = run->push;
+	static const ChangeMark nothing = {NULL};
+	Changes		changes;
+
+	jdy_changes_find(push, begin, &changes);
+	if (changes.known)
+		add_replayed(push, &changes);
+	if (!changes.known)
+	{
+		/* What is sent now comes from another view, or from one that changes by itself: the old mark says nothing of it. */
+		if (push->seen.source != NULL)
+			jdy_delivery_seen(push, &nothing);
+		look_at_all(scan);
+	}
+	else if (changes.n > 0)
+	{
+		scan->standings = jdy_standings_load(push, changes.ids, changes.n, run->chunk);
+		jdy_source_scan_ids(push, changes.ids, changes.n, changes.id_array, take_pending, scan);
+	}
+
+	/* A record that is held back has to be looked at again, changed or not. */
+	if (changes.mark.source != NULL && run->held == NULL && (changes.looked || !changes.known))
+	{
+		run->mark = changes.mark;
+		run->mark.source = MemoryContextStrdup(run->context, changes.mark.source);
+	}
+}
+
+/* Records that are to be sent again count as changed, each once; a deletion among them is found only by reading all. */
+static void
+add_replayed(const Push *push, Changes *changes)
+{
+	char	  **ids;
+	int			n = jdy_delivery_replayed(push, &ids);
+
+	if (n > 0 && push->meta->delete_rule != NULL)
+		changes->known = false;
+	if (n == 0 || !changes->known)
+		return;
+	changes->ids = repalloc(changes->ids, sizeof(char *) * (changes->n + n));
+	memcpy(&changes->ids[changes->n], ids, sizeof(char *) * n);
+	changes->n += n;
+	qsort(changes->ids, changes->n, sizeof(char *), pg_qsort_strcmp);
+	changes->n = (int) qunique(changes->ids, changes->n, sizeof(char *), pg_qsort_strcmp);
+}
+
+static void
+look_at_all(Look *scan)
+{
+	Push	   *push = scan->run->push;
+	HashMap    *present = NULL;
+
+	scan->standings = jdy_standings_load(push, NULL, 0, scan->run->chunk);
+	if (push->meta->delete_rule != NULL)
+		present = jdy_hashmap_create(scan->run->chunk, false, PG_UINT32_MAX);
+	jdy_source_scan(push, take_pending, present, scan);
+	check_unmade(scan);
+	if (present != NULL)
+		jdy_standings_gone(scan->standings, present, take_gone, scan);
 }
 
 static void
@@ -87,6 +154,7 @@ take_pending(void *arg, Outgoing *records, int n)
 	int			nrevived = 0;
 
 	scan->found += n;
+	run->counters->listed += n;
 	n = jdy_standings_ask(scan->standings, records, n, standings);
 	for (int i = 0; i < n; i++)
 	{

@@ -45,6 +45,10 @@ typedef struct Source
 	const Push *push;
 	SourceVisitor visit;
 	void	   *arg;
+	Oid			user_id;		/* who reads it, to be so again afterwards */
+	int			sec_context;
+	MemoryContext caller;
+	MemoryContext context;
 	MemoryContext chunk;		/* of records; reset after each visit */
 	Outgoing   *records;
 	int			n;
@@ -60,6 +64,10 @@ typedef struct Filling
 	Outgoing   *record;
 } Filling;
 
+static const char *select_records(const Push *push);
+static void open_source(Source *source);
+static void close_source(Source *source);
+static void read_source(Source *source, const char *sql, char **ids, int n);
 static bool take_row(TupleTableSlot *slot, DestReceiver *receiver);
 static void fill_template(void *arg);
 static void make_payload(const Push *push, Jsonb *row, Outgoing *record);
@@ -75,38 +83,84 @@ static void record_key(const Push *push, const Outgoing *record, uint8 *key);
 void
 jdy_source_scan(const Push *push, SourceVisitor visit, HashMap *present, void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext context = AllocSetContextCreate(caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
-	Source		source = {.receiver = *None_Receiver,.push = push,.visit = visit,.arg = arg};
-	char	   *sql = psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v%s", push->id_column, push->payload,
-							   push->fields != NIL ? "" : "::text", push->source_name,
-							   push->marks_deleted ? " WHERE v.deleted_at IS NULL" : "");
-	Oid			user_id;
-	int			sec_context;
-	SPIPlanPtr	plan;
-	Portal		portal;
+	Source		source = {.push = push,.visit = visit,.arg = arg,.ids = present};
 
-	source.receiver.receiveSlot = take_row;
-	source.chunk = AllocSetContextCreate(context, "jdysync records of a source", 0, 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
-	source.records = MemoryContextAlloc(context, sizeof(Outgoing) * JDY_SOURCE_CHUNK);
-	source.ids = present != NULL ? present : jdy_hashmap_create(context, false, MOST_IDS);
+	open_source(&source);
+	read_source(&source, psprintf("%s%s", select_records(push), push->marks_deleted ? " WHERE v.deleted_at IS NULL" : ""), NULL, 0);
+	close_source(&source);
+}
+
+void
+jdy_source_scan_ids(const Push *push, char **ids, int n, const char *id_array, SourceVisitor visit, void *arg)
+{
+	Source		source = {.push = push,.visit = visit,.arg = arg};
+
+	open_source(&source);
+	read_source(&source, psprintf("%s WHERE v.%s = ANY (CAST($1 AS %s))%s", select_records(push), push->id_column, id_array,
+								  push->marks_deleted ? " AND v.deleted_at IS NULL" : ""), ids, n);
+	close_source(&source);
+}
+
+static const char *
+select_records(const Push *push)
+{
+	return psprintf("SELECT v.%s::text, (%s)%s FROM %s AS v", push->id_column, push->payload,
+					push->fields != NIL ? "" : "::text", push->source_name);
+}
+
+static void
+open_source(Source *source)
+{
+	source->caller = CurrentMemoryContext;
+	source->context = AllocSetContextCreate(source->caller, "jdysync source", ALLOCSET_DEFAULT_SIZES);
+	source->receiver = *None_Receiver;
+	source->receiver.receiveSlot = take_row;
+	source->chunk = AllocSetContextCreate(source->context, "jdysync records of a source", 0, 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
+	source->records = MemoryContextAlloc(source->context, sizeof(Outgoing) * JDY_SOURCE_CHUNK);
+	if (source->ids == NULL)
+		source->ids = jdy_hashmap_create(source->context, false, MOST_IDS);
 
 	/* What the source calls is its owner's code: whoever asks for a preview must not run it with his own rights. */
-	GetUserIdAndSecContext(&user_id, &sec_context);
-	if (user_id != push->owner)
-		SetUserIdAndSecContext(push->owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	plan = SPI_prepare(sql, 0, NULL);
+	GetUserIdAndSecContext(&source->user_id, &source->sec_context);
+	if (source->user_id != source->push->owner)
+		SetUserIdAndSecContext(source->push->owner,
+							   source->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+}
+
+static void
+close_source(Source *source)
+{
+	SetUserIdAndSecContext(source->user_id, source->sec_context);
+	MemoryContextSwitchTo(source->caller);
+	MemoryContextDelete(source->context);
+}
+
+/* ids: parameter $1, some at a time; NULL = there is none. */
+static void
+read_source(Source *source, const char *sql, char **ids, int n)
+{
+	Oid			type = TEXTARRAYOID;
+	SPIPlanPtr	plan = SPI_prepare(sql, ids != NULL ? 1 : 0, &type);
+	int			done = 0;
+
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	MemoryContextSwitchTo(caller);
-	PortalRunFetch(portal, FETCH_FORWARD, FETCH_ALL, &source.receiver);
-	visit_chunk(&source);
-	SPI_cursor_close(portal);
+	do
+	{
+		int			some = Min(n - done, JDY_SOURCE_CHUNK);
+		Portal		portal;
+		Datum		values[1];
+
+		MemoryContextSwitchTo(source->context);
+		values[0] = ids != NULL ? jdy_text_array(&ids[done], some) : (Datum) 0;
+		portal = SPI_cursor_open(NULL, plan, values, NULL, true);
+		MemoryContextSwitchTo(source->caller);
+		PortalRunFetch(portal, FETCH_FORWARD, FETCH_ALL, &source->receiver);
+		visit_chunk(source);
+		SPI_cursor_close(portal);
+		done += some;
+	} while (done < n);
 	SPI_freeplan(plan);
-	SetUserIdAndSecContext(user_id, sec_context);
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
 }
 
 void

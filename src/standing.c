@@ -111,7 +111,6 @@ static uint64 hash_of(Datum id);
 static uint64 value_of(const void *digest, uint64 state);
 static void look_up(const Standings *standings, Outgoing *records, int n, Standing *found);
 static bool read_digest(uint64 row, int column, uint8 *digest);
-static int	compare_texts(const void *a, const void *b);
 static int	compare_records(const void *a, const void *b);
 
 Standings *
@@ -129,7 +128,7 @@ jdy_standings_load(Push *push, char **ids, int n, MemoryContext context)
 	{
 		standings->wanted = ids;
 		standings->nwanted = n;
-		qsort(ids, n, sizeof(char *), compare_texts);
+		qsort(ids, n, sizeof(char *), pg_qsort_strcmp);
 		values[1] = jdy_text_array(ids, n);
 	}
 
@@ -380,12 +379,6 @@ read_digest(uint64 row, int column, uint8 *digest)
 	bytes = DatumGetByteaPP(value);
 	memcpy(digest, VARDATA_ANY(bytes), Min(VARSIZE_ANY_EXHDR(bytes), JDY_PUSH_DIGEST));
 	return true;
-}
-
-static int
-compare_texts(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
 static int
