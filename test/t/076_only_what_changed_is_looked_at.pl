@@ -160,13 +160,17 @@ subtest 'another view, another table, another server' => sub {
 	query($node, "SELECT jdy_alter_push('batch', batch_rows => 50)");
 	pushes('batch', $all, 0, 'the push was altered');
 
-	# A view that anything may change; some of it arrives, then the old one is back.
+	# A view that anything may change; some of it arrives, then the old one is back, to the letter.
+	my $view = q{CREATE OR REPLACE VIEW target AS SELECT id, lower(name) AS name, jsonb_build_object('n', n) AS other FROM source WHERE n IS NOT NULL};
+	query($node, $view);
+	pushes('batch', $all, 0, 'the same view in other words');
+	pushes('batch', 0, 0, 'nothing changed');
 	query($node, q{CREATE OR REPLACE VIEW target AS SELECT id, name || (current_user::text COLLATE "default") AS name, jsonb_build_object('n', n) AS other FROM source WHERE n IS NOT NULL});
 	query($node, "SELECT jdy_resume('batch', force => true)");
 	$sim->post('/_sim/fault', { kind => 'status', status => 503, path => '/target/', after => 20, times => -1 });
 	push_row($node, 'batch');
 	$sim->delete('/_sim/fault');
-	query($node, q{CREATE OR REPLACE VIEW target AS SELECT id, lower(name) AS name, jsonb_build_object('n', n) AS other FROM source WHERE n IS NOT NULL});
+	query($node, $view);
 	query($node, "SELECT jdy_resume('batch', force => true)");
 	push_ok($node, 'batch', 'the old view again');
 	arrived_all('batch', "target WHERE id <> 'c9' UNION ALL SELECT 'c9', 'A9'", 'the target holds what the old view shows');
