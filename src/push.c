@@ -36,6 +36,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#define SENDS_BETWEEN 8			/* requests made before the wire is looked after again */
 #define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
 
 static PushRun *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);
@@ -49,6 +50,8 @@ static int	busy_wire(const PushRun *run);
 static bool has_room(const PushRun *run, int under_way);
 static bool is_away(const PushRun *run);
 static void take_answers(PushRun *run);
+static void keep_wire_busy(PushRun *run);
+static Call *came_back(PushRun *run, Call *call);
 static List *next_batches(PushRun *run);
 static Batch *compose(PushRun *run);
 static void compose_deletion(PushRun *run, Batch *batch);
@@ -205,6 +208,7 @@ send_all(PushRun *run)
 		{
 			jdy_pushrun_begin(run);
 			jdy_pushrun_settle(run);
+			keep_wire_busy(run);
 			if (may_send(run))
 				fresh = next_batches(run);
 			jdy_pushrun_commit(run);
@@ -218,12 +222,13 @@ send_all(PushRun *run)
 				jdy_client_release(run->client, settled);
 		}
 		list_free(run->answered);
-		run->answered = NIL;
+		run->answered = run->early;
+		run->early = NIL;
 		foreach(cell, fresh)
 			submit(run, lfirst(cell));
 		list_free(fresh);
 
-		if (run->under_way == 0)
+		if (run->under_way == 0 && run->answered == NIL)
 		{
 			if (run->failure != NULL)
 			{
@@ -288,18 +293,40 @@ is_away(const PushRun *run)
 static void
 take_answers(PushRun *run)
 {
-	Call	   *call = jdy_client_next(run->client, 200);
 	int64		until = jdy_monotonic_us() + GATHER_MS * 1000;
+	Call	   *call = jdy_client_next(run->client, run->answered == NIL ? 200 : 0);
 
 	while (call != NULL)
 	{
 		long		wait = (long) ((until - jdy_monotonic_us()) / 1000);
 
-		run->under_way--;
-		run->bytes -= ((Batch *) call->owner)->bytes;
-		run->answered = lappend(run->answered, call);
+		run->answered = lappend(run->answered, came_back(run, call));
 		call = jdy_client_next(run->client, run->under_way > busy_wire(run) ? Max(wait, 0) : 0);
 	}
+}
+
+/*
+ * In a transaction: what waits in line is sent, and answers are taken, as far as that can be
+ * done without waiting, so that the wire does not stand still meanwhile.  Not where a budget might
+ * have to be written down for it, in a transaction of its own.
+ */
+static void
+keep_wire_busy(PushRun *run)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+	Call	   *call;
+
+	while (run->push->endpoint->calls_per_minute == 0 && (call = jdy_client_next(run->client, 0)) != NULL)
+		run->early = lappend(run->early, came_back(run, call));
+	MemoryContextSwitchTo(caller);
+}
+
+static Call *
+came_back(PushRun *run, Call *call)
+{
+	run->under_way--;
+	run->bytes -= ((Batch *) call->owner)->bytes;
+	return call;
 }
 
 /* In a transaction: as many batches as keep the wire busy, their intents written. */
@@ -333,6 +360,8 @@ next_batches(PushRun *run)
 		run->bytes += batch->bytes;
 		if (batch->batch_id == 0)
 			fresh = lappend(fresh, batch);
+		if (list_length(batches) % SENDS_BETWEEN == 0)
+			keep_wire_busy(run);
 	}
 	MemoryContextSwitchTo(run->chunk);
 	if (fresh != NIL)

@@ -48,6 +48,7 @@ typedef struct PushRun
 	List	   *parts;			/* of Batch *: cut from others, to be sent first */
 	List	   *again;			/* of Batch *: open since an earlier run */
 	List	   *answered;		/* of Call *: to be settled */
+	List	   *early;			/* of Call *: came while others were settled */
 	List	   *doubtful;		/* of Batch *: no answer after all attempts, or not tried since others got none */
 	List	   *suspects;		/* of Suspect * */
 	int			under_way;
