@@ -182,6 +182,17 @@ COMMENT ON COLUMN jdysync.delivery.reply IS 'what the target answered to it';
 COMMENT ON COLUMN jdysync.delivery.discarded IS 'why a dead letter needs nobody''s attention any more (jdy_discard)';
 COMMENT ON COLUMN jdysync.delivery.changed_at IS 'when it came to this';
 
+CREATE TABLE jdysync.counterpart (
+	push_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	target_id text COLLATE "C" NOT NULL,
+	PRIMARY KEY (push_id, id)
+);
+COMMENT ON TABLE jdysync.counterpart IS 'the ids that records have at a target which gives its own (Kingdee): found by number, or told when it created them';
+COMMENT ON COLUMN jdysync.counterpart.push_id IS 'push';
+COMMENT ON COLUMN jdysync.counterpart.id IS 'record';
+COMMENT ON COLUMN jdysync.counterpart.target_id IS 'its id at the target';
+
 CREATE TABLE jdysync.batch (
 	batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	push_id integer NOT NULL,
@@ -1013,13 +1024,15 @@ COMMENT ON VIEW @extschema@.jdy_progress IS 'open runs as they go, before anythi
 
 CREATE VIEW @extschema@.jdy_deliveries WITH (security_barrier) AS
 SELECT s.name AS push, d.id, d.status, d.version, d.attempts, d.last_error, d.http_status, d.errcode, d.changed_at, d.discarded,
-	d.request, d.reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion
+	d.request, d.reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion,
+	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = d.push_id AND c.id = d.id) AS target_id
 FROM jdysync.delivery d
 JOIN jdysync.subject s ON s.stream_id = d.push_id
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
 	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = d.push_id AND d.id = ANY (b.ids))
 UNION ALL
-SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, u.digest IS NULL
+SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, u.digest IS NULL,
+	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = b.push_id AND c.id = u.id)
 FROM jdysync.batch b
 JOIN jdysync.subject s ON s.stream_id = b.push_id
 CROSS JOIN LATERAL unnest(b.ids, b.versions, b.digests) AS u (id, version, digest)
@@ -1137,6 +1150,7 @@ COMMENT ON COLUMN @extschema@.jdy_deliveries.discarded IS 'reason given to jdy_d
 COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.deletion IS 'what was sent is the record''s deletion: it is gone from the source';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.target_id IS 'its id at a target that gives its own (Kingdee); NULL = not known';
 
 COMMENT ON COLUMN @extschema@.jdy_catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN @extschema@.jdy_catalog.title IS 'the list''s Chinese name';
@@ -1264,6 +1278,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.delivery', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.counterpart', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');

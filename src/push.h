@@ -5,6 +5,8 @@
  *	pushdef.c	pushes as objects: added, altered, dropped, loaded for a run
  *	source.c	the records of a source, as they would be sent
  *	delivery.c	where each record stands: what was acknowledged, what is unresolved
+ *	saveapi.c	Kingdee's save calls: payloads, replies, how a record is looked up
+ *	counterpart.c	the ids that records have at a target which gives its own
  *	push.c		a push's run
  *-------------------------------------------------------------------------
  */
@@ -43,6 +45,9 @@ typedef struct Push
 	char	   *identity;		/* goes into every key: no other push, here or elsewhere, has it */
 	bool		pushed;			/* a run came to its end once: a flood is held from then on */
 	bool		released;		/* one flood may pass */
+	char	   *lookup_api;		/* where a record is looked up before it is saved; NULL = it is not */
+	bool		lookup_lists;	/* that is a list, not a detail */
+	const char *lookup_number;	/* the payload's member that it is looked up by */
 } Push;
 
 /* One record on its way. */
@@ -54,7 +59,10 @@ typedef struct Outgoing
 	char	   *payload;		/* NULL: it stands in the batch's body only */
 	const char *problem;		/* no payload can be made of it, which holds its row instead; NULL = fine */
 	bool		gone;			/* from the source: the target is to delete it; always alone in its request */
+	char	   *target_id;		/* its id at the target, put into the body; NULL = none, or the payload names it */
 } Outgoing;
+
+struct Lookup;
 
 /* What one request carries; a row of jdysync.batch as long as its outcome is open. */
 typedef struct Batch
@@ -69,6 +77,7 @@ typedef struct Batch
 	bool		maybe_arrived;	/* it, or what it was cut from, was sent without an answer: the target may have acted */
 	bool		tried;			/* in this run, and no answer came */
 	const char *problem;		/* what came instead; NULL = not tried */
+	struct Lookup *lookup;		/* lookup.c's; NULL = it is sent as it is */
 	int64		failed_us;		/* monotonic: since when it, or what it was cut from, gets no answer in this run; 0 = it does */
 } Batch;
 
