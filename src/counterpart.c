@@ -31,7 +31,7 @@ jdy_counterpart_seal(const Push *push, Batch *batch)
 	if (batch->n != 1 || batch->records[0].target_id == NULL)
 		return;
 	caller = MemoryContextSwitchTo(batch->context);
-	batch->body = jdy_save_put(batch->records[0].payload, batch->records[0].target_id);
+	batch->body = jdy_save_put(batch->records[0].payload, "id", batch->records[0].target_id);
 	MemoryContextSwitchTo(caller);
 }
 

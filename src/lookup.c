@@ -257,7 +257,7 @@ begin(PushRun *run, Batch *batch)
 			record->target_id = id;
 	}
 	if (record->payload == NULL)
-		record->payload = record->target_id != NULL ? jdy_save_put(batch->body, NULL) : batch->body;
+		record->payload = record->target_id != NULL ? jdy_save_put(batch->body, "id", NULL) : batch->body;
 	MemoryContextSwitchTo(caller);
 }
 

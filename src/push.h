@@ -40,6 +40,7 @@ typedef struct Push
 	bool		marks_deleted;	/* rows of the source whose deleted_at is not null count as gone */
 	bool		batched;		/* false: one record a request, its payload alone */
 	char	   *rows_key;		/* batches: member that holds the records; NULL = the body is the array */
+	char	   *key_field;		/* batches: member of each record that is its own Idempotency-Key; NULL = none */
 	int			batch_rows;
 	int64		batch_bytes;
 	char	   *identity;		/* goes into every key: no other push, here or elsewhere, has it */

@@ -558,7 +558,7 @@ source_owner(Oid source)
 	return owner;
 }
 
-/* {"method":"batchArraySave","rows":100,"rowsKey":"array"}; none, or "none": one by one. */
+/* {"method":"batchArraySave","rows":100,"rowsKey":"array","key":"key"}; none, or "none": one by one. */
 static void
 take_operation(Push *push, Jsonb *operation)
 {
@@ -579,6 +579,9 @@ take_operation(Push *push, Jsonb *operation)
 	push->rows_key = jdy_jsonb_text(operation, "rowsKey");
 	if (push->rows_key != NULL && push->rows_key[0] == '\0')
 		push->rows_key = NULL;
+	push->key_field = jdy_jsonb_text(operation, "key");
+	if (push->key_field != NULL && push->key_field[0] == '\0')
+		push->key_field = NULL;
 	rows = jdy_jsonb_text(operation, "rows");
 	if (rows == NULL)
 		return;

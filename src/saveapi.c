@@ -11,7 +11,7 @@
  * are taken to call it what their lists call it.  A payload that calls it something else has no
  * number here, and is handled as one without.
  *
- * Pure.  Called by pushdef.c, counterpart.c and lookup.c.
+ * Pure.  Called by pushdef.c, counterpart.c, lookup.c and source.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -141,7 +141,7 @@ jdy_save_read(const char *payload, const char *number_member, char **id, char **
 }
 
 char *
-jdy_save_put(const char *payload, const char *id)
+jdy_save_put(const char *payload, const char *member, const char *text)
 {
 	StringInfoData out;
 	Scan		scan;
@@ -152,10 +152,11 @@ jdy_save_put(const char *payload, const char *id)
 
 	initStringInfo(&out);
 	appendStringInfoChar(&out, '{');
-	if (id != NULL)
+	if (text != NULL)
 	{
-		appendStringInfoString(&out, "\"id\":");
-		escape_json(&out, id);
+		escape_json(&out, member);
+		appendStringInfoChar(&out, ':');
+		escape_json(&out, text);
 		before = ",";
 	}
 	jdy_scan_begin(&scan, payload, strlen(payload));
@@ -164,7 +165,7 @@ jdy_save_put(const char *payload, const char *id)
 	{
 		if (!jdy_scan_value(&scan, &value, NULL, 0))
 			break;
-		if (jdy_scan_is(&name, "id", 2))
+		if (jdy_scan_is(&name, member, strlen(member)))
 			continue;
 		appendStringInfo(&out, "%s\"", before);
 		appendBinaryStringInfo(&out, name.text, (int) name.length);

@@ -26,8 +26,11 @@ extern void jdy_save_warn(const Push *push);
  */
 extern bool jdy_save_read(const char *payload, const char *number_member, char **id, char **number);
 
-/* The payload with this id as its first member, whatever it had; NULL: without any.  In the current memory context. */
-extern char *jdy_save_put(const char *payload, const char *id);
+/*
+ * A payload that is an object, with this text as its first member, in place of any that it had of this name;
+ * NULL: without any.  In the current memory context.
+ */
+extern char *jdy_save_put(const char *payload, const char *member, const char *text);
 
 /* The id that the reply to a save names, in the current memory context; NULL = it does not.  Never raises for anything in it. */
 extern char *jdy_save_reply(const char *body, size_t length);

@@ -215,6 +215,15 @@ subtest 'limits, tokens, trouble on the way' => sub {
 	in_step('once', $OWN);
 	calm($b, rate_limit => 0, rate_window_ms => 60000);
 
+	# A detail of another record.
+	change($a, op => 'insert', count => 1);
+	fault(kind => 'status', status => 200, path => $DETAIL_PATH, body => '{"errcode":0,"description":"success","data":{"id":"1500000000000001024","number":"ANOTHER"}}');
+	is(sync_and_push('a detail of another number')->{dead}, 1, 'finds nothing, and proves nothing');
+	like(query($node, q{SELECT last_error FROM jdy_deliveries WHERE push = 'step' AND status = 'dead'}), qr/record of another number/, 'which the dead letter says');
+	query($node, q{SELECT jdy_replay('step')});
+	is(push_ok($node, 'step', 'a replay')->{delivered}, 1, 'delivers it');
+	in_step('once', $OWN);
+
 	# Look-ups that get no answer to the end.
 	change($a, op => 'insert', count => 3);
 	fault(kind => 'reset', path => $DETAIL_PATH, times => -1);
