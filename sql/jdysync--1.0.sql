@@ -785,7 +785,7 @@ CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata j
 	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean) IS
-'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered';
+'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered; to Kingdee: what has no id there is looked up by its number first, unless metadata says "lookup": false';
 
 CREATE FUNCTION jdy_alter_push(name text, server name DEFAULT NULL, source regclass DEFAULT NULL, metadata jsonb DEFAULT NULL,
 	schedule text DEFAULT NULL, batch_rows integer DEFAULT NULL, batch_bytes integer DEFAULT NULL)

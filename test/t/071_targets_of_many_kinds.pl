@@ -132,7 +132,8 @@ sub batch_of { return qq({"api":"$_[0]","effect":"EXECUTE","operation":{"method"
 	ok(!push_row($node, 'keyed')->{ok}, 'answers that stay away');
 	$sim->delete('/_sim/fault');
 	my ($there) = grep { $_->{id} eq 'c1' } $sim->lines('/_sim/target/latest?path=/target/keyed');
-	push_ok($node, 'keyed', 'the next run');
+	$run = push_ok($node, 'keyed', 'the next run');
+	is("$run->{delivered} $run->{dead}", '2 1', 'cuts what it sends again');
 	my %after = map { ($_->{id} => $_->{payload}) } $sim->lines('/_sim/target/latest?path=/target/keyed');
 	is($after{c1}{request_no}, $there->{payload}{request_no}, 'sends it under the same key');
 	isnt($after{c1}{request_no}, $before{c1}{request_no}, 'which is not that of the content before');

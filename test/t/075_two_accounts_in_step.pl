@@ -391,6 +391,15 @@ subtest 'look-ups that metadata names, or does not want' => sub {
 	query($node, q{UPDATE others SET name = 'found'});
 	is(push_ok($node, 'others', 'a detail that is named')->{delivered}, 1, 'finds it');
 	is(calls(), '1 1', 'by one call');
+	# A list that filters, here by a part of the name: what it finds is compared.
+	change($b, op => 'insert', fields => { name => 'found as well' });
+	query($node, qq{SELECT jdy_alter_push('others', metadata => '{"api":"$SAVE_PATH","effect":"EXECUTE","lookup":{"api":"$SAVE_PATH","param":"search","number":"name"},$request}')});
+	query($node, q{UPDATE others SET code = 'OTHER-2'; INSERT INTO others VALUES ('o2', 'OTHER-3', 'as well')});
+	is(push_ok($node, 'others', 'a list that is named')->{delivered}, 2, 'finds one, and not the other');
+	is(calls(), '4 0', 'by one call each');
+	is(scalar(@{ customers($b)->{'OTHER-1'} // [] }), 0, 'it has another number then');
+	is(customers($b)->{'OTHER-2'}[0]{data}{name}, 'found', 'the same record');
+	is(customers($b)->{'OTHER-3'}[0]{data}{name}, 'as well', 'and a new one');
 	my (undef, undef, $err) = $node->psql('postgres', qq{\\set VERBOSITY verbose\nSELECT jdy_add_push('groups', 'second', 'others', '{"api":"/jdy/v2/bd/supplier_group","effect":"EXECUTE",$request}')});
 	like($err, qr/WARNING:  01000: records are not looked up at the target.*DETAIL:.*supplier_group.*HINT/s, 'a save of which no look-up is known is warned of');
 	(undef, undef, $err) = $node->psql('postgres', qq{\\set VERBOSITY verbose\nSELECT jdy_add_push('batches', 'second', 'others', '{"api":"$SAVE_PATH","effect":"EXECUTE","lookup":{"api":"$DETAIL_PATH"},"operation":{"method":"batchArraySave","rows":10,"rowsKey":"a"},$request}')});
