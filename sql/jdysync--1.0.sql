@@ -205,6 +205,17 @@ COMMENT ON COLUMN jdysync.delivered.ids IS 'records, all in their first version'
 COMMENT ON COLUMN jdysync.delivered.digests IS '16 bytes each, in the order of ids: of the payload that was acknowledged';
 COMMENT ON COLUMN jdysync.delivered.delivered_at IS 'when they were acknowledged';
 
+CREATE TABLE jdysync.counterpart (
+	push_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	target_id text COLLATE "C" NOT NULL,
+	PRIMARY KEY (push_id, id)
+);
+COMMENT ON TABLE jdysync.counterpart IS 'the ids that records have at a target which gives its own (Kingdee): found by number, or told when it created them';
+COMMENT ON COLUMN jdysync.counterpart.push_id IS 'push';
+COMMENT ON COLUMN jdysync.counterpart.id IS 'record';
+COMMENT ON COLUMN jdysync.counterpart.target_id IS 'its id at the target';
+
 CREATE TABLE jdysync.batch (
 	batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	push_id integer NOT NULL,
@@ -804,7 +815,7 @@ CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata j
 	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean) IS
-'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered';
+'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered; to Kingdee: what has no id there is looked up by its number first, unless metadata says "lookup": false';
 
 CREATE FUNCTION jdy_alter_push(name text, server name DEFAULT NULL, source regclass DEFAULT NULL, metadata jsonb DEFAULT NULL,
 	schedule text DEFAULT NULL, batch_rows integer DEFAULT NULL, batch_bytes integer DEFAULT NULL)
@@ -1043,13 +1054,15 @@ COMMENT ON VIEW @extschema@.jdy_progress IS 'open runs as they go, before anythi
 
 CREATE VIEW @extschema@.jdy_deliveries WITH (security_barrier) AS
 SELECT s.name AS push, d.id, d.status, d.version, d.attempts, d.last_error, d.http_status, d.errcode, d.changed_at, d.discarded,
-	d.request, d.reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion
+	d.request, d.reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion,
+	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = d.push_id AND c.id = d.id) AS target_id
 FROM jdysync.delivery d
 JOIN jdysync.subject s ON s.stream_id = d.push_id
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
 	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = d.push_id AND d.id = ANY (b.ids))
 UNION ALL
-SELECT s.name, u.id, 'delivered', 1, 0, NULL, NULL, NULL, g.delivered_at, NULL, NULL, NULL, false
+SELECT s.name, u.id, 'delivered', 1, 0, NULL, NULL, NULL, g.delivered_at, NULL, NULL, NULL, false,
+	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = g.push_id AND c.id = u.id)
 FROM jdysync.delivered g
 JOIN jdysync.subject s ON s.stream_id = g.push_id
 CROSS JOIN LATERAL unnest(g.ids) AS u (id)
@@ -1057,7 +1070,8 @@ WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
 	AND NOT EXISTS (SELECT FROM jdysync.delivery d WHERE d.push_id = g.push_id AND d.id = u.id)
 	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = g.push_id AND u.id = ANY (b.ids))
 UNION ALL
-SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, b.digests = ''
+SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, b.digests = '',
+	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = b.push_id AND c.id = u.id)
 FROM jdysync.batch b
 JOIN jdysync.subject s ON s.stream_id = b.push_id
 CROSS JOIN LATERAL unnest(b.ids, b.versions) AS u (id, version)
@@ -1175,6 +1189,7 @@ COMMENT ON COLUMN @extschema@.jdy_deliveries.discarded IS 'reason given to jdy_d
 COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.deletion IS 'what was sent is the record''s deletion: it is gone from the source';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.target_id IS 'its id at a target that gives its own (Kingdee); NULL = not known';
 
 COMMENT ON COLUMN @extschema@.jdy_catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN @extschema@.jdy_catalog.title IS 'the list''s Chinese name';
@@ -1303,6 +1318,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.delivery', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.delivered', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.counterpart', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');

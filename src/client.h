@@ -51,6 +51,8 @@ struct Call
 	const char *body;			/* JSON text or NULL */
 	const char *idempotency_key;	/* header Idempotency-Key, or NULL */
 	bool		batch;			/* push: more than one record in the request */
+	bool		once;			/* push: never repeated once the service may have acted: OUTCOME_IN_DOUBT then */
+	int64		not_before_us;	/* monotonic: when it may start; 0 = at once */
 
 	/*
 	 * Looks at a complete reply (call->reply) and fills facts->errcode,
@@ -78,7 +80,6 @@ struct Call
 	bool		maybe_acted;	/* an attempt without an answer had left whole: the service may have acted */
 
 	/* Private to the client. */
-	int64		not_before_us;
 	int			clock_fixes;
 	int			token_renewals;
 	int			authorisations;
@@ -126,6 +127,9 @@ extern void jdy_call_param(Call *call, const char *name, const char *value);
 
 /* Queues a call.  Calls start in order of submission, but those with a back-off later. */
 extern void jdy_client_submit(Client *client, Call *call);
+
+/* How long to wait after so many failures (1 = the first). */
+extern int64 jdy_client_backoff_us(const Client *client, int failures);
 
 /* Calls submitted and not yet returned by jdy_client_next. */
 extern int	jdy_client_pending(Client *client);

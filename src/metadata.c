@@ -30,6 +30,7 @@ static List *parse_id(Jsonb *json);
 static List *parse_fields(Jsonb *object, const char *key);
 static Field *parse_field(Jsonb *json, const char *key);
 static void parse_delete(Jsonb *json, Metadata *metadata);
+static void parse_lookup(Jsonb *json, Metadata *metadata);
 static void parse_response(Jsonb *json, Metadata *metadata);
 static void parse_remedy(Jsonb *json, Metadata *metadata);
 static char *parse_path(Jsonb *object, const char *key);
@@ -66,6 +67,7 @@ jdy_metadata_parse(Jsonb *json, Effect expected)
 	metadata->operation = container_member(json, "operation", false);
 	metadata->condition = container_member(json, "condition", true);
 	parse_delete(json, metadata);
+	parse_lookup(json, metadata);
 	parse_response(json, metadata);
 	parse_remedy(json, metadata);
 	return metadata;
@@ -337,6 +339,31 @@ parse_delete(Jsonb *json, Metadata *metadata)
 	metadata->delete_method = text_member(rule, "method") != NULL ? parse_method(rule, EFFECT_EXECUTE) : "DELETE";
 	body = member(rule, "body");
 	metadata->delete_body = body != NULL ? JsonbValueToJsonb(body) : NULL;
+}
+
+/* false, or {"api":"/jdy/v2/bd/customer_detail","param":"number","number":"number"}, each of which may be left out. */
+static void
+parse_lookup(Jsonb *json, Metadata *metadata)
+{
+	JsonbValue *value = member(json, "lookup");
+	Jsonb	   *rule;
+
+	metadata->look_up = true;
+	metadata->lookup_param = "number";
+	if (value == NULL)
+		return;
+	if (value->type == jbvBool)
+	{
+		metadata->look_up = value->val.boolean;
+		return;
+	}
+	rule = container_member(json, "lookup", false);
+	if (rule == NULL)
+		return;
+	metadata->lookup_api = text_member(rule, "api");
+	metadata->lookup_number = text_member(rule, "number");
+	if (text_member(rule, "param") != NULL)
+		metadata->lookup_param = text_member(rule, "param");
 }
 
 /* Where rows and counts, or failed records, stand, when it is an object; Qeasy's array of fields says nothing that is needed. */

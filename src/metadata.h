@@ -45,6 +45,10 @@ typedef struct Metadata
 	char	   *delete_api;		/* default: api */
 	char	   *delete_method;	/* default: DELETE */
 	Jsonb	   *delete_body;	/* template over the record's id; NULL = the id goes as parameter "id" */
+	bool		look_up;		/* "lookup": false = records are saved without looking for them at the target */
+	char	   *lookup_api;		/* where they are looked for; NULL = as is known of the save */
+	char	   *lookup_param;	/* that names the number; default "number" */
+	char	   *lookup_number;	/* the payload's member with the number; NULL = as is known of the save */
 	char	   *rows_path;		/* from an object-shaped "response": {"rows":"data.list","count":"data.total"} */
 	char	   *count_path;
 	char	   *failed_path;	/* pushes: where a reply lists the records that failed; NULL = it does not */

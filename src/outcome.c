@@ -15,6 +15,7 @@
 
 #include "answer.h"
 #include "catalog/pg_type.h"
+#include "counterpart.h"
 #include "mb/pg_wchar.h"
 #include "pushrun.h"
 #include "spi.h"
@@ -89,6 +90,7 @@ void
 jdy_pushrun_settle(PushRun *run)
 {
 	List	   *accepted = NIL;
+	List	   *learned = NIL;
 	ListCell   *cell;
 
 	foreach(cell, run->answered)
@@ -96,6 +98,12 @@ jdy_pushrun_settle(PushRun *run)
 		Call	   *call = lfirst(cell);
 		Batch	   *batch = call->owner;
 
+		if (call->kind == CALL_DETAIL)
+		{
+			if (!jdy_lookup_settle(run, call))
+				settle(run, call);
+			continue;
+		}
 		batch->maybe_arrived |= call->maybe_acted;
 		if (was_done(call, batch))
 		{
@@ -103,12 +111,18 @@ jdy_pushrun_settle(PushRun *run)
 				run->accepted_us = Max(run->accepted_us, call->left_us);
 			run->silent = 0;
 			if (batch->records[0].gone)
+			{
 				run->counters->deleted++;
+				if (run->push->lookup_api != NULL)
+					jdy_counterpart_forget(run->push, batch->records[0].id);
+			}
 			else
 				batch = arrived(run, batch, call);
 			if (batch == NULL)
 				continue;
 			accepted = lappend(accepted, batch);
+			if (jdy_lookup_learns(batch, call))
+				learned = lappend(learned, &batch->records[0]);
 			run->counters->delivered += batch->n;
 		}
 		else
@@ -116,6 +130,7 @@ jdy_pushrun_settle(PushRun *run)
 	}
 	if (accepted != NIL)
 		jdy_delivery_accepted(run->push, accepted);
+	jdy_counterpart_keep(run->push, learned);
 }
 
 static void
@@ -147,6 +162,8 @@ settle(PushRun *run, Call *call)
 			break;
 	}
 
+	if (jdy_lookup_again(run, call))
+		return;
 	jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
 	caller = MemoryContextSwitchTo(run->context);
 	run->silent++;
@@ -178,6 +195,11 @@ settle_refused(PushRun *run, Call *call)
 		return;
 	}
 	suspect = refused_record(run, call);
+	if (jdy_lookup_explains(run, suspect))
+	{
+		call->owner = NULL;
+		return;
+	}
 	if (run->accepted_us != 0 || !may_be_the_push(suspect->http_status))
 	{
 		jdy_delivery_dead(run->push, batch, suspect->http_status, suspect->errcode, suspect->problem, suspect->reply);

@@ -335,6 +335,7 @@ next_batches(PushRun *run)
 {
 	List	   *batches = NIL;
 	List	   *fresh = NIL;
+	ListCell   *cell;
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 
 	while (has_room(run, run->under_way + list_length(batches)))
@@ -358,12 +359,18 @@ next_batches(PushRun *run)
 		batches = lappend(batches, batch);
 		batch->bytes = strlen(batch->body);
 		run->bytes += batch->bytes;
-		if (batch->batch_id == 0)
-			fresh = lappend(fresh, batch);
 		if (list_length(batches) % SENDS_BETWEEN == 0)
 			keep_wire_busy(run);
 	}
 	MemoryContextSwitchTo(run->chunk);
+	batches = jdy_lookup_prepare(run, batches);
+	foreach(cell, batches)
+	{
+		Batch	   *batch = lfirst(cell);
+
+		if (batch->batch_id == 0 && !jdy_lookup_comes_first(batch))
+			fresh = lappend(fresh, batch);
+	}
 	if (fresh != NIL)
 		jdy_delivery_intend(run->push, run->run_id, fresh);
 	list_free(fresh);
@@ -443,9 +450,15 @@ submit(PushRun *run, Batch *batch)
 {
 	const Push *push = run->push;
 	bool		gone = batch->records[0].gone;
-	Call	   *call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, gone ? push->meta->delete_method : push->meta->method,
-									   gone ? push->meta->delete_api : push->meta->api);
+	Call	   *call;
 
+	if (jdy_lookup_comes_first(batch))
+	{
+		jdy_lookup_submit(run, batch);
+		return;
+	}
+	call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, gone ? push->meta->delete_method : push->meta->method,
+						   gone ? push->meta->delete_api : push->meta->api);
 	call->owner = batch;
 	if (batch->body[0] != '\0')
 		call->body = batch->body;
@@ -454,6 +467,7 @@ submit(PushRun *run, Batch *batch)
 	call->idempotency_key = batch->key;
 	call->parse = parse_answer;
 	call->batch = batch->n > 1;
+	call->once = jdy_lookup_creates(batch);
 	jdy_client_submit(run->client, call);
 	run->under_way++;
 }

@@ -7,6 +7,8 @@
  *	changes.c	which of them may have changed since they were read last
  *	standing.c	where all records stand, to be asked
  *	delivery.c	what is written of that: intents before sending, outcomes after
+ *	saveapi.c	Kingdee's save calls: payloads, replies, how a record is looked up
+ *	counterpart.c	the ids that records have at a target which gives its own
  *	push.c		a push's run
  *-------------------------------------------------------------------------
  */
@@ -53,6 +55,7 @@ typedef struct Push
 	bool		marks_deleted;	/* rows of the source whose deleted_at is not null count as gone */
 	bool		batched;		/* false: one record a request, its payload alone */
 	char	   *rows_key;		/* batches: member that holds the records; NULL = the body is the array */
+	char	   *key_field;		/* batches: member of each record that is its own Idempotency-Key; NULL = none */
 	int			batch_rows;
 	int64		batch_bytes;
 	char	   *identity;		/* goes into every key: no other push, here or elsewhere, has it */
@@ -60,6 +63,9 @@ typedef struct Push
 	bool		released;		/* one flood may pass */
 	ChangeMark	seen;
 	int64		grouped;		/* records delivered for the first time, as far as known: delivery.c */
+	char	   *lookup_api;		/* where a record is looked up before it is saved; NULL = it is not */
+	bool		lookup_lists;	/* that is a list, not a detail */
+	const char *lookup_number;	/* the payload's member that it is looked up by */
 } Push;
 
 /* One record on its way. */
@@ -71,7 +77,10 @@ typedef struct Outgoing
 	char	   *payload;		/* NULL: it stands in the batch's body only */
 	const char *problem;		/* no payload can be made of it, which holds its row instead; NULL = fine */
 	bool		gone;			/* from the source: the target is to delete it; always alone in its request */
+	char	   *target_id;		/* its id at the target, put into the body; NULL = none, or the payload names it */
 } Outgoing;
+
+struct Lookup;
 
 /* What one request carries; a row of jdysync.batch as long as its outcome is open. */
 typedef struct Batch
@@ -86,6 +95,7 @@ typedef struct Batch
 	bool		maybe_arrived;	/* it, or what it was cut from, was sent without an answer: the target may have acted */
 	bool		tried;			/* in this run, and no answer came */
 	const char *problem;		/* what came instead; NULL = not tried */
+	struct Lookup *lookup;		/* lookup.c's; NULL = it is sent as it is */
 	int64		failed_us;		/* monotonic: since when it, or what it was cut from, gets no answer in this run; 0 = it does */
 } Batch;
 

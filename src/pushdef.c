@@ -17,6 +17,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "client.h"
+#include "counterpart.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "jdysync.h"
@@ -25,6 +26,7 @@
 #include "payload.h"
 #include "push.h"
 #include "runner.h"
+#include "saveapi.h"
 #include "schedule.h"
 #include "spi.h"
 #include "staging.h"
@@ -59,7 +61,8 @@ static JdyStatement update_push = {
 	" metadata = COALESCE($4, p.metadata), schedule = COALESCE($5, p.schedule), batch_rows = COALESCE($6, p.batch_rows),"
 	" batch_bytes = COALESCE($7, p.batch_bytes), seen_source = NULL FROM jdysync.push o WHERE p.push_id = $1 AND o.push_id = p.push_id"
 	" RETURNING o.server <> p.server, o.server::text, p.server::text,"
-	" o.server = p.server AND o.pushed AND o.metadata ->> 'api' <> p.metadata ->> 'api'",
+	" o.server = p.server AND o.pushed AND o.metadata ->> 'api' <> p.metadata ->> 'api',"
+	" o.metadata ->> 'api' <> p.metadata ->> 'api' OR o.metadata -> 'lookup' IS DISTINCT FROM p.metadata -> 'lookup'",
 	.nargs = 7,
 	.argtypes = {INT4OID, NAMEOID, REGCLASSOID, JSONBOID, TEXTOID, INT4OID, INT4OID}
 };
@@ -140,6 +143,7 @@ jdy_add_push(PG_FUNCTION_ARGS)
 	push = jdy_push_load((int) jdy_spi_int64(0, 1, 0));
 	jdy_endpoint_require_complete(push->endpoint);
 	jdy_payload_warn(push->fields, source);
+	jdy_save_warn(push);
 	if (!PG_ARGISNULL(7) && PG_GETARG_BOOL(7))
 		jdy_source_scan(push, baseline_chunk, NULL, push);
 	if (PG_ARGISNULL(4))
@@ -161,6 +165,7 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 	Datum		values[7];
 	char		nulls[8] = "       ";
 	bool		isnull;
+	bool		elsewhere;		/* the ids of its records at the target are others now */
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -181,15 +186,19 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
 	jdy_execute(&update_push, values, nulls);
+	elsewhere = DatumGetBool(jdy_spi_datum(0, 5, &isnull));
 	if (DatumGetBool(jdy_spi_datum(0, 1, &isnull)))
 		begin_anew(ref, jdy_spi_text(0, 2), jdy_spi_text(0, 3));
 	else if (DatumGetBool(jdy_spi_datum(0, 4, &isnull)))
 		ereport(NOTICE,
 				(errmsg("what push \"%s\" delivered under its old api counts as delivered under the new one", ref->name),
 				 errhint("If nothing is there yet: jdy_drop_push, then jdy_add_push, which sends everything.")));
+	if (elsewhere)
+		jdy_counterpart_forget_all(ref->stream_id);
 	push = jdy_push_load(ref->stream_id);
 	jdy_endpoint_require_complete(push->endpoint);
 	jdy_payload_warn(push->fields, push->source);
+	jdy_save_warn(push);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -216,6 +225,7 @@ begin_anew(const StreamRef *ref, const char *old_server, const char *server)
 	known += SPI_processed;
 	jdy_execute(&forget_first_deliveries, values, NULL);
 	known += SPI_processed;
+	jdy_counterpart_forget_all(ref->stream_id);
 	jdy_execute(&reset, values, NULL);
 	if (known > 0)
 		ereport(NOTICE,
@@ -245,6 +255,7 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 	jdy_execute(&forget_batches, values, NULL);
 	jdy_execute(&forget_deliveries, values, NULL);
 	jdy_execute(&forget_first_deliveries, values, NULL);
+	jdy_counterpart_forget_all(ref->stream_id);
 	for (int i = 0; i < lengthof(drops); i++)
 		jdy_execute(&drops[i], values, NULL);
 	SPI_finish();
@@ -384,6 +395,25 @@ preview_gone(void *arg, const char *id, int version)
 	MemoryContextSwitchTo(caller);
 }
 
+/* The ids that would be put into the payloads; those that a run would look up are not known. */
+static void
+look_for_ids(const Push *push, List *pending)
+{
+	List	   *records = NIL;
+	ListCell   *cell;
+
+	foreach(cell, pending)
+	{
+		Outgoing   *record = lfirst(cell);
+		char	   *id;
+		char	   *number;
+
+		if (!record->gone && jdy_save_read(record->payload, push->lookup_number, &id, &number) && id == NULL)
+			records = lappend(records, record);
+	}
+	jdy_counterpart_look(push, records);
+}
+
 Datum
 jdy_preview(PG_FUNCTION_ARGS)
 {
@@ -408,6 +438,8 @@ jdy_preview(PG_FUNCTION_ARGS)
 	jdy_source_scan(push, preview_chunk, present, &preview);
 	if (present != NULL)
 		jdy_standings_gone(preview.standings, present, preview_gone, &preview);
+	if (push->lookup_api != NULL)
+		look_for_ids(push, preview.pending);
 	SPI_finish();
 
 	while (taken < list_length(preview.pending) && requests-- > 0)
@@ -449,7 +481,7 @@ jdy_preview(PG_FUNCTION_ARGS)
 		}
 		else
 		{
-			jdy_batch_seal(push, &batch);
+			jdy_counterpart_seal(push, &batch);
 			values[0] = CStringGetTextDatum(push->meta->method);
 			values[1] = CStringGetTextDatum(jdy_call_url(push->endpoint, push->meta->api));
 		}
@@ -496,6 +528,7 @@ jdy_push_load(int push_id)
 	find_payload(push, push->source);
 	find_deletion(push);
 	push->endpoint = jdy_endpoint_load(server, push->owner);
+	jdy_save_plan(push);
 	return push;
 }
 
@@ -542,7 +575,7 @@ source_owner(Oid source)
 	return owner;
 }
 
-/* {"method":"batchArraySave","rows":100,"rowsKey":"array"}; none, or "none": one by one. */
+/* {"method":"batchArraySave","rows":100,"rowsKey":"array","key":"key"}; none, or "none": one by one. */
 static void
 take_operation(Push *push, Jsonb *operation)
 {
@@ -563,6 +596,9 @@ take_operation(Push *push, Jsonb *operation)
 	push->rows_key = jdy_jsonb_text(operation, "rowsKey");
 	if (push->rows_key != NULL && push->rows_key[0] == '\0')
 		push->rows_key = NULL;
+	push->key_field = jdy_jsonb_text(operation, "key");
+	if (push->key_field != NULL && push->key_field[0] == '\0')
+		push->key_field = NULL;
 	rows = jdy_jsonb_text(operation, "rows");
 	if (rows == NULL)
 		return;

@@ -5,6 +5,7 @@
  *	push.c		the run: what is sent when
  *	pushscan.c	what is to be sent: the source against what was acknowledged
  *	outcome.c	what follows from the answers
+ *	lookup.c	records looked up at the target before they are saved
  *
  * Each calls only those below it.
  *-------------------------------------------------------------------------
@@ -70,6 +71,32 @@ extern void jdy_pushrun_commit(PushRun *run);
 /* outcome.c: room for a batch of n records, in a context of its own; NULL may be dropped, too. */
 extern Batch *jdy_pushrun_batch(PushRun *run, int n);
 extern void jdy_pushrun_drop(Batch *batch);
+
+/*
+ * lookup.c.  In a transaction: what is about to be sent, those left out for which nothing can be done;
+ * then which of it is to be looked up first, and which would create.
+ */
+extern List *jdy_lookup_prepare(PushRun *run, List *batches);
+extern bool jdy_lookup_comes_first(const Batch *batch);
+extern bool jdy_lookup_creates(const Batch *batch);
+
+/* lookup.c: asks instead of sending; no transaction. */
+extern void jdy_lookup_submit(PushRun *run, Batch *batch);
+
+/*
+ * lookup.c, in a transaction: takes the answer to a look-up, and is done with the call, whose batch goes on
+ * where it is taken out of it.  False: there was none, and the call's outcome says so as it would of the request.
+ */
+extern bool jdy_lookup_settle(PushRun *run, Call *call);
+
+/* lookup.c: the request was acknowledged; true = its target_id is known now, and to be kept. */
+extern bool jdy_lookup_learns(Batch *batch, const Call *call);
+
+/* lookup.c, in a transaction: true = the refusal may not be the record's fault: its batch goes on to be looked up. */
+extern bool jdy_lookup_explains(PushRun *run, const Suspect *refusal);
+
+/* lookup.c, in a transaction: true = no answer came, and the request is done with, or goes on to be looked up. */
+extern bool jdy_lookup_again(PushRun *run, Call *call);
 
 /* outcome.c, in a transaction: writes what the answers in run->answered say. */
 extern void jdy_pushrun_settle(PushRun *run);

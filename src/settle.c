@@ -301,10 +301,19 @@ wait_for_limit(Client *client, PrivateCall *call)
 }
 
 /* Exponential with full jitter: callers that failed together do not come back together. */
+int64
+jdy_client_backoff_us(const Client *client, int failures)
+{
+	int64		limit = MAX_BACKOFF_US;
+
+	if (failures < 20)
+		limit = Min(limit, client->backoff_base_us << (failures - 1));
+	return (int64) (limit * pg_prng_double(&pg_global_prng_state));
+}
+
 static void
 back_off(Client *client, PrivateCall *call)
 {
-	int64		limit = MAX_BACKOFF_US;
 	int64		delay;
 
 	if (call->call.reply->sent)
@@ -316,10 +325,7 @@ back_off(Client *client, PrivateCall *call)
 		used_up(client, call);
 		return;
 	}
-	if (call->failures < 20)
-		limit = Min(limit, client->backoff_base_us << (call->failures - 1));
-	delay = (int64) (limit * pg_prng_double(&pg_global_prng_state));
-	delay = Max(delay, Min(call->call.reply->retry_after_ms * 1000, MAX_BACKOFF_US));
+	delay = Max(jdy_client_backoff_us(client, call->failures), Min(call->call.reply->retry_after_ms * 1000, MAX_BACKOFF_US));
 	try_again(client, call, jdy_monotonic_us() + delay);
 }
 
@@ -389,9 +395,11 @@ fail_like(Client *client, PrivateCall *call, const PrivateCall *cause)
 	finish(client, call, OUTCOME_FAILED);
 }
 
-/* A look around may change something: only reading is tried again. */
+/* A look around may change something: only reading is tried again.  Nor is what must not be done twice. */
 static bool
 may_repeat(const PrivateCall *call)
 {
+	if (call->call.once && call->call.maybe_acted)
+		return false;
 	return call->call.kind != CALL_OTHER || strcmp(call->call.method, "GET") == 0;
 }

@@ -27,6 +27,7 @@
 #include "page.h"
 #include "payload.h"
 #include "push.h"
+#include "saveapi.h"
 #include "spi.h"
 #include "tcop/dest.h"
 #include "tcop/pquery.h"
@@ -79,6 +80,7 @@ static void sha256(EVP_MD_CTX *context, uint8 *digest);
 static EVP_MD_CTX *begin_sha256(void);
 static void add_text(EVP_MD_CTX *context, const char *text);
 static void record_key(const Push *push, const Outgoing *record, uint8 *key);
+static void append_record(StringInfo body, const Push *push, const Outgoing *record);
 
 void
 jdy_source_scan(const Push *push, SourceVisitor visit, HashMap *present, void *arg)
@@ -201,7 +203,7 @@ jdy_batch_seal(const Push *push, Batch *batch)
 	{
 		if (i > 0)
 			appendStringInfoChar(&body, ',');
-		appendStringInfoString(&body, batch->records[i].payload);
+		append_record(&body, push, &batch->records[i]);
 	}
 	if (push->batched)
 		appendStringInfoChar(&body, ']');
@@ -421,4 +423,25 @@ record_key(const Push *push, const Outgoing *record, uint8 *key)
 		EVP_DigestUpdate(context, record->digest, JDY_PUSH_DIGEST) != 1)
 		elog(ERROR, "OpenSSL refused data for SHA-256");
 	sha256(context, key);
+}
+
+/*
+ * Its payload, with its own key where the metadata has a place for it.  What a target has is known by that key
+ * even when it comes again in another batch, under another key.
+ */
+static void
+append_record(StringInfo body, const Push *push, const Outgoing *record)
+{
+	uint8		key[SHA256_BYTES];
+	char		text[JDY_PUSH_KEY];
+
+	if (push->key_field == NULL || record->payload[strspn(record->payload, " \t\r\n")] != '{')
+	{
+		appendStringInfoString(body, record->payload);
+		return;
+	}
+	record_key(push, record, key);
+	hex_encode((char *) key, sizeof(key), text);
+	text[2 * sizeof(key)] = '\0';
+	appendStringInfoString(body, jdy_save_put(record->payload, push->key_field, text));
 }

@@ -108,6 +108,39 @@ sub batch_of { return qq({"api":"$_[0]","effect":"EXECUTE","operation":{"method"
 	query($node, "SELECT jdy_drop_push('counts')");
 	$sim->delete('/_sim/target');
 }
+
+# ---------------------------------------------------------------------------
+# Each record's own key in its payload: the same in whatever batch it comes.
+# ---------------------------------------------------------------------------
+{
+	$sim->post('/_sim/target/poison', { ids => [qw(c7 c101)] });
+	query($node, "SELECT jdy_add_push('keyed', 'target', 'source', '" . (batch_of('keyed', ',"response":{"failed_count":"failed"}') =~ s/"array"/"array","key":"request_no"/r) . "')");
+	like(query($node, q{SELECT body FROM jdy_preview('keyed', 1)}), qr/^\{"array":\[\{"request_no":"[0-9a-f]{64}","id":/, 'a preview shows the keys');
+	my $run = push_ok($node, 'keyed', 'a push whose batches are cut');
+	is("$run->{delivered} $run->{dead}", '248 2', 'arrives');
+	my %keys;
+	$keys{ $_->{id} }{ $_->{payload}{request_no} }++ for $sim->lines('/_sim/target?path=/target/keyed');
+	is(scalar(grep { keys %$_ != 1 } values %keys), 0, 'each record has one key');
+	cmp_ok(scalar(grep { (values %$_)[0] > 1 } values %keys), '>', 0, 'though some came more than once');
+	is(scalar(keys %{ { map { ((keys %$_)[0] => 1) } values %keys } }), 248, 'of its own');
+	is(push_ok($node, 'keyed', 'another push')->{calls}, 0, 'a key is no change');
+
+	# In doubt, then cut by a later run, which has only the body.
+	my %before = map { ($_->{id} => $_->{payload}) } $sim->lines('/_sim/target/latest?path=/target/keyed');
+	query($node, q{UPDATE source SET name = 'keyed ' || id WHERE id IN ('c1', 'c2', 'c7')});
+	$sim->post('/_sim/fault', { kind => 'reset_after', path => '/target/', times => -1 });
+	ok(!push_row($node, 'keyed')->{ok}, 'answers that stay away');
+	$sim->delete('/_sim/fault');
+	my ($there) = grep { $_->{id} eq 'c1' } $sim->lines('/_sim/target/latest?path=/target/keyed');
+	$run = push_ok($node, 'keyed', 'the next run');
+	is("$run->{delivered} $run->{dead}", '2 1', 'cuts what it sends again');
+	my %after = map { ($_->{id} => $_->{payload}) } $sim->lines('/_sim/target/latest?path=/target/keyed');
+	is($after{c1}{request_no}, $there->{payload}{request_no}, 'sends it under the same key');
+	isnt($after{c1}{request_no}, $before{c1}{request_no}, 'which is not that of the content before');
+	is($after{c1}{name}, 'keyed c1', 'with the new content');
+	query($node, "SELECT jdy_drop_push('keyed')");
+	$sim->delete('/_sim/target');
+}
 like(refusal("SELECT jdy_add_push('bad', 'target', 'source', '" . batch_of('bad', ',"response":{"failed":"a..b"}') . "')"),
 	qr/22023: "failed" in "response" is not a path.*DETAIL:.*a\.\.b.*HINT/s, 'a path that is none');
 $sim->post('/_sim/target/poison', { ids => [] });

@@ -112,6 +112,16 @@ subtest 'metadata changed while a batch is in doubt' => sub {
 	}
 };
 
+subtest 'an answer lost on a connection that was kept' => sub {
+	query($node, "CREATE SERVER once FOREIGN DATA WRAPPER jdysync OPTIONS (url '$url', auth 'bearer', concurrency '1', max_attempts '1', rate_window '100 ms', timeout '2 s')");
+	query($node, "CREATE USER MAPPING FOR CURRENT_USER SERVER once OPTIONS (token 'push-token')");
+	fresh('kept', 1, $SINGLE);
+	query($node, "INSERT INTO kept VALUES ('c2', 'A'); SELECT jdy_alter_push('kept', server => 'once')");
+	fault(kind => 'reset_after', after => 1);
+	push_fails('kept', qr/08006.*does not answer/s, 'libcurl would send again, and may not: the run fails');
+	is(standings('kept'), 'delivered 1, in_doubt 1', 'what had left once may have arrived');
+};
+
 subtest 'a path or a right that is wrong' => sub {
 	for my $status (403, 404)
 	{
