@@ -322,6 +322,7 @@ CREATE TABLE jdysync.reject (
 CREATE INDEX reject_next_try ON jdysync.reject (stream_id, next_try) WHERE next_try IS NOT NULL;
 COMMENT ON TABLE jdysync.reject IS 'input set aside because PostgreSQL cannot hold it, each distinct one once, with its raw bytes';
 COMMENT ON COLUMN jdysync.reject.span IS 'the window of modify time that listed it; its rows since ever came with a load';
+COMMENT ON COLUMN jdysync.reject.tries IS 'runs that tried it again and found it as wrong as before';
 COMMENT ON COLUMN jdysync.reject.next_try IS 'from then on a run lists the window again; NULL = it came right, or its detail is tried again instead';
 
 CREATE TABLE jdysync.incident (

@@ -52,7 +52,7 @@ static void list_changes(Pull *pull);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to);
-static void read_rejected(Pull *pull, TimestampTz began, bool loaded_all);
+static void read_rejected(Pull *pull, bool loaded_all);
 static void note_tail(Pull *pull, TimestampTz until);
 static void finish_run(Pull *pull);
 static void note_clock(Pull *pull);
@@ -87,7 +87,6 @@ static void
 make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 {
 	Stream	   *stream = pull->stream;
-	TimestampTz began = GetCurrentTimestamp();
 	bool		loaded_all = false;
 
 	/* With one bound alone no window can be split. */
@@ -111,7 +110,7 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 		list_changes(pull);
 	if (pull->mode == MODE_RANGE && pull->windowed)
 		read_range(pull, from_time, to_time);
-	read_rejected(pull, began, loaded_all);
+	read_rejected(pull, loaded_all);
 	if (stream->details)
 		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
 	finish_run(pull);
@@ -514,7 +513,7 @@ read_range(Pull *pull, TimestampTz from, TimestampTz to)
  * again gets a later time to be tried, what does not is settled.
  */
 static void
-read_rejected(Pull *pull, TimestampTz began, bool loaded_all)
+read_rejected(Pull *pull, bool loaded_all)
 {
 	static JdyStatement read = {
 		.sql = "SELECT lower(s.span), upper(s.span) FROM (SELECT DISTINCT j.span FROM jdysync.reject j"
@@ -527,7 +526,7 @@ read_rejected(Pull *pull, TimestampTz began, bool loaded_all)
 		.nargs = 2,
 		.argtypes = {INT4OID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(began)};
+	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(jdy_runlog_began(pull->log))};
 	Sighting	anything = {SEEN_IN_LOAD};
 	List	   *windows = NIL;
 	bool		whole_list = false;

@@ -32,6 +32,7 @@ struct RunLog
 {
 	int64		run_id;
 	int			stream_id;
+	TimestampTz began;
 	MemoryContext kept;			/* of what follows; reset when all is written */
 	Attempt    *attempts;
 	int			nattempts;
@@ -57,6 +58,7 @@ jdy_runlog_open(int64 run_id, int stream_id, MemoryContext context)
 
 	log->run_id = run_id;
 	log->stream_id = stream_id;
+	log->began = GetCurrentTimestamp();
 	log->kept = AllocSetContextCreate(context, "jdysync call log", ALLOCSET_DEFAULT_SIZES);
 	log->closing.func = forget_log;
 	log->closing.arg = log;
@@ -111,21 +113,34 @@ jdy_runlog_flush(RunLog *log)
 	MemoryContextReset(log->kept);
 }
 
+TimestampTz
+jdy_runlog_began(const RunLog *log)
+{
+	return log->began;
+}
+
 void
 jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, const char *reason,
 				  TimestampTz from, TimestampTz to)
 {
+	/*
+	 * Windows overlap: a run may list a row several times, and before its time
+	 * has come.  It was tried again in vain once for each run that was to try it.
+	 */
 	static JdyStatement statement = {
 		"INSERT INTO jdysync.reject AS j (stream_id, run_id, id, reason, digest, raw, span, next_try) "
 		"VALUES ($1, $2, $3, $4, pg_catalog.sha256($5), $5, pg_catalog.tstzrange($6, $7), "
 		"CASE WHEN $7 IS NOT NULL THEN pg_catalog.clock_timestamp() END) "
-		"ON CONFLICT (stream_id, digest) DO UPDATE SET span = excluded.span, tries = j.tries + 1, "
-		"next_try = excluded.next_try + interval '1 min' * least(2 ^ j.tries, 1440) "
+		"ON CONFLICT (stream_id, digest) DO UPDATE SET span = excluded.span, "
+		"tries = j.tries + CASE WHEN j.next_try <= $8 THEN 1 ELSE 0 END, "
+		"next_try = CASE WHEN j.next_try > $8 THEN j.next_try "
+		"WHEN j.next_try IS NULL AND j.tries = 0 THEN excluded.next_try "
+		"ELSE excluded.next_try + interval '1 min' * least(2 ^ j.tries, 1440) END "
 		"WHERE excluded.next_try IS NOT NULL",
-		7, {INT4OID, INT8OID, TEXTOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		8, {INT4OID, INT8OID, TEXTOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[7];
-	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
+	Datum		values[8];
+	char		nulls[8] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
 	bytea	   *bytes = palloc(VARHDRSZ + length);
 	bool		isnull;
 
@@ -142,6 +157,7 @@ jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, cons
 	nulls[5] = from == 0 ? 'n' : ' ';
 	values[6] = TimestampTzGetDatum(to);
 	nulls[6] = to == 0 ? 'n' : ' ';
+	values[7] = TimestampTzGetDatum(log->began);
 	jdy_execute(&statement, values, nulls);
 }
 

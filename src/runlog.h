@@ -25,10 +25,14 @@ extern bool jdy_runlog_is_full(const RunLog *log);
 /* Writes the calls kept so far.  In a transaction with SPI. */
 extern void jdy_runlog_flush(RunLog *log);
 
+/* When the log was opened, by our clock: what was to be tried again by then is this run's to try. */
+extern TimestampTz jdy_runlog_began(const RunLog *log);
+
 /*
  * A row of input that could not be stored, with its raw bytes.  In a transaction
  * with SPI.  from and to: the window that listed it, to be read again by the
  * next run, later ones ever less often (from 0 = since ever; to 0 = not to be read again).
+ * However often a run reports a row, it counts once.
  */
 extern void jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, const char *reason,
 							  TimestampTz from, TimestampTz to);

@@ -12,11 +12,12 @@ use warnings;
 
 use Exporter qw(import);
 use JdyTest;
+use POSIX qw(ceil);
 use Test::More;
 use Time::HiRes qw(time);
 
 our @EXPORT = qw(pull_node pull_server add_stream drop_stream query sync_stream sync_ok sync_fails
-  differences is_true calm wait_out truth paths %NO_LIMITS);
+  differences is_true calm wait_out wait_settled truth paths %NO_LIMITS);
 
 # Simulator switches that leave only what a test is about.
 our %NO_LIMITS = (rate_limit => 0, token_limit => 0);
@@ -187,6 +188,19 @@ sub wait_out
 	my $until = $sim->get('/_sim/now')->{now_ms} + 1000 * $seconds;
 
 	return poll_until(sub { $sim->get('/_sim/now')->{now_ms} >= $until }, 'time passes');
+}
+
+# Waits until a run proves what was stamped up to now, so that the one after asks for none of it.
+# Date has whole seconds, and a call was asked at that minus what it took: a run at t proves all before
+# floor(t) - settle - 1, settle rounded up.  So it proves the second s from s + settle + 2 on; and as
+# the next window is asked a second wider, it takes one second more until that does not show s again.
+sub wait_settled
+{
+	my ($sim, $settle_s) = @_;
+	my $now = sub { return int($sim->get('/_sim/now')->{now_ms} / 1000); };
+	my $until = $now->() + ceil($settle_s) + 3;
+
+	return poll_until(sub { $now->() >= $until }, 'what was changed has settled');
 }
 
 # Calls so far of each path.

@@ -44,7 +44,7 @@ is( query($node, q{SELECT count(*) FROM jdysync.staging_customer WHERE id <> dat
 # Nothing changed: nothing is written.
 # ---------------------------------------------------------------------------
 {
-	wait_out($sim, 3);			# what is unsettled after the load
+	wait_settled($sim, 2);		# what the load listed
 	sync_ok($node, 'customer', 'a second run');
 	my $look = q{SELECT md5(string_agg(xmin::text || ctid::text, ',' ORDER BY id)) FROM jdysync.staging_customer};
 	my $before = query($node, $look);
@@ -78,10 +78,14 @@ is( query($node, q{SELECT count(*) FROM jdysync.staging_customer WHERE id <> dat
 	cmp_ok($run->{details}, '<=', 26, 'a change costs at most two detail calls');
 	is( query($node, "SELECT count(*) FROM jdysync.staging_customer WHERE run_id = $run->{run_id}"), '13', 'only those were written');
 
-	wait_out($sim, 3);
+	wait_settled($sim, 2);
 	$run = sync_ok($node, 'customer', 'a run when the changes have settled');
 	is("$run->{inserted} $run->{updated}", '0 0', 'has nothing to write');
 	cmp_ok($run->{details}, '<=', 13, 'and asks each changed record once more at most');
+	is( query($node, q{SELECT count(*) FROM jdysync.staging_customer s LEFT JOIN jdysync.listing l
+		ON l.id = s.id AND l.stream_id = (SELECT stream_id FROM jdysync.stream WHERE name = 'customer')
+		WHERE s.id IN ('} . join("','", @$new, @$changed, @$contact) . q{')
+		AND greatest(s.detailed_at, l.detail_asked_at) >= s.modified_at + interval '2 s'}), '13', 'but each was asked after it had settled');
 	$run = sync_ok($node, 'customer', 'the one after');
 	is($run->{details}, 0, 'asks none');
 }
@@ -207,7 +211,7 @@ PASTED
 	$run = sync_ok($node, 'plain', 'plain form, a later run');
 	is_true($node, 'plain', 'finds changes', %plain);
 
-	wait_out($sim, 3);
+	wait_settled($sim, 2);
 	sync_ok($node, 'plain', 'plain form, when they have settled');
 	is_true($node, 'plain', 'nothing got lost', %plain);
 	is(query($node, "SELECT listed_until > now() - interval '1 min' AND gaps = '{}' AND complete_until = listed_until FROM jdy_coverage WHERE name = 'plain'"), 't',

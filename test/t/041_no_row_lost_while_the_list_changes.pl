@@ -118,14 +118,14 @@ for my $lag (
 }
 
 subtest 'a change that shows after a later run' => sub {
-	my $name = scene(stream => { settle => "'5 s'", overlap => "'0'" });
+	my $name = scene(stream => { settle => "'1 min'", overlap => "'0'" });
 	sync_ok($node, $name, 'first load');
-	$sim->post('/_sim/config', { late_visibility_ms => 3600 });
+	$sim->post('/_sim/config', { late_visibility_ms => 3600_000 });
 	change(op => $_, count => 3) for 'insert', 'update';
-	wait_out($sim, 2.6);
+	wait_settled($sim, 0);		# a run that did not wait for more would prove it
 	sync_ok($node, $name, 'a run that cannot see it');
 	isnt(differences($node, $name, entity => 'customer'), '', 'and does not');
-	wait_out($sim, 1.2);
+	$sim->post('/_sim/config', { late_visibility_ms => 0 });
 	sync_ok($node, $name, 'a run that can');
 	is_true($node, $name, 'finds it, because the first one proved only what had settled', entity => 'customer');
 	drop_stream($node, $name);
@@ -177,7 +177,7 @@ for my $cap (100, 7)
 		is(change(op => 'insert', count => 350, same_stamp => JSON::PP::true), 350, 'an import');
 		sync_ok($node, $name, 'the next run');
 		is_true($node, $name, 'brings all of it at once', entity => 'customer');
-		wait_out($sim, 4);
+		wait_settled($sim, 0.5);
 		sync_ok($node, $name, 'a run when it has settled');
 		is(query($node, "SELECT gaps = '{}' AND complete_until > now() - interval '10 s' AND details_due = 0 FROM jdy_coverage WHERE name = '$name'"), 't',
 			'and it is proven');
@@ -194,7 +194,7 @@ subtest 'many changes in one window, which is split' => sub {
 	change(op => 'update', count => 700, at_ms => $now, stamp_spread_ms => 4_000);
 	change(op => 'insert', count => 450, at_ms => $now, stamp_spread_ms => 4_000);
 	sync_ok($node, $name, 'the next run');
-	wait_out($sim, 6.6);
+	wait_settled($sim, 4 + 0.5);
 	sync_ok($node, $name, 'the run when all of them have settled');
 	is_true($node, $name, 'all of it is there', entity => 'customer');
 	is(query($node, "SELECT gaps = '{}' AND details_due = 0 AND complete_until >= to_timestamp($now / 1000.0 + 4) FROM jdy_coverage WHERE name = '$name'"), 't',

@@ -252,7 +252,7 @@ query($node, q{CREATE FUNCTION stream(name text, note boolean DEFAULT false) RET
 	cmp_ok(query($node, q{SELECT count(*) FROM jdysync.staging_raw r JOIN jdysync.staging_customer c USING (id) WHERE r.data->>'addr' <> c.data->>'addr'}),
 		'>', 100, 'which differ');
 
-	wait_out($sim, 3);
+	wait_settled($sim, 2);
 	sync_ok($node, 'customer', 'what has settled');
 	my $look = q{SELECT md5(string_agg(xmin::text || ctid::text, ',' ORDER BY id)) FROM jdysync.staging_customer};
 	my $before = query($node, $look);

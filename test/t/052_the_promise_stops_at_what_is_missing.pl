@@ -38,7 +38,7 @@ subtest 'a record that changes twice before its detail was had' => sub {
 	wait_out($sim, 2);
 	my $first = $sim->get('/_sim/now')->{now_ms};
 	my $id = change(op => 'update', count => 1)->[0];
-	wait_out($sim, 3);
+	wait_settled($sim, 0.5);
 
 	fault(kind => 'stall', path => $DETAIL, times => -1);
 	run_until('twice', 'details_due > 0');
@@ -46,7 +46,7 @@ subtest 'a record that changes twice before its detail was had' => sub {
 	is($stands, 't', 'the promise stops at the change');
 
 	change(op => 'update', ids => [$id]);
-	wait_out($sim, 3);
+	wait_settled($sim, 0.5);
 	run_until('twice', 'details_due > 0');
 	is(coverage("complete_until < to_timestamp($first / 1000.0)", 'twice'), 't', 'and stays there when the record changes again');
 	is(coverage("listed_until > to_timestamp($first / 1000.0)", 'twice'), 't', 'although both changes were listed');
@@ -107,7 +107,7 @@ subtest 'start_from a moment ago' => sub {
 	is($run->{details}, 0, 'asks for no older record');
 	is(coverage('windows', 'since'), '{}', 'and claims nothing');
 	my $ids = change(op => 'insert', count => 4);
-	wait_out($sim, 6);
+	wait_settled($sim, 3);
 	sync_ok($node, 'since', 'a run when it has settled');
 	is(coverage("lower(windows) >= (SELECT start_from FROM jdysync.stream WHERE name = 'since') - interval '1 s' AND gaps = '{}' AND complete_until IS NOT NULL", 'since'), 't',
 		'claims what came since then, and no more');
@@ -210,6 +210,7 @@ subtest 'what changes during a long first load goes first' => sub {
 # Somebody's old snapshot, that of a caller who waits for the run among them, keeps finished entries in the index.
 subtest 'details of a first load are found without passing those that are done' => sub {
 	pull_server($node, 'many');
+	wait_settled($sim, 2 + 2);	# no window of the load lists what the case before changed: its detail would be asked again
 	add_stream($node, 'much', server => "'many'", entry => "'customer'");
 	my $read = "SELECT sum(idx_tup_read) FROM pg_stat_all_indexes WHERE indexrelname LIKE 'listing_due%'";
 	my $before = query($node, $read);
