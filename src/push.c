@@ -27,6 +27,7 @@
 #include "postgres.h"
 
 #include "access/tupdesc.h"
+#include "answer.h"
 #include "catalog/pg_type.h"
 #include "jdysync.h"
 #include "page.h"
@@ -423,20 +424,26 @@ submit(PushRun *run, Batch *batch)
 		jdy_call_param(call, "id", batch->records[0].id);
 	call->idempotency_key = batch->key;
 	call->parse = parse_answer;
+	call->parse_arg = gone ? NULL : push->meta; /* deletions may be answered by another api, in another form */
 	call->batch = batch->n > 1;
 	jdy_client_submit(run->client, call);
 	run->under_way++;
 }
 
-/* Any reply counts as one: an empty body is what many targets answer with. */
+/*
+ * Any reply counts as one, an empty body is what many targets answer with; unless
+ * the metadata says where a reply of this target tells of success.
+ */
 static void
 parse_answer(Call *call, ReplyFacts *facts)
 {
 	PageShape	shape = {.single = true};
 	ListPage   *page;
+	const Metadata *meta = call->parse_arg;
+	bool		sign = meta != NULL && meta->success_path != NULL && call->reply->status / 100 == 2;
 
 	facts->batch = call->batch;
-	facts->well_formed = true;
+	facts->well_formed = !sign;
 	if (call->reply->body_length == 0)
 		return;
 	page = jdy_page_parse(call->reply->body, call->reply->body_length, &shape);
@@ -446,6 +453,24 @@ parse_answer(Call *call, ReplyFacts *facts)
 	{
 		facts->well_formed = false;
 		call->service_text = page->problem;
+	}
+	if (!sign)
+		return;
+
+	/* What stands there decides: a target may well say "code":1 or "code":"SUCCESS" of success. */
+	switch (jdy_answer_sign(meta, call->reply->body, call->reply->body_length))
+	{
+		case SIGN_MISSING:
+			facts->well_formed = false;
+			break;
+		case SIGN_OTHER:
+			facts->well_formed = facts->denied = true;
+			call->service_text = page->description;
+			break;
+		case SIGN_GIVEN:
+			facts->well_formed = true;
+			facts->errcode = 0;
+			break;
 	}
 }
 
