@@ -132,7 +132,8 @@ CREATE TABLE jdysync.push (
 	identity uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
 	enabled boolean NOT NULL DEFAULT true,
 	pushed boolean NOT NULL DEFAULT false,
-	released boolean NOT NULL DEFAULT false
+	released boolean NOT NULL DEFAULT false,
+	proven boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE jdysync.push IS 'pushes: what is sent, and where';
 COMMENT ON COLUMN jdysync.push.push_id IS 'number of the push; no stream has the same';
@@ -147,6 +148,7 @@ COMMENT ON COLUMN jdysync.push.identity IS 'goes into every Idempotency-Key, so 
 COMMENT ON COLUMN jdysync.push.enabled IS 'runs with jdy_push() without a name';
 COMMENT ON COLUMN jdysync.push.pushed IS 'a run came to its end once; from then on a flood of changes is held';
 COMMENT ON COLUMN jdysync.push.released IS 'the next flood may pass (jdy_resume with force)';
+COMMENT ON COLUMN jdysync.push.proven IS 'the target accepted something under these metadata: path and rights were right once';
 
 CREATE TABLE jdysync.delivery (
 	push_id integer NOT NULL,

@@ -25,6 +25,7 @@
 #define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
 #define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
 
+static void note_proven(PushRun *run);
 static void settle(PushRun *run, Call *call);
 static void settle_refused(PushRun *run, Call *call);
 static bool was_done(const Call *call, const Batch *batch);
@@ -116,6 +117,23 @@ jdy_pushrun_settle(PushRun *run)
 	}
 	if (accepted != NIL)
 		jdy_delivery_accepted(run->push, accepted);
+	if (run->accepted_us != 0 && !run->push->proven)
+		note_proven(run);
+}
+
+/* From here on path and rights of the push are known to be good, or to have been. */
+static void
+note_proven(PushRun *run)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.push p SET proven = true WHERE p.push_id = $1",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(run->push->push_id)};
+
+	jdy_execute(&note, values, NULL);
+	run->push->proven = true;
 }
 
 static void
@@ -162,8 +180,8 @@ settle(PushRun *run, Call *call)
 
 /*
  * A wrong path or a right that is missing is refused record by record like bad
- * contents.  As long as nothing was accepted such a record is set apart: ten of
- * them say that it is the push that must be mended.
+ * contents.  As long as nothing was accepted in the run such a record is set apart: ten of
+ * them say that it is the push that must be mended, and nothing becomes a dead letter.
  */
 static void
 settle_refused(PushRun *run, Call *call)
@@ -406,15 +424,25 @@ may_be_the_push(int http_status)
 	}
 }
 
-/* Others were accepted: it was these records.  Else the push fails, and they are still to be sent. */
+/*
+ * Others were accepted in this run: it was these records.  When nothing ever was, the push
+ * is at fault: it fails, and they are still to be sent.
+ *
+ * In between, a few records of a push that once worked, nobody knows.  To keep them would cost
+ * most where the records are at fault: each run fails, for ever, and nobody can tell a new
+ * trouble from the old one.  To bury them in silence would cost most where the push is: it would
+ * look well while all that changes is lost.  So they are buried and the run fails, once: the alarm
+ * is given, runs after it mean what they say, and jdy_replay brings back at most MOST_SUSPECTS a run.
+ */
 void
 jdy_pushrun_judge_suspects(PushRun *run)
 {
 	ListCell   *cell;
+	const Suspect *first;
 
 	if (run->suspects == NIL)
 		return;
-	if (run->accepted_us == 0)
+	if (run->accepted_us == 0 && !run->push->proven)
 	{
 		jdy_pushrun_forget_unsent(run);
 		jdy_call_raise(run->suspicion);
@@ -428,6 +456,17 @@ jdy_pushrun_judge_suspects(PushRun *run)
 		run->counters->dead++;
 	}
 	jdy_pushrun_commit(run);
+	if (run->accepted_us != 0)
+		return;
+	jdy_pushrun_forget_unsent(run);
+	first = linitial(run->suspects);
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("the target refused everything"),
+			 errdetail_plural("%d record is a dead letter: %s.", "%d records are dead letters, the first: %s.",
+							  list_length(run->suspects), list_length(run->suspects), first->problem),
+			 errhint("Is it the record, mend it: what changes is sent again. Is it the push, mend its path or rights, then SELECT jdy_replay(%s).",
+					 quote_literal_cstr(run->push->name))));
 }
 
 /*

@@ -47,7 +47,7 @@ static JdyStatement insert_push = {
 
 static JdyStatement load_push = {
 	.sql = "SELECT p.name, p.server::text, p.source, k.relowner, p.metadata, p.batch_rows, p.batch_bytes, p.identity::text,"
-	" p.pushed, p.released FROM jdysync.push p JOIN pg_catalog.pg_class k ON k.oid = p.source WHERE p.push_id = $1",
+	" p.pushed, p.released, p.proven FROM jdysync.push p JOIN pg_catalog.pg_class k ON k.oid = p.source WHERE p.push_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
 };
@@ -55,7 +55,8 @@ static JdyStatement load_push = {
 static JdyStatement update_push = {
 	.sql = "UPDATE jdysync.push p SET server = COALESCE($2, p.server), source = COALESCE($3, p.source),"
 	" metadata = COALESCE($4, p.metadata), schedule = COALESCE($5, p.schedule), batch_rows = COALESCE($6, p.batch_rows),"
-	" batch_bytes = COALESCE($7, p.batch_bytes) FROM jdysync.push o WHERE p.push_id = $1 AND o.push_id = p.push_id"
+	" batch_bytes = COALESCE($7, p.batch_bytes), proven = p.proven AND COALESCE($2 = p.server, true)"
+	" AND COALESCE($4 = p.metadata, true) FROM jdysync.push o WHERE p.push_id = $1 AND o.push_id = p.push_id"
 	" RETURNING o.server <> p.server, o.server::text, p.server::text,"
 	" o.server = p.server AND o.pushed AND o.metadata ->> 'api' <> p.metadata ->> 'api'",
 	.nargs = 7,
@@ -474,6 +475,7 @@ jdy_push_load(int push_id)
 	push->identity = jdy_spi_text(0, 8);
 	push->pushed = DatumGetBool(jdy_spi_datum(0, 9, &isnull));
 	push->released = DatumGetBool(jdy_spi_datum(0, 10, &isnull));
+	push->proven = DatumGetBool(jdy_spi_datum(0, 11, &isnull));
 	push->meta = jdy_metadata_parse(DatumGetJsonbPCopy(jdy_spi_datum(0, 5, &isnull)), EFFECT_EXECUTE);
 	take_operation(push, push->meta->operation);
 	find_payload(push, push->source);
