@@ -305,6 +305,22 @@ CREATE TABLE jdysync.account (
 );
 COMMENT ON TABLE jdysync.account IS 'until when calls were made for an account, so that a restart does not burst; key is a digest';
 
+CREATE TABLE jdysync.breaker (
+	server text COLLATE "C" PRIMARY KEY,
+	failures integer NOT NULL,
+	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	problem text NOT NULL,
+	trials integer NOT NULL DEFAULT 0,
+	next_try timestamptz
+);
+COMMENT ON TABLE jdysync.breaker IS 'servers that left the last requests of pushes without an answer; no row = the last one was answered';
+COMMENT ON COLUMN jdysync.breaker.server IS 'foreign server';
+COMMENT ON COLUMN jdysync.breaker.failures IS 'requests in a row without an answer, each after all its attempts';
+COMMENT ON COLUMN jdysync.breaker.since IS 'when the first of them ended';
+COMMENT ON COLUMN jdysync.breaker.problem IS 'what came instead of an answer to the last one';
+COMMENT ON COLUMN jdysync.breaker.trials IS 'requests tried since pushes to it stopped: each doubles the pause';
+COMMENT ON COLUMN jdysync.breaker.next_try IS 'pushes to it have stopped; one request is tried after this, or when somebody asks for it. NULL = they have not';
+
 CREATE TABLE jdysync.mapped_view (
 	view regclass PRIMARY KEY,
 	stream_id integer NOT NULL,
@@ -1273,6 +1289,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.account', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.breaker', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.mapped_view', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream_stream_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run_run_id_seq', '');

@@ -25,6 +25,7 @@
 #define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
 #define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
 
+static void note_end(PushRun *run, const Call *call);
 static void note_proven(PushRun *run);
 static void settle(PushRun *run, Call *call);
 static void settle_refused(PushRun *run, Call *call);
@@ -98,11 +99,11 @@ jdy_pushrun_settle(PushRun *run)
 		Batch	   *batch = call->owner;
 
 		batch->maybe_arrived |= call->maybe_acted;
+		note_end(run, call);
 		if (was_done(call, batch))
 		{
 			if (call->outcome == OUTCOME_OK)
 				run->accepted_us = Max(run->accepted_us, call->left_us);
-			run->silent = 0;
 			if (batch->records[0].gone)
 				run->counters->deleted++;
 			else
@@ -119,6 +120,23 @@ jdy_pushrun_settle(PushRun *run)
 		jdy_delivery_accepted(run->push, accepted);
 	if (run->accepted_us != 0 && !run->push->proven)
 		note_proven(run);
+	jdy_breaker_write(&run->breaker);
+}
+
+/*
+ * Does the target answer?  A request that goes without an answer while later ones
+ * are accepted says nothing of the target, but something of its records.
+ */
+static void
+note_end(PushRun *run, const Call *call)
+{
+	const Batch *batch = call->owner;
+	int64		failed_us = batch->failed_us != 0 ? batch->failed_us : call->failed_us;
+
+	if (call->verdict != VERDICT_RETRY)
+		jdy_breaker_answered(&run->breaker);
+	else if (failed_us == 0 || failed_us >= run->accepted_us)
+		jdy_breaker_unanswered(&run->breaker, call);
 }
 
 /* From here on path and rights of the push are known to be good, or to have been. */
@@ -147,7 +165,6 @@ settle(PushRun *run, Call *call)
 	{
 		case OUTCOME_REFUSED:
 		case OUTCOME_SET_ASIDE:
-			run->silent = 0;
 			settle_refused(run, call);
 			return;
 		case OUTCOME_FAILED:
@@ -167,7 +184,6 @@ settle(PushRun *run, Call *call)
 
 	jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
 	caller = MemoryContextSwitchTo(run->context);
-	run->silent++;
 	run->doubt = pstrdup(problem);
 	run->doubtful = lappend(run->doubtful, batch);
 	batch->tried = true;
