@@ -168,6 +168,9 @@ ask_target(PushRun *run)
 		ExecClearTuple(run->slot);
 		tuplestore_end(run->pending);
 		run->pending = NULL;
+		if (run->held != NULL)
+			hash_destroy(run->held);
+		run->held = NULL;
 		run->counters->pending = again + run->tried;
 		if (jdy_breaker_is_open(&run->breaker) && run->tried > 0)
 			give_up(run);

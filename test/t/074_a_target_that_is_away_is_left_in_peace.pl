@@ -90,6 +90,11 @@ subtest 'what is tried' => sub {
 	is(in_doubt(), $doubts, 'what is in doubt');
 	is(requests_of(sub { push_row($node, 'one') }), 1, 'every other time');
 	is(in_doubt(), $doubts + 1, 'something else, since the target may choke on that');
+	query($node, q{UPDATE one SET name = 'B' WHERE id IN (SELECT id FROM jdy_deliveries WHERE push = 'one' AND status = 'in_doubt')});
+	set_breaker('trials = 7');
+	push_row($node, 'one');
+	is(query($node, q{SELECT count(*) FROM (SELECT unnest(ids) FROM jdysync.batch GROUP BY 1 HAVING count(*) > 1) t}), '0', 'but nothing newer of what is in doubt');
+	query($node, q{UPDATE one SET name = 'A' WHERE name = 'B'});
 	query($node, q{CREATE TABLE empty (id text); SELECT jdy_add_push('empty', 'shared', 'empty', '} . $SINGLE . q{')});
 	is(requests_of(sub { push_ok($node, 'empty', 'a push without anything to send') }), 0, 'is no failure');
 	is(breaker('trials'), '8', 'and no trial');
@@ -152,6 +157,26 @@ subtest 'what closes it, what opens it' => sub {
 	is(breaker('next_try IS NOT NULL'), 't', 'as many in a row open it');
 	back();
 	push_ok($node, 'one', 'until the target is back');
+
+	# A run that began when all was well has answers, too, that count.
+	$sim->post('/_sim/config', { latency_ms => 500 });
+	query($node, q{UPDATE two SET name = 'E' WHERE id = 'b1'});
+	my $before = requests();
+	my $run_id = query($node, q{SELECT jdy_start('two')});
+	ok(poll_until(sub { requests() > $before }, 'a request'), 'while a request is on its way');
+	query($node, "$open");
+	wait_for_status($node, $run_id, 'ok', 'another push counts its failures');
+	is(breaker('failures'), '', 'its answer ends that');
+	$sim->post('/_sim/config', { latency_ms => 0 });
+
+	# After a trial with something else, what is newer than the doubtful goes with the same run.
+	away();
+	query($node, q{UPDATE one SET name = 'F' WHERE id = 'a1'});
+	push_row($node, 'one');
+	back();
+	query($node, qq{UPDATE one SET name = 'G' WHERE id IN ('a1', 'a2'); DELETE FROM jdysync.breaker; $open});
+	$run = push_ok($node, 'one', 'a record in doubt, a newer version of it, and another');
+	is("$run->{pending} $run->{delivered} $run->{calls}", '3 3 3', 'all are delivered in one run');
 
 	# No connection at all.
 	query($node, q{ALTER SERVER shared OPTIONS (SET url 'http://127.0.0.1:1'); UPDATE one SET name = 'E' WHERE id = 'a1'});
