@@ -133,6 +133,7 @@ CREATE TABLE jdysync.push (
 	enabled boolean NOT NULL DEFAULT true,
 	pushed boolean NOT NULL DEFAULT false,
 	released boolean NOT NULL DEFAULT false,
+	proven boolean NOT NULL DEFAULT false,
 	seen_source text,
 	seen_lsn pg_lsn,
 	seen_xmin xid8
@@ -150,6 +151,7 @@ COMMENT ON COLUMN jdysync.push.identity IS 'goes into every Idempotency-Key, so 
 COMMENT ON COLUMN jdysync.push.enabled IS 'runs with jdy_push() without a name';
 COMMENT ON COLUMN jdysync.push.pushed IS 'a run came to its end once; from then on a flood of changes is held';
 COMMENT ON COLUMN jdysync.push.released IS 'the next flood may pass (jdy_resume with force)';
+COMMENT ON COLUMN jdysync.push.proven IS 'the target accepted something under these metadata: path and rights were right once';
 COMMENT ON COLUMN jdysync.push.seen_source IS 'database, table, view and form that the last run read and dealt with; NULL = the next run reads all of it';
 COMMENT ON COLUMN jdysync.push.seen_lsn IS 'what was written to the table before this was seen then';
 COMMENT ON COLUMN jdysync.push.seen_xmin IS 'transactions before this one were seen then';
@@ -288,6 +290,7 @@ CREATE TABLE jdysync.run (
 );
 CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
 CREATE INDEX run_name ON jdysync.run (name, run_id);
+CREATE INDEX run_status ON jdysync.run (stream_id, status, run_id);	/* jdy_status: the last of each */
 COMMENT ON TABLE jdysync.run IS 'one execution of a stream or a push';
 
 CREATE TABLE jdysync.call (
@@ -344,6 +347,22 @@ CREATE TABLE jdysync.account (
 	last_token_at timestamptz
 );
 COMMENT ON TABLE jdysync.account IS 'until when calls were made for an account, so that a restart does not burst; key is a digest';
+
+CREATE TABLE jdysync.breaker (
+	server text COLLATE "C" PRIMARY KEY,
+	failures integer NOT NULL,
+	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	problem text NOT NULL,
+	trials integer NOT NULL DEFAULT 0,
+	next_try timestamptz
+);
+COMMENT ON TABLE jdysync.breaker IS 'servers that left the last requests of pushes without an answer; no row = the last one was answered';
+COMMENT ON COLUMN jdysync.breaker.server IS 'foreign server';
+COMMENT ON COLUMN jdysync.breaker.failures IS 'requests in a row without an answer, each after all its attempts';
+COMMENT ON COLUMN jdysync.breaker.since IS 'when the first of them ended';
+COMMENT ON COLUMN jdysync.breaker.problem IS 'what came instead of an answer to the last one';
+COMMENT ON COLUMN jdysync.breaker.trials IS 'requests tried since pushes to it stopped: each doubles the pause';
+COMMENT ON COLUMN jdysync.breaker.next_try IS 'pushes to it have stopped; one request is tried after this, or when somebody asks for it. NULL = they have not';
 
 CREATE TABLE jdysync.mapped_view (
 	view regclass PRIMARY KEY,
@@ -973,14 +992,18 @@ COMMENT ON COLUMN jdysync.subject.relation IS 'staging table, or source of the p
 COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
 
+CREATE VIEW jdysync.at_work AS
+SELECT k.objid AS stream_id
+FROM pg_catalog.pg_locks k
+WHERE k.locktype = 'object' AND k.granted AND k.classid = 'jdysync.stream'::pg_catalog.regclass
+	AND k.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database());
+COMMENT ON VIEW jdysync.at_work IS 'streams and pushes whose runner lives: it holds the lock on their row objects';
+COMMENT ON COLUMN jdysync.at_work.stream_id IS 'number of the stream or push';
+
 CREATE VIEW @extschema@.jdy_runs WITH (security_barrier) AS
 SELECT r.run_id, r.name, r.kind,
-	CASE WHEN r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery() AND NOT EXISTS (
-			/* the runner's lock on the stream's row object; nobody holds it = the runner died */
-			SELECT FROM pg_catalog.pg_locks k
-			WHERE k.locktype = 'object' AND k.granted AND k.objid = r.stream_id::oid
-				AND k.classid = 'jdysync.stream'::pg_catalog.regclass
-				AND k.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
+	CASE WHEN r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery()
+			AND NOT EXISTS (SELECT FROM jdysync.at_work w WHERE w.stream_id = r.stream_id::oid)
 		THEN 'interrupted' ELSE r.status END AS status,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
 	r.rejected, r.pending, r.delivered, r.verified, r.failed, r.dead, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
@@ -1015,6 +1038,85 @@ FROM jdysync.incident i
 LEFT JOIN jdysync.subject s USING (name)
 WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
+
+/*
+ * One look into an index for each thing that is asked: millions of runs and deliveries
+ * must not slow down who only wants to know whether all is well.
+ */
+CREATE VIEW @extschema@.jdy_status WITH (security_barrier) AS
+WITH at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w)
+SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status,
+	GREATEST(o.run_id, f.run_id) AS last_run_id,
+	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,
+	now() - COALESCE(t.listed_until, o.started_at) AS lag,
+	NULL::timestamptz AS next_run,
+	v.status || COALESCE(': ' || NULLIF(concat_ws('; ',
+		CASE v.status
+			WHEN 'paused' THEN CASE WHEN s.enabled THEN 'jdysync.enabled is off' ELSE 'runs only when it is named' END
+			WHEN 'held' THEN rtrim(h.detail, '.')
+			WHEN 'failing' THEN CASE
+				WHEN s.owner IS NULL THEN CASE WHEN s.is_push THEN 'its source is gone' ELSE 'its staging table is gone' END
+				WHEN b.server IS NOT NULL THEN format('the target has not answered since %s (%s), %s', m.since, b.problem,
+					CASE WHEN b.next_try > now() THEN 'next try ' || m.next_try ELSE 'next try with the next run' END)
+				/* what a trigger or a cast of the owner's says may quote the record it failed on */
+				WHEN a.own THEN concat_ws(': ', COALESCE(f.error, 'the process of its run died'), "left"(rtrim(f.detail, '.'), 200))
+				ELSE concat('run ', f.run_id, ' failed') || COALESCE(' with SQLSTATE ' || f.sqlstate, '') END
+			END,
+		CASE WHEN v.status = 'held' THEN CASE WHEN p.released THEN 'jdy_resume was called, the next run lets it go'
+			ELSE format('jdy_resume(%L, force => true)', s.name) END END,
+		CASE WHEN v.status = 'failing' THEN COALESCE('last ok ' || m.last_ok, 'never ok so far') END,
+		CASE WHEN d.n > 1000 THEN 'more than 1000 dead letters, see jdy_deliveries'
+			WHEN d.n > 0 THEN d.n || CASE d.n WHEN 1 THEN ' dead letter' ELSE ' dead letters' END || ', see jdy_deliveries' END,
+		CASE WHEN j.n > 1000 THEN 'more than 1000 rows set aside, see jdy_rejects'
+			WHEN j.n > 0 THEN j.n || CASE j.n WHEN 1 THEN ' row' ELSE ' rows' END || ' set aside, see jdy_rejects' END,
+		CASE WHEN i.n > 0 THEN i.n || CASE i.n WHEN 1 THEN ' incident' ELSE ' incidents' END || ', see jdy_incidents' END,
+		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
+			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why
+FROM jdysync.subject s
+LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
+LEFT JOIN jdysync.push p ON p.push_id = s.stream_id
+LEFT JOIN jdysync.breaker b ON s.is_push AND b.server = s.server::text AND b.next_try IS NOT NULL
+LEFT JOIN jdysync.incident h ON h.name = s.name AND h.what = 'push held' AND h.closed_at IS NULL
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') AS own) a
+LEFT JOIN LATERAL (
+	SELECT r.run_id, r.started_at, r.finished_at FROM jdysync.run r
+	WHERE r.stream_id = s.stream_id AND r.status = 'ok' ORDER BY r.run_id DESC LIMIT 1) o ON true
+LEFT JOIN LATERAL (
+	SELECT r.run_id, r.started_at FROM jdysync.run r
+	WHERE r.stream_id = s.stream_id AND r.status = 'running' ORDER BY r.run_id DESC LIMIT 1) u ON true
+LEFT JOIN LATERAL (SELECT u.started_at WHERE u.run_id IS NOT NULL
+	AND (pg_catalog.pg_is_in_recovery() OR EXISTS (SELECT FROM at_work w WHERE w.stream_id = s.stream_id::oid))) n ON true
+LEFT JOIN LATERAL (
+	SELECT k.* FROM (
+		(SELECT r.run_id, r.started_at, r.finished_at, r.sqlstate, r.error, r.detail FROM jdysync.run r
+		WHERE r.stream_id = s.stream_id AND r.status = 'failed' ORDER BY r.run_id DESC LIMIT 1)
+		UNION ALL
+		(SELECT r.run_id, r.started_at, r.finished_at, r.sqlstate, r.error, r.detail FROM jdysync.run r
+		WHERE r.stream_id = s.stream_id AND r.status = 'interrupted' ORDER BY r.run_id DESC LIMIT 1)
+		UNION ALL
+		SELECT u.run_id, u.started_at, NULL, NULL, NULL, NULL WHERE u.run_id IS NOT NULL AND n.started_at IS NULL) k
+	ORDER BY k.run_id DESC LIMIT 1) f ON true
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
+	SELECT FROM jdysync.delivery d WHERE d.push_id = s.stream_id AND d.status = 'dead' AND d.discarded IS NULL LIMIT 1001) l) d
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
+	SELECT FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL LIMIT 1001) l) j
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i
+	WHERE i.name = s.name AND i.closed_at IS NULL AND i.severity <> 'info' AND i.what <> 'push held') i
+CROSS JOIN LATERAL (SELECT CASE
+	WHEN NOT s.enabled OR pg_catalog.current_setting('jdysync.enabled', true) = 'off' THEN 'paused'
+	WHEN s.owner IS NULL THEN 'failing'
+	WHEN h.id IS NOT NULL THEN 'held'
+	WHEN b.server IS NOT NULL OR f.run_id > COALESCE(o.run_id, 0) THEN 'failing'
+	WHEN o.run_id IS NULL THEN 'never ran'
+	ELSE 'ok' END AS status) v
+CROSS JOIN LATERAL (
+	/* the day only where it is another */
+	SELECT max(z.text) FILTER (WHERE z.which = 1) AS since, max(z.text) FILTER (WHERE z.which = 2) AS next_try,
+		max(z.text) FILTER (WHERE z.which = 3) AS last_ok, max(z.text) FILTER (WHERE z.which = 4) AS running
+	FROM (SELECT y.which, to_char(y.at, CASE WHEN y.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
+		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at)) AS y (which, at)) z) m
+WHERE a.own OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all well, and if not, why';
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name, s.listed_until,
@@ -1146,6 +1248,15 @@ COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
 COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
 COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
+
+COMMENT ON COLUMN @extschema@.jdy_status.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_status.kind IS 'pull | push';
+COMMENT ON COLUMN @extschema@.jdy_status.status IS 'ok | failing (its last run failed, or its target is away) | held (a push whose changes wait for jdy_resume) | paused (runs only when it is named, or jdysync.enabled is off) | never ran';
+COMMENT ON COLUMN @extschema@.jdy_status.last_run_id IS 'its last run that ended; cancelled ones do not count';
+COMMENT ON COLUMN @extschema@.jdy_status.last_run IS 'when that ended; of one whose process died, when it began';
+COMMENT ON COLUMN @extschema@.jdy_status.lag IS 'how old the newest is that is surely here, or there: pull, since when changes are not listed, or its last good run began; push, since its last good run began';
+COMMENT ON COLUMN @extschema@.jdy_status.next_run IS 'always NULL: schedules are not run by this version';
+COMMENT ON COLUMN @extschema@.jdy_status.why IS 'the status in a sentence, with what to look at; texts of errors are its owner''s to read';
 
 COMMENT ON COLUMN @extschema@.jdy_coverage.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_coverage.listed_until IS 'every change stamped before this was listed';
@@ -1327,6 +1438,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.account', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.breaker', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.mapped_view', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream_stream_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run_run_id_seq', '');

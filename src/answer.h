@@ -24,6 +24,17 @@ typedef struct Answer
 	FailedItem *items;
 } Answer;
 
+/* What a reply says where metadata's "response" asks for a sign of success. */
+typedef enum AnswerSign
+{
+	SIGN_MISSING,				/* empty, not JSON, or nothing stands there: it is no reply of this target */
+	SIGN_OTHER,					/* something else stands there: the target says no */
+	SIGN_GIVEN
+} AnswerSign;
+
+/* Needs no transaction.  metadata->success_path must not be NULL. */
+extern AnswerSign jdy_answer_sign(const Metadata *metadata, const char *body, size_t length);
+
 /*
  * Reads a successful reply where metadata's "response" says, in the current memory
  * context.  In a transaction.  Never raises for anything in the body: a member that is not

@@ -62,6 +62,7 @@ struct Call
 	 * formed and its errcode/code is read.
 	 */
 	void		(*parse) (Call *call, ReplyFacts *facts);
+	const void *parse_arg;		/* the caller's, for parse */
 	void	   *owner;			/* the caller's */
 
 	/* Filled by the client. */

@@ -386,6 +386,13 @@ parse_response(Jsonb *json, Metadata *metadata)
 	metadata->failed_id = parse_path(response, "id");
 	metadata->failed_message = parse_path(response, "message");
 	metadata->failed_count_path = parse_path(response, "failed_count");
+	metadata->success_path = parse_path(response, "success");
+	metadata->success_value = jdy_jsonb_text(response, "success_value");
+	if (metadata->success_path == NULL && metadata->success_value != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" in \"response\" has no place", "success_value"),
+				 errhint("Name it as \"success\", such as {\"success\": \"data.status\", \"success_value\": \"done\"}.")));
 	if (metadata->failed_id == NULL)
 		metadata->failed_id = "id";
 	if (metadata->failed_message == NULL)

@@ -55,6 +55,8 @@ typedef struct Metadata
 	char	   *failed_id;		/* in an item of that list; default "id" */
 	char	   *failed_message; /* likewise; default "message" */
 	char	   *failed_count_path;	/* pushes: where a reply counts them; NULL = it does not */
+	char	   *success_path;	/* pushes: what a reply must have to count as a success; NULL = errcode, code and status decide */
+	char	   *success_value;	/* what must stand there, as text; NULL = anything but null and false */
 	char	   *remedy_crontab; /* omissionRemedy; may be NULL */
 	List	   *remedy_request; /* of Field *: takeOverRequest */
 } Metadata;

@@ -26,6 +26,8 @@
 #define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
 #define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
 
+static void note_unanswered(PushRun *run, const Call *call);
+static void note_proven(PushRun *run);
 static void settle(PushRun *run, Call *call);
 static void settle_refused(PushRun *run, Call *call);
 static bool was_done(const Call *call, const Batch *batch);
@@ -98,6 +100,8 @@ jdy_pushrun_settle(PushRun *run)
 		Call	   *call = lfirst(cell);
 		Batch	   *batch = call->owner;
 
+		if (call->verdict != VERDICT_RETRY)
+			jdy_breaker_answered(&run->breaker);
 		if (call->kind == CALL_DETAIL)
 		{
 			if (!jdy_lookup_settle(run, call))
@@ -109,7 +113,6 @@ jdy_pushrun_settle(PushRun *run)
 		{
 			if (call->outcome == OUTCOME_OK)
 				run->accepted_us = Max(run->accepted_us, call->left_us);
-			run->silent = 0;
 			if (batch->records[0].gone)
 			{
 				run->counters->deleted++;
@@ -131,6 +134,38 @@ jdy_pushrun_settle(PushRun *run)
 	if (accepted != NIL)
 		jdy_delivery_accepted(run->push, accepted);
 	jdy_counterpart_keep(run->push, learned);
+	if (run->accepted_us != 0 && !run->push->proven)
+		note_proven(run);
+	jdy_breaker_write(&run->breaker);
+}
+
+/*
+ * The target does not answer.  But a request that goes without an answer while later ones
+ * are accepted says nothing of the target, only something of its records.
+ */
+static void
+note_unanswered(PushRun *run, const Call *call)
+{
+	const Batch *batch = call->owner;
+	int64		failed_us = batch->failed_us != 0 ? batch->failed_us : call->failed_us;
+
+	if (call->verdict == VERDICT_RETRY && (failed_us == 0 || failed_us >= run->accepted_us))
+		jdy_breaker_unanswered(&run->breaker, call);
+}
+
+/* From here on path and rights of the push are known to be good, or to have been. */
+static void
+note_proven(PushRun *run)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.push p SET proven = true WHERE p.push_id = $1",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(run->push->push_id)};
+
+	jdy_execute(&note, values, NULL);
+	run->push->proven = true;
 }
 
 static void
@@ -144,12 +179,12 @@ settle(PushRun *run, Call *call)
 	{
 		case OUTCOME_REFUSED:
 		case OUTCOME_SET_ASIDE:
-			run->silent = 0;
 			settle_refused(run, call);
 			return;
 		case OUTCOME_FAILED:
 			if (run->failure == NULL)
 				run->failure = call;
+			note_unanswered(run, call);
 
 			/* Nobody can have acted on it: found again by the next scan. */
 			if (!batch->maybe_arrived)
@@ -164,9 +199,9 @@ settle(PushRun *run, Call *call)
 
 	if (jdy_lookup_again(run, call))
 		return;
+	note_unanswered(run, call);
 	jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
 	caller = MemoryContextSwitchTo(run->context);
-	run->silent++;
 	run->doubt = pstrdup(problem);
 	run->doubtful = lappend(run->doubtful, batch);
 	batch->tried = true;
@@ -179,8 +214,8 @@ settle(PushRun *run, Call *call)
 
 /*
  * A wrong path or a right that is missing is refused record by record like bad
- * contents.  As long as nothing was accepted such a record is set apart: ten of
- * them say that it is the push that must be mended.
+ * contents.  As long as nothing was accepted in the run such a record is set apart: ten of
+ * them say that it is the push that must be mended, and nothing becomes a dead letter.
  */
 static void
 settle_refused(PushRun *run, Call *call)
@@ -428,15 +463,25 @@ may_be_the_push(int http_status)
 	}
 }
 
-/* Others were accepted: it was these records.  Else the push fails, and they are still to be sent. */
+/*
+ * Others were accepted in this run: it was these records.  When nothing ever was, the push
+ * is at fault: it fails, and they are still to be sent.
+ *
+ * In between, a few records of a push that once worked, nobody knows.  To keep them would cost
+ * most where the records are at fault: each run fails, for ever, and nobody can tell a new
+ * trouble from the old one.  To bury them in silence would cost most where the push is: it would
+ * look well while all that changes is lost.  So they are buried and the run fails, once: the alarm
+ * is given, runs after it mean what they say, and jdy_replay brings back at most MOST_SUSPECTS a run.
+ */
 void
 jdy_pushrun_judge_suspects(PushRun *run)
 {
 	ListCell   *cell;
+	const Suspect *first;
 
 	if (run->suspects == NIL)
 		return;
-	if (run->accepted_us == 0)
+	if (run->accepted_us == 0 && !run->push->proven)
 	{
 		jdy_pushrun_forget_unsent(run);
 		jdy_call_raise(run->suspicion);
@@ -450,6 +495,17 @@ jdy_pushrun_judge_suspects(PushRun *run)
 		run->counters->dead++;
 	}
 	jdy_pushrun_commit(run);
+	if (run->accepted_us != 0)
+		return;
+	jdy_pushrun_forget_unsent(run);
+	first = linitial(run->suspects);
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("the target refused everything"),
+			 errdetail_plural("%d record is a dead letter: %s.", "%d records are dead letters, the first: %s.",
+							  list_length(run->suspects), list_length(run->suspects), first->problem),
+			 errhint("Is it the record, mend it: what changes is sent again. Is it the push, mend its path or rights, then SELECT jdy_replay(%s).",
+					 quote_literal_cstr(run->push->name))));
 }
 
 /*

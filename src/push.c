@@ -19,7 +19,8 @@
  * alone: those become dead letters, the others arrive.  The same is done with a batch whose
  * answers stay away although a request that left after its first failure was
  * accepted.  Nothing else is ever cut: while the target is away, all of it waits, and after a
- * row of requests without an answer nothing more is sent.
+ * row of requests without an answer, of whatever push to its server, nothing more is sent but
+ * one request to see whether it is back (breaker.c).
  *
  * Called by runner.c, in a worker that is the push's owner and holds its lock.
  *-------------------------------------------------------------------------
@@ -27,6 +28,7 @@
 #include "postgres.h"
 
 #include "access/tupdesc.h"
+#include "answer.h"
 #include "catalog/pg_type.h"
 #include "jdysync.h"
 #include "page.h"
@@ -41,6 +43,9 @@
 
 static PushRun *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);
 static void make_run(PushRun *run);
+static void ask_target(PushRun *run);
+static void try_one(PushRun *run);
+static void give_up(PushRun *run);
 static void read_again(PushRun *run);
 static void postpone(PushRun *run);
 static void drop_deletions(PushRun *run);
@@ -48,7 +53,6 @@ static void send_all(PushRun *run);
 static bool may_send(const PushRun *run);
 static int	busy_wire(const PushRun *run);
 static bool has_room(const PushRun *run, int under_way);
-static bool is_away(const PushRun *run);
 static void take_answers(PushRun *run);
 static void keep_wire_busy(PushRun *run);
 static Call *came_back(PushRun *run, Call *call);
@@ -113,14 +117,21 @@ make_run(PushRun *run)
 {
 	read_again(run);
 	run->exhausted = true;
-	if (run->again != NIL)
+	if (jdy_breaker_is_open(&run->breaker))
+		ask_target(run);
+	if (run->again != NIL || run->parts != NIL)
 		send_all(run);
 	postpone(run);
-	jdy_pushrun_scan(run);
+	if (run->pending == NULL)
+		jdy_pushrun_scan(run);
 	run->exhausted = false;
+
+	/* What an earlier run left in doubt may be what the target chokes on: only if others fare no better is it away. */
+	if (jdy_breaker_is_open(&run->breaker))
+		try_one(run);
 	send_all(run);
 	postpone(run);
-	while (jdy_pushrun_retry_doubtful(run))
+	while (!jdy_breaker_is_open(&run->breaker) && jdy_pushrun_retry_doubtful(run))
 	{
 		int64		before = run->accepted_us;
 
@@ -130,16 +141,80 @@ make_run(PushRun *run)
 			break;
 	}
 	jdy_pushrun_judge_suspects(run);
-	if (is_away(run) || run->doubtful != NIL)
-	{
-		jdy_pushrun_forget_unsent(run);
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("the target does not answer"),
-				 errdetail("Whether %lld records arrived is not known: %s.", (long long) run->counters->failed, run->doubt),
-				 errhint("The next run sends them again, byte for byte and under the same Idempotency-Key, before anything newer.")));
-	}
+	if (run->doubtful != NIL)
+		give_up(run);
 	finish_run(run);
+}
+
+/*
+ * While the breaker is open: returns when the target answered, or there is nothing to
+ * ask it with.  A record in doubt makes the best trial, since nothing more can come to be in doubt by
+ * it; but it may be what the target chokes on, so every other time it is one that is pending.
+ */
+static void
+ask_target(PushRun *run)
+{
+	if (run->again != NIL && run->breaker.trials % 2 == 0)
+		try_one(run);
+	else
+	{
+		int64		again = run->counters->pending;
+
+		postpone(run);			/* their newer versions are not for the trial */
+		jdy_pushrun_scan(run);
+		run->exhausted = false;
+		try_one(run);
+		run->exhausted = true;
+		if (run->tried == 0 && run->doubtful == NIL)
+			return;
+
+		/* The scan is made again when those in doubt are settled. */
+		ExecClearTuple(run->slot);
+		tuplestore_end(run->pending);
+		run->pending = NULL;
+		if (run->held != NULL)
+			hash_destroy(run->held);
+		run->held = NULL;
+		run->counters->pending = again + run->tried;
+		if (jdy_breaker_is_open(&run->breaker) && run->tried > 0)
+			give_up(run);
+		run->again = run->doubtful;
+		run->doubtful = NIL;
+		if (run->tried == 0 && run->again != NIL)
+			try_one(run);
+	}
+	if (jdy_breaker_is_open(&run->breaker) && run->tried > 0)
+		give_up(run);
+}
+
+/* One request, in one attempt, although the breaker is open. */
+static void
+try_one(PushRun *run)
+{
+	Endpoint   *endpoint = run->push->endpoint; /* the client's, too */
+	int			attempts = endpoint->max_attempts;
+
+	endpoint->max_attempts = 1;
+	run->trial = true;
+	run->tried = 0;
+	send_all(run);
+	run->trial = false;
+	endpoint->max_attempts = attempts;
+}
+
+/* The target is away: what it may have got stays in doubt. */
+static void
+give_up(PushRun *run)
+{
+	postpone(run);
+	jdy_pushrun_forget_unsent(run);
+	if (jdy_breaker_is_open(&run->breaker))
+		jdy_breaker_raise(&run->breaker, run->push->endpoint, run->push->name, run->counters->failed);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("the target does not answer"),
+			 errdetail("Whether %lld records arrived is not known: %s.", (long long) run->counters->failed, run->doubt),
+			 errhint("The next run sends them again, byte for byte and under the same Idempotency-Key, before anything newer.")));
 }
 
 static void
@@ -148,6 +223,7 @@ read_again(PushRun *run)
 	ListCell   *cell;
 
 	jdy_pushrun_begin(run);
+	jdy_breaker_load(&run->breaker, run->push->endpoint->server_name);
 	run->again = jdy_delivery_unresolved(run->push, run->context);
 	drop_deletions(run);
 	jdy_pushrun_commit(run);
@@ -198,7 +274,6 @@ static void
 send_all(PushRun *run)
 {
 	jdy_progress_phase(PHASE_PUSHING);
-	run->silent = 0;
 	for (;;)
 	{
 		List	   *fresh = NIL;
@@ -234,6 +309,8 @@ send_all(PushRun *run)
 			{
 				postpone(run);
 				jdy_pushrun_forget_unsent(run);
+				if (run->trial && jdy_breaker_is_open(&run->breaker))
+					jdy_breaker_raise(&run->breaker, run->push->endpoint, run->push->name, run->counters->failed);
 				jdy_call_raise(run->failure);
 			}
 			if (!may_send(run))
@@ -256,7 +333,9 @@ send_all(PushRun *run)
 static bool
 may_send(const PushRun *run)
 {
-	return run->failure == NULL && !is_away(run) && has_room(run, run->under_way) &&
+	bool		open = run->trial ? run->tried > 0 : jdy_breaker_is_open(&run->breaker);
+
+	return run->failure == NULL && !open && has_room(run, run->under_way) &&
 		(run->again != NIL || run->parts != NIL || !run->exhausted);
 }
 
@@ -280,13 +359,6 @@ has_room(const PushRun *run, int under_way)
 	return under_way < busy_wire(run) ||
 		(!push->batched && push->endpoint->calls_per_minute == 0 && under_way < 4 * busy_wire(run) &&
 		 run->bytes < push->batch_bytes);
-}
-
-/* After so many requests in a row without an answer. */
-static bool
-is_away(const PushRun *run)
-{
-	return run->silent >= busy_wire(run);
 }
 
 /* At least one, unless none comes for a while. */
@@ -338,7 +410,7 @@ next_batches(PushRun *run)
 	ListCell   *cell;
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 
-	while (has_room(run, run->under_way + list_length(batches)))
+	while (has_room(run, run->under_way + list_length(batches)) && !(run->trial && batches != NIL))
 	{
 		Batch	   *batch = NULL;
 
@@ -373,6 +445,11 @@ next_batches(PushRun *run)
 	}
 	if (fresh != NIL)
 		jdy_delivery_intend(run->push, run->run_id, fresh);
+	if (run->trial && batches != NIL)
+	{
+		run->tried = ((Batch *) linitial(batches))->n;
+		jdy_breaker_try(&run->breaker);
+	}
 	list_free(fresh);
 	MemoryContextSwitchTo(caller);
 	return batches;
@@ -466,21 +543,27 @@ submit(PushRun *run, Batch *batch)
 		jdy_call_param(call, "id", batch->records[0].id);
 	call->idempotency_key = batch->key;
 	call->parse = parse_answer;
+	call->parse_arg = gone ? NULL : push->meta; /* deletions may be answered by another api, in another form */
 	call->batch = batch->n > 1;
 	call->once = jdy_lookup_creates(batch);
 	jdy_client_submit(run->client, call);
 	run->under_way++;
 }
 
-/* Any reply counts as one: an empty body is what many targets answer with. */
+/*
+ * Any reply counts as one, an empty body is what many targets answer with; unless
+ * the metadata says where a reply of this target tells of success.
+ */
 static void
 parse_answer(Call *call, ReplyFacts *facts)
 {
 	PageShape	shape = {.single = true};
 	ListPage   *page;
+	const Metadata *meta = call->parse_arg;
+	bool		sign = meta != NULL && meta->success_path != NULL && call->reply->status / 100 == 2;
 
 	facts->batch = call->batch;
-	facts->well_formed = true;
+	facts->well_formed = !sign;
 	if (call->reply->body_length == 0)
 		return;
 	page = jdy_page_parse(call->reply->body, call->reply->body_length, &shape);
@@ -490,6 +573,24 @@ parse_answer(Call *call, ReplyFacts *facts)
 	{
 		facts->well_formed = false;
 		call->service_text = page->problem;
+	}
+	if (!sign)
+		return;
+
+	/* What stands there decides: a target may well say "code":1 or "code":"SUCCESS" of success. */
+	switch (jdy_answer_sign(meta, call->reply->body, call->reply->body_length))
+	{
+		case SIGN_MISSING:
+			facts->well_formed = false;
+			break;
+		case SIGN_OTHER:
+			facts->well_formed = facts->denied = true;
+			call->service_text = page->description;
+			break;
+		case SIGN_GIVEN:
+			facts->well_formed = true;
+			facts->errcode = 0;
+			break;
 	}
 }
 

@@ -60,6 +60,7 @@ typedef struct Push
 	int64		batch_bytes;
 	char	   *identity;		/* goes into every key: no other push, here or elsewhere, has it */
 	bool		pushed;			/* a run came to its end once: a flood is held from then on */
+	bool		proven;			/* something was accepted under the present metadata */
 	bool		released;		/* one flood may pass */
 	ChangeMark	seen;
 	int64		grouped;		/* records delivered for the first time, as far as known: delivery.c */

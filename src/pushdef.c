@@ -51,7 +51,7 @@ static JdyStatement insert_push = {
 
 static JdyStatement load_push = {
 	.sql = "SELECT p.name, p.server::text, p.source, k.relowner, p.metadata, p.batch_rows, p.batch_bytes, p.identity::text,"
-	" p.pushed, p.released, p.seen_source, p.seen_lsn, p.seen_xmin FROM jdysync.push p JOIN pg_catalog.pg_class k ON k.oid = p.source WHERE p.push_id = $1",
+	" p.pushed, p.released, p.proven, p.seen_source, p.seen_lsn, p.seen_xmin FROM jdysync.push p JOIN pg_catalog.pg_class k ON k.oid = p.source WHERE p.push_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
 };
@@ -59,7 +59,8 @@ static JdyStatement load_push = {
 static JdyStatement update_push = {
 	.sql = "UPDATE jdysync.push p SET server = COALESCE($2, p.server), source = COALESCE($3, p.source),"
 	" metadata = COALESCE($4, p.metadata), schedule = COALESCE($5, p.schedule), batch_rows = COALESCE($6, p.batch_rows),"
-	" batch_bytes = COALESCE($7, p.batch_bytes), seen_source = NULL FROM jdysync.push o WHERE p.push_id = $1 AND o.push_id = p.push_id"
+	" batch_bytes = COALESCE($7, p.batch_bytes), seen_source = NULL, proven = p.proven AND COALESCE($2 = p.server, true)"
+	" AND COALESCE($4 = p.metadata, true) FROM jdysync.push o WHERE p.push_id = $1 AND o.push_id = p.push_id"
 	" RETURNING o.server <> p.server, o.server::text, p.server::text,"
 	" o.server = p.server AND o.pushed AND o.metadata ->> 'api' <> p.metadata ->> 'api',"
 	" o.metadata ->> 'api' <> p.metadata ->> 'api' OR o.metadata -> 'lookup' IS DISTINCT FROM p.metadata -> 'lookup'",
@@ -520,9 +521,10 @@ jdy_push_load(int push_id)
 	push->identity = jdy_spi_text(0, 8);
 	push->pushed = DatumGetBool(jdy_spi_datum(0, 9, &isnull));
 	push->released = DatumGetBool(jdy_spi_datum(0, 10, &isnull));
-	push->seen.source = jdy_spi_text(0, 11);
-	push->seen.lsn = DatumGetLSN(jdy_spi_datum(0, 12, &isnull));
-	push->seen.xmin = DatumGetFullTransactionId(jdy_spi_datum(0, 13, &isnull));
+	push->proven = DatumGetBool(jdy_spi_datum(0, 11, &isnull));
+	push->seen.source = jdy_spi_text(0, 12);
+	push->seen.lsn = DatumGetLSN(jdy_spi_datum(0, 13, &isnull));
+	push->seen.xmin = DatumGetFullTransactionId(jdy_spi_datum(0, 14, &isnull));
 	push->meta = jdy_metadata_parse(DatumGetJsonbPCopy(jdy_spi_datum(0, 5, &isnull)), EFFECT_EXECUTE);
 	take_operation(push, push->meta->operation);
 	find_payload(push, push->source);

@@ -15,6 +15,7 @@
 
 #include "postgres.h"
 
+#include "breaker.h"
 #include "client.h"
 #include "executor/tuptable.h"
 #include "push.h"
@@ -54,7 +55,9 @@ typedef struct PushRun
 	List	   *suspects;		/* of Suspect * */
 	int			under_way;
 	Size		bytes;			/* of the bodies under way */
-	int			silent;			/* requests in a row that got no answer */
+	Breaker		breaker;		/* of the server: while it is open nothing is sent but */
+	bool		trial;			/* one request, */
+	int			tried;			/* of so many records; 0 = it was not made */
 	int64		accepted_us;	/* monotonic: when the last request that was accepted had left; 0 = none was */
 	Call	   *failure;		/* what ends the run, once all others have come back */
 	Call	   *suspicion;		/* the first suspect's */

@@ -286,9 +286,9 @@ check_flood(PushRun *run, const Look *scan)
 	detail = MemoryContextAlloc(run->context, 200);
 	if (gone)
 		snprintf(detail, 200, "%lld of %lld records would be deleted, and %lld of %lld sent.", (long long) scan->gone,
-				 (long long) known, (long long) scan->changed, (long long) scan->found);
+				 (long long) known, (long long) scan->changed, (long long) Max(known, scan->found));
 	else
-		snprintf(detail, 200, "%lld of %lld records would be sent.", (long long) scan->changed, (long long) scan->found);
+		snprintf(detail, 200, "%lld of %lld records would be sent.", (long long) scan->changed, (long long) Max(known, scan->found));
 	jdy_incident_open(run->push->name, "warning", what, detail,
 					  psprintf("If that is meant: SELECT jdy_resume(%s, force => true); then push again.",
 							   quote_literal_cstr(run->push->name)));

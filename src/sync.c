@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "breaker.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
@@ -68,6 +69,8 @@ typedef struct Lookup
 	List	   *streams;		/* of StreamRef */
 	Oid			extension;		/* that they belong to */
 	PaceLimits	limits;
+	const char *server;
+	Breaker		breaker;		/* of that */
 } Lookup;
 
 static void require_can_wait(void);
@@ -76,6 +79,8 @@ static void run_stream(const StreamRef *stream, Oid extension, RunMode mode, Tim
 					   bool raise, ReturnSetInfo *rsinfo);
 static List *streams_of(const char *name, bool pushes, Oid *extension);
 static void find_streams(Lookup *lookup);
+static bool target_is_away(const StreamRef *push, RunResult *result);
+static void find_breaker(Lookup *lookup);
 static void without_locks(void (*look) (Lookup *), Lookup *lookup);
 static void raise_result(const StreamRef *stream, const RunResult *result);
 static void put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *result);
@@ -122,7 +127,14 @@ jdy_push(PG_FUNCTION_ARGS)
 	require_can_wait();
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(lc, streams_of(name, true, &extension))
-		run_stream(lfirst(lc), extension, MODE_AUTO, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
+	{
+		RunResult	result;
+
+		if (name == NULL && target_is_away(lfirst(lc), &result))
+			put_result((ReturnSetInfo *) fcinfo->resultinfo, lfirst(lc), &result);
+		else
+			run_stream(lfirst(lc), extension, MODE_AUTO, 0, 0, name != NULL, (ReturnSetInfo *) fcinfo->resultinfo);
+	}
 	return (Datum) 0;
 }
 
@@ -319,6 +331,27 @@ find_streams(Lookup *lookup)
 		stream->server = pstrdup(stream->server);
 		lookup->streams = lappend(lookup->streams, stream);
 	}
+}
+
+/* Who names no push does not know better than the breaker of its server: there is no run before the pause is over. */
+static bool
+target_is_away(const StreamRef *push, RunResult *result)
+{
+	Lookup		lookup = {.server = push->server};
+
+	without_locks(find_breaker, &lookup);
+	if (lookup.breaker.next_try <= GetCurrentTimestamp())
+		return false;
+	MemSet(result, 0, sizeof(RunResult));
+	strlcpy(result->status, "failed", sizeof(result->status));
+	jdy_run_error(&result->error, ERRCODE_CONNECTION_FAILURE, "the target does not answer", NULL, NULL);
+	return true;
+}
+
+static void
+find_breaker(Lookup *lookup)
+{
+	jdy_breaker_load(&lookup->breaker, lookup->server);
 }
 
 /*

@@ -34,6 +34,7 @@
 #define CUSTOMER	0x10		/* errcode says that the customer's data is to blame */
 #define SINGLE		0x20		/* a detail, or a push of one record */
 #define WELL_FORMED	0x40		/* the service itself says so, not some web server's page */
+#define DENIED		0x80		/* the body says that it is no success */
 
 typedef struct Rule
 {
@@ -113,6 +114,7 @@ static const Rule rules[] = {
 	/* Refusals. */
 	REPLY(PUSH, 400, 499, ANY_CODE, 0, VERDICT_REFUSED, "the request was refused"),
 	REPLY(PUSH, ANY_STATUS, SOME_CODE, 0, VERDICT_REFUSED, "the service reported an error"),
+	REPLY(PUSH, 200, 299, ANY_CODE, DENIED, VERDICT_REFUSED, "the service reported an error"),
 	REPLY(OTHER, 200, 299, SOME_CODE, 0, VERDICT_USE, "the service reported an error"),
 	REPLY(ANY, ANY_STATUS, SOME_CODE, 0, VERDICT_STOP, "the service reported an error"),
 	REPLY(ANY, 300, 399, ANY_CODE, 0, VERDICT_STOP, "the service answered with a redirect"),
@@ -178,6 +180,8 @@ conditions_of(CallKind kind, const ReplyFacts *facts)
 	if (facts->no_record)
 		holds |= NO_RECORD;
 	holds |= facts->well_formed ? WELL_FORMED : MALFORMED;
+	if (facts->denied)
+		holds |= DENIED;
 	if (customer_can_mend(facts->errcode))
 		holds |= CUSTOMER;
 	if (kind == CALL_DETAIL || !facts->batch)

@@ -44,6 +44,7 @@ typedef struct ReplyFacts
 	bool		no_route;		/* body says "404 No Route" or the like */
 	bool		router_sent;	/* the request carried X-GW-Router-Addr */
 	bool		no_record;		/* success, but the record in it is null or empty */
+	bool		denied;			/* the body says where metadata looks for it that it is no success */
 	bool		batch;			/* a push of several records: none of them can be set aside for all */
 } ReplyFacts;
 

@@ -30,6 +30,8 @@ $node->safe_psql('postgres', 'CREATE SCHEMA elsewhere; ALTER TABLE jdysync.stagi
 sync_ok($node, '客户', 'a stream');
 sync_ok($node, 'moved', 'another, whose table stands elsewhere');
 
+$node->safe_psql('postgres', q{INSERT INTO jdysync.breaker VALUES ('kingdee', 7, now(), 'no reply in time', 2, now())});
+
 dump_and_restore('copy');
 my @state = (
 	'SELECT s FROM jdysync.stream s ORDER BY 1',
@@ -37,6 +39,7 @@ my @state = (
 	'SELECT w FROM jdysync."window" w ORDER BY 1',
 	'SELECT r FROM jdysync.run r ORDER BY 1',
 	'SELECT k FROM jdysync.call k ORDER BY 1',
+	'SELECT b FROM jdysync.breaker b ORDER BY 1',
 	'SELECT c FROM jdysync.catalog c ORDER BY 1',
 	'SELECT c FROM jdy_coverage c ORDER BY 1',
 	'SELECT t FROM jdysync."staging_客户" t ORDER BY 1',

@@ -147,6 +147,66 @@ $sim->post('/_sim/target/poison', { ids => [] });
 $sim->post('/_sim/config', { target_poison => 'batch' });
 
 # ---------------------------------------------------------------------------
+# What counts as a success: any reply, unless the metadata asks for a sign of it.
+# ---------------------------------------------------------------------------
+{
+	my $target = sub { return "SELECT jdy_$_[0]_push('signs', " . ($_[0] eq 'add' ? "'target', 'few', " : 'metadata => ') . "'{\"api\":\"signs\",\"effect\":\"EXECUTE\",\"delete\":{\"method\":\"DELETE\"}$_[1]}')"; };
+	my $change = sub { return query($node, "UPDATE few SET name = name || '!' WHERE id = 's1'"); };
+	my $answer = sub { return $sim->post('/_sim/fault', { kind => 'status', status => 200, path => '/target/', times => 3, body => $_[0] }); };
+	my $standing = sub { return query($node, "SELECT status FROM jdy_deliveries WHERE push = 'signs' AND id = 's1'"); };
+
+	query($node, q{CREATE TABLE few (id text PRIMARY KEY, name text); INSERT INTO few VALUES ('s1', 'A'), ('s2', 'A')});
+	query($node, $target->('add', ''));
+	$sim->post('/_sim/fault', { kind => 'empty', path => '/target/' });
+	$answer->('{"hello":"world"}');
+	is(push_ok($node, 'signs', 'HTTP 200 with an empty body, or a foreign one')->{delivered}, 2, 'counts as accepted by default');
+	$sim->delete('/_sim/fault');
+
+	query($node, $target->('alter', ',"response":{"success":"data.accepted"}'));
+	for my $foreign ('', '{"hello":"world"}', '{"data":null}', '{"data":{"accepted":null}}', '{"data":[1]}', '[]', '{"data":{"accepted":}}')
+	{
+		$change->();
+		$foreign eq '' ? $sim->post('/_sim/fault', { kind => 'empty', path => '/target/', times => 3 }) : $answer->($foreign);
+		like(push_row($node, 'signs')->{err}, qr/08006: the target does not answer.*the reply is not what was asked for/s, "'$foreign' where \"success\" must be there");
+		is($standing->(), 'in_doubt', 'is no answer');
+		$sim->delete('/_sim/fault');
+		is(push_ok($node, 'signs', 'the next run')->{delivered}, 1, 'sends it again');
+	}
+	for my $refusal ('{"data":{"accepted":false},"message":"not today"}', '{"errcode":4711,"description":"not today"}')
+	{
+		$change->();
+		$answer->($refusal);
+		is(push_ok($node, 'signs', "'$refusal'")->{dead}, 1, 'is a refusal');
+		like(query($node, "SELECT last_error FROM jdy_deliveries WHERE push = 'signs' AND status = 'dead'"), qr/the service reported an error \(HTTP 200.*not today/, 'in the words of the target');
+		$sim->delete('/_sim/fault');
+	}
+	query($node, $target->('alter', ',"response":{"success":"code","success_value":1}'));
+	for my $yes ('{"code":1}', '{ "code" : "1" , "data" : 17}')
+	{
+		$change->();
+		$answer->($yes);
+		is(push_ok($node, 'signs', "'$yes' where success is code 1")->{delivered}, 1, 'is one');
+		$sim->delete('/_sim/fault');
+	}
+	$change->();
+	is(push_ok($node, 'signs', 'code 200 there')->{dead}, 1, 'is a refusal');
+	query($node, $target->('alter', ',"response":{"success":"code","success_value":"SUCCESS"}'));
+	for my $case ([ '{"code":"SUCCESS"}', '1 0' ], [ '{"code":"FAIL","msg":"not today"}', '0 1' ])
+	{
+		$change->();
+		$answer->($case->[0]);
+		my $run = push_ok($node, 'signs', "$case->[0] where success is a word");
+		is("$run->{delivered} $run->{dead}", $case->[1], 'says it by that');
+		$sim->delete('/_sim/fault');
+	}
+	query($node, q{DELETE FROM few WHERE id = 's2'});
+	is(push_ok($node, 'signs', 'a deletion')->{delivered}, 1, 'needs no sign');
+	like(refusal($target->('alter', ',"response":{"success_value":1}')), qr/22023: "success_value" in "response" has no place.*HINT:.*"success"/s, 'a value without a place');
+	query($node, "SELECT jdy_drop_push('signs')");
+	$sim->delete('/_sim/target');
+}
+
+# ---------------------------------------------------------------------------
 # A payload of the metadata's making.
 # ---------------------------------------------------------------------------
 my $ORDER = <<'END';

@@ -134,6 +134,42 @@ subtest 'a path or a right that is wrong' => sub {
 		push_ok($node, "wrong$status", 'when it is mended');
 		is(standings("wrong$status"), 'delivered 300', 'all arrive');
 	}
+	is(query($node, 'SELECT bool_and(proven) FROM jdysync.push'), 't', 'from then on they are known to have been right');
+
+	# A few records of a push that once worked: one alarm, no more.
+	for my $n (1, 9, 10)
+	{
+		fresh("lone$n", 300, $BATCH);
+		push_ok($node, "lone$n", 'a push that works');
+		query($node, "UPDATE lone$n SET name = 'B' WHERE substr(id, 2)::int <= $n");
+		fault(kind => 'status', status => 404, times => -1);
+		if ($n == 10)
+		{
+			push_fails("lone$n", qr/HV000: call to the service failed: the request was refused.*404/s, 'ten records: the push is at fault') for 1 .. 2;
+			is(standings("lone$n"), 'delivered 300', 'and nothing is dead');
+			next;
+		}
+		push_fails("lone$n", qr/HV000: the target refused everything\n.*DETAIL:  $n records? (?:is a|are) dead letters?(?:, the first)?: .*HTTP 404.*HINT:.*jdy_replay\('lone$n'\)/s, "$n: the run fails");
+		is(standings("lone$n"), "dead $n, delivered @{[300 - $n]}", 'they are dead letters');
+		is(push_ok($node, "lone$n", 'the next run')->{calls}, 0, 'leaves them alone');
+		$sim->delete('/_sim/fault');
+		is(query($node, "SELECT jdy_replay('lone$n')"), $n, 'if it was the push, jdy_replay');
+		is(push_ok($node, "lone$n", 'and another run')->{delivered}, $n, 'send them again');
+	}
+	fresh('unproven', 3, '{"api":"unproven","effect":"EXECUTE","delete":{"method":"DELETE"}}');
+	push_ok($node, 'unproven', 'a push that works');
+	fault(kind => 'status', status => 404, times => -1);
+	query($node, q{SELECT jdy_alter_push('unproven', metadata => '{"api":"unprovem","effect":"EXECUTE","delete":{"method":"DELETE"}}'); UPDATE unproven SET name = 'B' WHERE id = 'c1'});
+	push_fails('unproven', qr/HV000: call to the service failed/, 'metadata that never worked: the run fails') for 1 .. 2;
+	is(standings('unproven'), 'delivered 3', 'and nothing is dead');
+	query($node, q{SELECT jdy_alter_push('unproven', metadata => '{"api":"unproven","effect":"EXECUTE","delete":{"method":"DELETE"}}')});
+	$sim->delete('/_sim/fault');
+	push_ok($node, 'unproven', 'mended');
+	fault(kind => 'status', status => 404, times => -1);
+	query($node, q{DELETE FROM unproven WHERE id = 'c2'});
+	push_fails('unproven', qr/HV000: the target refused everything\n/, 'a record that was deleted there by hand, alone');
+	push_ok($node, 'unproven', 'does not fail the next run');
+
 	fresh('absent', 300, $SINGLE);
 	fault(kind => 'status', status => 404, times => 3);
 	push_ok($node, 'absent', 'three records that are answered with HTTP 404, before the others');
@@ -142,6 +178,15 @@ subtest 'a path or a right that is wrong' => sub {
 
 subtest 'replies that are none' => sub {
 	fresh('replies', 250, $BATCH);
+	for my $kind (qw(html json cut))
+	{
+		fault(kind => $kind, times => -1);
+		push_fails('replies', qr/08006.*does not answer/s, "$kind with HTTP 200 and nothing else");
+		is(query($node, q{SELECT count(*) FROM jdy_deliveries WHERE push = 'replies' AND status <> 'in_doubt'}), '0', 'counts as no answer');
+		$sim->delete('/_sim/fault');
+	}
+	push_ok($node, 'replies', 'until one comes');
+	query($node, "UPDATE replies SET name = 'AA'");
 	fault(kind => 'html');
 	fault(kind => 'cut');
 	fault(kind => 'json');
