@@ -8,11 +8,21 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+#include "pgtime.h"
+
 /*
  * Raises an error unless `schedule` is an interval of at least a second ('5 min')
  * or cron with five fields (six with seconds first): lists, ranges and steps, and
- * names of months and days of the week.
+ * names of months and days of the week.  What never comes due (30 February) is an error, too.
  */
 extern void jdy_schedule_check(const char *schedule);
+
+/*
+ * When it is due next, the last time being `due` and now being `now`.  What was missed is made
+ * up for once: an interval keeps its pace, so that the result is at most one interval ahead and may be past; cron
+ * gives the first time after now, by the clocks of `zone`.
+ */
+extern TimestampTz jdy_schedule_next(const char *schedule, TimestampTz due, TimestampTz now, pg_tz *zone);
 
 #endif							/* JDY_SCHEDULE_H */
