@@ -724,8 +724,12 @@ finish(Transfer *transfer, CURLcode code)
 	reply->elapsed_us = elapsed_us;
 	reply->wire_bytes = received + header_size;
 
-	/* Unsure means sent: only a body that did not leave whole proves that nobody can have acted on it. */
-	reply->sent = transfer->requests > 0 && uploaded >= (curl_off_t) transfer->request_body_length;
+	/*
+	 * Unsure means sent: only a body that did not leave whole proves that nobody can have acted on it.  When a second
+	 * request was about to leave, `uploaded` is of that one.
+	 */
+	reply->sent = transfer->requests > 1 ||
+		(transfer->requests == 1 && uploaded >= (curl_off_t) transfer->request_body_length);
 
 	/* There is a buffer even for an empty body; the writer leaves room for the NUL. */
 	if (transfer->body == NULL)
