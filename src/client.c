@@ -116,7 +116,10 @@ jdy_client_submit(Client *client, Call *public)
 	PrivateCall *call = (PrivateCall *) public;
 
 	call->sequence = ++client->submitted;
-	dlist_push_tail(&client->ready[public->lane], &call->node);
+	if (public->not_before_us > 0)
+		pairingheap_add(client->delayed, &call->heap_node);
+	else
+		dlist_push_tail(&client->ready[public->lane], &call->node);
 	client->pending++;
 }
 

@@ -51,6 +51,7 @@ struct Call
 	const char *body;			/* JSON text or NULL */
 	const char *idempotency_key;	/* header Idempotency-Key, or NULL */
 	bool		batch;			/* push: more than one record in the request */
+	bool		once;			/* push: not to be sent again once the service may have acted: IN_DOUBT then */
 
 	/*
 	 * Looks at a complete reply (call->reply) and fills facts->errcode,
@@ -126,6 +127,9 @@ extern void jdy_call_param(Call *call, const char *name, const char *value);
 
 /* Queues a call.  Calls start in order of submission, but those with a back-off later. */
 extern void jdy_client_submit(Client *client, Call *call);
+
+/* Before it is submitted: its first attempt waits as the next one of a call that failed so often. */
+extern void jdy_call_back_off(Client *client, Call *call, int failures);
 
 /* Calls submitted and not yet returned by jdy_client_next. */
 extern int	jdy_client_pending(Client *client);

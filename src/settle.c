@@ -33,6 +33,7 @@ static void renew_token(Client *client, PrivateCall *call);
 static void renew_authorisation(Client *client, PrivateCall *call);
 static void wait_for_limit(Client *client, PrivateCall *call);
 static void back_off(Client *client, PrivateCall *call);
+static int64 delay_us(const Client *client, int failures);
 static void try_again(Client *client, PrivateCall *call, int64 not_before);
 static void used_up(Client *client, PrivateCall *call);
 static void finish(Client *client, PrivateCall *call, CallOutcome outcome);
@@ -304,23 +305,35 @@ wait_for_limit(Client *client, PrivateCall *call)
 static void
 back_off(Client *client, PrivateCall *call)
 {
-	int64		limit = MAX_BACKOFF_US;
 	int64		delay;
 
 	if (call->call.reply->sent)
 		call->call.maybe_acted = true;
 	if (call->failures++ == 0)
 		call->call.failed_us = jdy_monotonic_us();
-	if (!may_repeat(call) || call->failures >= client->endpoint->max_attempts)
+	if (!may_repeat(call) || call->failures >= client->endpoint->max_attempts || (call->call.once && call->call.maybe_acted))
 	{
 		used_up(client, call);
 		return;
 	}
-	if (call->failures < 20)
-		limit = Min(limit, client->backoff_base_us << (call->failures - 1));
-	delay = (int64) (limit * pg_prng_double(&pg_global_prng_state));
-	delay = Max(delay, Min(call->call.reply->retry_after_ms * 1000, MAX_BACKOFF_US));
+	delay = Max(delay_us(client, call->failures), Min(call->call.reply->retry_after_ms * 1000, MAX_BACKOFF_US));
 	try_again(client, call, jdy_monotonic_us() + delay);
+}
+
+void
+jdy_call_back_off(Client *client, Call *call, int failures)
+{
+	call->not_before_us = jdy_monotonic_us() + delay_us(client, failures);
+}
+
+static int64
+delay_us(const Client *client, int failures)
+{
+	int64		limit = MAX_BACKOFF_US;
+
+	if (failures < 20)
+		limit = Min(limit, client->backoff_base_us << (failures - 1));
+	return (int64) (limit * pg_prng_double(&pg_global_prng_state));
 }
 
 static void
