@@ -5,7 +5,8 @@
  * What one run does, in order:
  *
  *	1. send again, byte for byte and under the same key, what an earlier run sent
- *	   without learning the outcome: nothing newer of these records may overtake it;
+ *	   without learning the outcome: nothing newer of these records may overtake it.  A
+ *	   target that can say what it has is asked first, then and whenever an answer is lost;
  *	2. read the source and keep, on disk, what differs from what was acknowledged, and,
  *	   where the metadata says how to delete, what the source has no more;
  *	3. send that in batches, several at once.
@@ -35,6 +36,7 @@
 #include "spi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
 
@@ -148,7 +150,12 @@ read_again(PushRun *run)
 	drop_deletions(run);
 	jdy_pushrun_commit(run);
 	foreach(cell, run->again)
-		run->counters->pending += ((Batch *) lfirst(cell))->n;
+	{
+		Batch	   *batch = lfirst(cell);
+
+		run->counters->pending += batch->n;
+		batch->unread = true;
+	}
 }
 
 /*
@@ -328,6 +335,12 @@ next_batches(PushRun *run)
 		if (batch == NULL)
 			break;
 		batches = lappend(batches, batch);
+		if (batch->unread)
+		{
+			MemoryContextSwitchTo(run->chunk);
+			(void) jdy_pushrun_read_back(run, batch, NULL);
+			MemoryContextSwitchTo(run->context);
+		}
 		batch->bytes = strlen(batch->body);
 		run->bytes += batch->bytes;
 		if (batch->batch_id == 0)
@@ -391,6 +404,7 @@ compose(PushRun *run)
 		return NULL;
 	}
 	jdy_batch_seal(run->push, batch);
+	batch->sent_at = GetCurrentTimestamp();
 	return batch;
 }
 
@@ -413,9 +427,16 @@ submit(PushRun *run, Batch *batch)
 {
 	const Push *push = run->push;
 	bool		gone = batch->records[0].gone;
-	Call	   *call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, gone ? push->meta->delete_method : push->meta->method,
-									   gone ? push->meta->delete_api : push->meta->api);
+	Call	   *call;
 
+	run->under_way++;
+	if (batch->reading != NULL)
+	{
+		jdy_readback_ask(run, batch);
+		return;
+	}
+	call = jdy_call_create(run->client, CALL_PUSH, LANE_TAIL, gone ? push->meta->delete_method : push->meta->method,
+						   gone ? push->meta->delete_api : push->meta->api);
 	call->owner = batch;
 	if (batch->body[0] != '\0')
 		call->body = batch->body;
@@ -424,8 +445,8 @@ submit(PushRun *run, Batch *batch)
 	call->idempotency_key = batch->key;
 	call->parse = parse_answer;
 	call->batch = batch->n > 1;
+	call->once = jdy_readback_can(run, batch);
 	jdy_client_submit(run->client, call);
-	run->under_way++;
 }
 
 /* Any reply counts as one: an empty body is what many targets answer with. */

@@ -5,7 +5,7 @@
  *	pushdef.c	pushes as objects: added, altered, dropped, loaded for a run
  *	source.c	the records of a source, as they would be sent
  *	delivery.c	where each record stands: what was acknowledged, what is unresolved
- *	push.c		a push's run
+ *	push.c		a push's run, with its parts of pushrun.h
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_PUSH_H
@@ -70,6 +70,12 @@ typedef struct Batch
 	bool		tried;			/* in this run, and no answer came */
 	const char *problem;		/* what came instead; NULL = not tried */
 	int64		failed_us;		/* monotonic: since when it, or what it was cut from, gets no answer in this run; 0 = it does */
+	TimestampTz sent_at;		/* when it, or what it was cut from, was composed */
+	int64		left_us;		/* monotonic: when the request left whose answer was lost last in this run */
+	int			lost;			/* answers lost in this run, each followed by a look at what the target has */
+	bool		unread;			/* what the target has of it is to be found out before it is sent again */
+	bool		unreadable;		/* that failed in this run */
+	struct ReadBack *reading;	/* it is under way: no request of its own can be; NULL = it is not */
 } Batch;
 
 /* pushdef.c: loads push `push_id` in a transaction with SPI, into the current context. */
