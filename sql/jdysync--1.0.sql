@@ -1210,7 +1210,7 @@ COMMENT ON COLUMN @extschema@.jdy_runs.deleted IS 'records marked deleted; push:
 COMMENT ON COLUMN @extschema@.jdy_runs.rejected IS 'rows set aside because PostgreSQL cannot hold them: jdy_rejects';
 COMMENT ON COLUMN @extschema@.jdy_runs.pending IS 'push: records that were to be sent';
 COMMENT ON COLUMN @extschema@.jdy_runs.delivered IS 'push: records that the target acknowledged';
-COMMENT ON COLUMN @extschema@.jdy_runs.verified IS 'push: records that were read back';
+COMMENT ON COLUMN @extschema@.jdy_runs.verified IS 'push: of those delivered, records found by asking the target what it has';
 COMMENT ON COLUMN @extschema@.jdy_runs.failed IS 'push: records of which it is not known whether they arrived';
 COMMENT ON COLUMN @extschema@.jdy_runs.dead IS 'push: records that the target refuses: jdy_deliveries says why';
 COMMENT ON COLUMN @extschema@.jdy_runs.calls IS 'HTTP attempts, tokens and repeats included';
@@ -1358,7 +1358,7 @@ COMMENT ON COLUMN jdysync.run.deleted IS 'records marked deleted';
 COMMENT ON COLUMN jdysync.run.rejected IS 'rows set aside';
 COMMENT ON COLUMN jdysync.run.pending IS 'push: records that were to be sent';
 COMMENT ON COLUMN jdysync.run.delivered IS 'push: records acknowledged';
-COMMENT ON COLUMN jdysync.run.verified IS 'push: records read back';
+COMMENT ON COLUMN jdysync.run.verified IS 'push: of those delivered, records found by asking the target';
 COMMENT ON COLUMN jdysync.run.failed IS 'push: records in doubt';
 COMMENT ON COLUMN jdysync.run.dead IS 'push: records refused';
 COMMENT ON COLUMN jdysync.run.calls IS 'HTTP attempts';

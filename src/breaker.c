@@ -72,14 +72,12 @@ jdy_breaker_answered(Breaker *breaker)
 
 /* The service's own words may quote a record, and other owners' pushes share the row: status and reason must do. */
 void
-jdy_breaker_unanswered(Breaker *breaker, const Call *call)
+jdy_breaker_unanswered(Breaker *breaker, const char *reason, int http_status)
 {
-	int			status = call->reply != NULL ? call->reply->status : 0;
-
-	if (status != 0)
-		snprintf(breaker->problem, sizeof(breaker->problem), "%s, HTTP %d", call->reason, status);
+	if (http_status != 0)
+		snprintf(breaker->problem, sizeof(breaker->problem), "%s, HTTP %d", reason, http_status);
 	else
-		strlcpy(breaker->problem, call->reason, sizeof(breaker->problem));
+		strlcpy(breaker->problem, reason, sizeof(breaker->problem));
 	breaker->unanswered++;
 }
 

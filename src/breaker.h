@@ -31,9 +31,9 @@ extern void jdy_breaker_load(Breaker *breaker, const char *server);
 
 extern bool jdy_breaker_is_open(const Breaker *breaker);
 
-/* Notes a request's end: it was answered, in whatever words, or it was not, after all its attempts. */
+/* Notes a request's end: it was answered, in whatever words, or it was not, after all its attempts: why, and with which HTTP status, 0 = none. */
 extern void jdy_breaker_answered(Breaker *breaker);
-extern void jdy_breaker_unanswered(Breaker *breaker, const Call *call);
+extern void jdy_breaker_unanswered(Breaker *breaker, const char *reason, int http_status);
 
 /* In a transaction with SPI: writes what was noted, if that changes anything; the breaker may be open or closed then. */
 extern void jdy_breaker_write(Breaker *breaker);

@@ -30,7 +30,7 @@
 #define MOST_GROUPED 2000000	/* of a push: standing.c has them all in memory */
 
 static JdyStatement unresolved = {
-	.sql = "SELECT b.batch_id, b.key, b.body, b.ids, b.versions, b.digests FROM jdysync.batch b"
+	.sql = "SELECT b.batch_id, b.key, b.body, b.ids, b.versions, b.digests, b.sent_at FROM jdysync.batch b"
 	" WHERE b.push_id = $1 ORDER BY b.attempts, b.batch_id",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -471,6 +471,7 @@ read_batch(uint64 row, MemoryContext context)
 	strlcpy(batch->key, jdy_spi_text(row, 2), sizeof(batch->key));
 	batch->body = pstrdup(jdy_spi_text(row, 3));
 	batch->maybe_arrived = true;
+	batch->sent_at = DatumGetTimestampTz(jdy_spi_datum(row, 7, &isnull));
 	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 4, &isnull)), TEXTOID, -1, false, TYPALIGN_INT, &ids, NULL, &batch->n);
 	deconstruct_array(DatumGetArrayTypeP(jdy_spi_datum(row, 5, &isnull)), INT4OID, 4, true, TYPALIGN_INT, &versions, NULL, &n);
 	digests = DatumGetByteaPP(jdy_spi_datum(row, 6, &isnull));

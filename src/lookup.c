@@ -144,7 +144,6 @@ jdy_lookup_submit(PushRun *run, Batch *batch)
 	call->not_before_us = lookup->not_before_us;
 	lookup->not_before_us = 0;
 	jdy_client_submit(run->client, call);
-	run->under_way++;
 }
 
 bool

@@ -4,7 +4,8 @@
  *
  * A request's records were accepted, refused, or it is not known.  Refused batches
  * are cut in halves, until the records that the target refuses stand alone; those become dead
- * letters.  What may have arrived stays open in jdysync.batch.  Each change of that
+ * letters.  A target that can say which records it has is asked before a batch is cut or sent
+ * again for want of that knowledge.  What may have arrived stays open in jdysync.batch.  Each change of that
  * state is one transaction: a run that dies in between loses nothing and doubts no more
  * than it must.
  *
@@ -26,16 +27,23 @@
 #define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
 #define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
 
-static void note_unanswered(PushRun *run, const Call *call);
+static Batch *settle_sent(PushRun *run, Call *call);
+static void note_unanswered(PushRun *run, const Batch *batch);
 static void note_proven(PushRun *run);
 static void settle(PushRun *run, Call *call);
+static void give_up(PushRun *run, Batch *batch);
+static void send_first(PushRun *run, Batch *batch);
+static void send_again(PushRun *run, Call *call);
+static Batch *settle_read(PushRun *run, Call *call);
+static Batch *take_found(Batch *batch);
+static void settle_missing(PushRun *run, Call *call, bool some_found);
 static void settle_refused(PushRun *run, Call *call);
 static bool was_done(const Call *call, const Batch *batch);
-static Batch *arrived(PushRun *run, Batch *batch, const Call *call);
+static Batch *arrived(PushRun *run, Batch *batch, Call *call);
 static bool find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed);
 static Batch *arrived_partly(PushRun *run, Batch *batch, const FailedItem **failed, const Call *call);
 static void bury_failed(PushRun *run, const Batch *batch, const FailedItem *item, const Suspect *told);
-static void cut(PushRun *run, const Batch *batch);
+static void cut(PushRun *run, const Batch *batch, int pieces);
 static void restore_payloads(PushRun *run, const Batch *batch);
 static Suspect *refused_record(PushRun *run, const Call *call);
 static bool may_be_the_push(int http_status);
@@ -100,36 +108,24 @@ jdy_pushrun_settle(PushRun *run)
 		Call	   *call = lfirst(cell);
 		Batch	   *batch = call->owner;
 
-		if (call->verdict != VERDICT_RETRY)
-			jdy_breaker_answered(&run->breaker);
-		if (call->kind == CALL_DETAIL)
+		if (batch->reading != NULL)
+			batch = settle_read(run, call);
+		else if (call->kind == CALL_DETAIL)
 		{
+			if (call->verdict != VERDICT_RETRY)
+				jdy_breaker_answered(&run->breaker);
 			if (!jdy_lookup_settle(run, call))
 				settle(run, call);
 			continue;
 		}
-		batch->maybe_arrived |= call->maybe_acted;
-		if (was_done(call, batch))
-		{
-			if (call->outcome == OUTCOME_OK)
-				run->accepted_us = Max(run->accepted_us, call->left_us);
-			if (batch->records[0].gone)
-			{
-				run->counters->deleted++;
-				if (run->push->lookup_api != NULL)
-					jdy_counterpart_forget(run->push, batch->records[0].id);
-			}
-			else
-				batch = arrived(run, batch, call);
-			if (batch == NULL)
-				continue;
-			accepted = lappend(accepted, batch);
-			if (jdy_lookup_learns(batch, call))
-				learned = lappend(learned, &batch->records[0]);
-			run->counters->delivered += batch->n;
-		}
 		else
-			settle(run, call);
+			batch = settle_sent(run, call);
+		if (batch == NULL)
+			continue;
+		accepted = lappend(accepted, batch);
+		if (call->kind == CALL_PUSH && jdy_lookup_learns(batch, call))
+			learned = lappend(learned, &batch->records[0]);
+		run->counters->delivered += batch->n;
 	}
 	if (accepted != NIL)
 		jdy_delivery_accepted(run->push, accepted);
@@ -144,13 +140,10 @@ jdy_pushrun_settle(PushRun *run)
  * are accepted says nothing of the target, only something of its records.
  */
 static void
-note_unanswered(PushRun *run, const Call *call)
+note_unanswered(PushRun *run, const Batch *batch)
 {
-	const Batch *batch = call->owner;
-	int64		failed_us = batch->failed_us != 0 ? batch->failed_us : call->failed_us;
-
-	if (call->verdict == VERDICT_RETRY && (failed_us == 0 || failed_us >= run->accepted_us))
-		jdy_breaker_unanswered(&run->breaker, call);
+	if (batch->reason != NULL && (batch->failed_us == 0 || batch->failed_us >= run->accepted_us))
+		jdy_breaker_unanswered(&run->breaker, batch->reason, batch->http_status);
 }
 
 /* From here on path and rights of the push are known to be good, or to have been. */
@@ -168,13 +161,38 @@ note_proven(PushRun *run)
 	run->push->proven = true;
 }
 
+/* What was accepted; NULL = nothing is known to have been. */
+static Batch *
+settle_sent(PushRun *run, Call *call)
+{
+	Batch	   *batch = call->owner;
+
+	batch->maybe_arrived |= call->maybe_acted;
+	if (call->verdict != VERDICT_RETRY)
+		jdy_breaker_answered(&run->breaker);
+	if (!was_done(call, batch))
+	{
+		settle(run, call);
+		return NULL;
+	}
+	if (call->outcome == OUTCOME_OK)
+		run->accepted_us = Max(run->accepted_us, call->left_us);
+	if (!batch->records[0].gone)
+		return arrived(run, batch, call);
+	run->counters->deleted++;
+	if (run->push->lookup_api != NULL)
+		jdy_counterpart_forget(run->push, batch->records[0].id);
+	return batch;
+}
+
 static void
 settle(PushRun *run, Call *call)
 {
 	Batch	   *batch = call->owner;
 	const char *problem = jdy_call_problem(call);
-	MemoryContext caller;
 
+	batch->reason = call->verdict == VERDICT_RETRY ? call->reason : NULL;
+	batch->http_status = call->reply != NULL ? call->reply->status : 0;
 	switch (call->outcome)
 	{
 		case OUTCOME_REFUSED:
@@ -184,11 +202,11 @@ settle(PushRun *run, Call *call)
 		case OUTCOME_FAILED:
 			if (run->failure == NULL)
 				run->failure = call;
-			note_unanswered(run, call);
 
 			/* Nobody can have acted on it: found again by the next scan. */
 			if (!batch->maybe_arrived)
 			{
+				note_unanswered(run, batch);
 				jdy_delivery_forget(batch);
 				return;
 			}
@@ -199,17 +217,159 @@ settle(PushRun *run, Call *call)
 
 	if (jdy_lookup_again(run, call))
 		return;
-	note_unanswered(run, call);
-	jdy_delivery_doubtful(batch, call->reply != NULL ? call->reply->status : 0, problem);
-	caller = MemoryContextSwitchTo(run->context);
-	run->doubt = pstrdup(problem);
-	run->doubtful = lappend(run->doubtful, batch);
-	batch->tried = true;
+	call->owner = NULL;			/* the batch stays */
+	if (batch->lost == 0)
+		jdy_delivery_doubtful(batch, batch->http_status, problem);
 	batch->problem = MemoryContextStrdup(batch->context, problem);
 	if (batch->failed_us == 0)
 		batch->failed_us = call->failed_us != 0 ? call->failed_us : jdy_monotonic_us();
-	call->owner = NULL;			/* the batch stays */
+	if (call->outcome != OUTCOME_IN_DOUBT || !jdy_readback_can(run, batch))
+	{
+		give_up(run, batch);
+		return;
+	}
+	batch->left_us = call->left_us;
+	batch->lost++;
+	batch->unread = true;
+	send_first(run, batch);
+}
+
+/* For as long as the target seems to be as it is. */
+static void
+give_up(PushRun *run, Batch *batch)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+
+	note_unanswered(run, batch);
+	run->doubt = pstrdup(batch->problem);
+	run->doubtful = lappend(run->doubtful, batch);
+	batch->tried = true;
 	MemoryContextSwitchTo(caller);
+}
+
+static void
+send_first(PushRun *run, Batch *batch)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+
+	run->parts = lcons(batch, run->parts);
+	MemoryContextSwitchTo(caller);
+}
+
+/* As it is, unless too many of its answers were lost. */
+static void
+send_again(PushRun *run, Call *call)
+{
+	Batch	   *batch = call->owner;
+
+	call->owner = NULL;
+	if (batch->lost >= run->push->endpoint->max_attempts)
+		give_up(run, batch);
+	else
+		send_first(run, batch);
+}
+
+bool
+jdy_pushrun_read_back(PushRun *run, Batch *batch, Suspect *told)
+{
+	batch->unread = false;
+	if (!jdy_readback_can(run, batch))
+		return false;
+	restore_payloads(run, batch);
+	batch->unreadable = !jdy_readback_begin(run, batch, told);
+	if (batch->unreadable)
+		return false;
+
+	/* Until it is known, and if it never will be. */
+	batch->reading->may_have_arrived = batch->maybe_arrived;
+	batch->maybe_arrived = true;
+	return true;
+}
+
+/* A page of what the target has.  What it has is delivered, and more than that: verified. */
+static Batch *
+settle_read(PushRun *run, Call *call)
+{
+	Batch	   *batch = call->owner;
+	bool		counted = batch->reading->told != NULL;
+	Batch	   *found;
+
+	switch (jdy_readback_take(run, call))
+	{
+		case READ_ON:
+			call->owner = NULL;
+			send_first(run, batch);
+			return NULL;
+		case READ_DONE:
+			break;
+		case READ_FAILED:
+
+			/* As with a target that cannot be asked. */
+			batch->reading = NULL;
+			batch->unreadable = true;
+			if (counted)
+				cut(run, batch, 2);
+			else
+				send_again(run, call);
+			return NULL;
+	}
+	found = take_found(batch);
+	if (batch->n > 0)
+		settle_missing(run, call, found->n > 0);
+	if (found->n == 0)
+		return NULL;
+	jdy_breaker_answered(&run->breaker);
+	run->accepted_us = Max(run->accepted_us, batch->left_us);
+	run->counters->verified += found->n;
+	return found;
+}
+
+/* Moves the records that are there from the batch to one of their own, which lives as long as the transaction. */
+static Batch *
+take_found(Batch *batch)
+{
+	Batch	   *found = palloc(sizeof(Batch));
+	int			missing = 0;
+
+	*found = *batch;
+	found->n = 0;
+	found->records = palloc(sizeof(Outgoing) * batch->n);
+	for (int i = 0; i < batch->n; i++)
+	{
+		if (batch->reading->there[i])
+			found->records[found->n++] = batch->records[i];
+		else
+			batch->records[missing++] = batch->records[i];
+	}
+	batch->n = missing;
+	return found;
+}
+
+/*
+ * What the target has not.  After a lost answer it is sent again.  Where the target said that it did not take some:
+ * a single record is the one at fault, several are cut in halves.
+ */
+static void
+settle_missing(PushRun *run, Call *call, bool some_found)
+{
+	Batch	   *batch = call->owner;
+	Suspect    *told = batch->reading->told;
+
+	if (told != NULL)
+		batch->maybe_arrived = batch->reading->may_have_arrived;
+	batch->reading = NULL;
+	if (told != NULL && batch->n == 1)
+	{
+		batch->body = batch->records[0].payload;
+		bury_failed(run, batch, NULL, told);
+	}
+	else if (told != NULL || some_found)
+	{
+		batch->failed_us = 0;	/* it does act */
+		cut(run, batch, told != NULL ? 2 : 1);
+	}
+	else
+		send_again(run, call);
 }
 
 /*
@@ -226,7 +386,7 @@ settle_refused(PushRun *run, Call *call)
 	batch->failed_us = 0;		/* it does get an answer */
 	if (batch->n > 1)
 	{
-		cut(run, batch);
+		cut(run, batch, 2);
 		return;
 	}
 	suspect = refused_record(run, call);
@@ -264,11 +424,12 @@ was_done(const Call *call, const Batch *batch)
 
 /*
  * The request succeeded: so did its records, but for those that the reply says
- * failed.  When it says only that some did, the batch is cut as if it had been refused, and
- * any of them may have arrived.  NULL: nothing is known to have.
+ * failed.  When it says only that some did, the target is asked which it has; where that cannot
+ * be done the batch is cut as if it had been refused, and any of them may have arrived.
+ * NULL: nothing is known to have.
  */
 static Batch *
-arrived(PushRun *run, Batch *batch, const Call *call)
+arrived(PushRun *run, Batch *batch, Call *call)
 {
 	Answer		answer;
 	const FailedItem **failed;
@@ -281,10 +442,15 @@ arrived(PushRun *run, Batch *batch, const Call *call)
 		bury_failed(run, batch, answer.nitems > 0 ? &answer.items[0] : NULL, refused_record(run, call));
 	else if (find_failed(batch, &answer, failed))
 		return arrived_partly(run, batch, failed, call);
+	else if (answer.failed < batch->n && jdy_pushrun_read_back(run, batch, refused_record(run, call)))
+	{
+		send_first(run, batch);
+		call->owner = NULL;
+	}
 	else
 	{
 		batch->maybe_arrived = true;
-		cut(run, batch);
+		cut(run, batch, 2);
 	}
 	return NULL;
 }
@@ -349,41 +515,43 @@ bury_failed(PushRun *run, const Batch *batch, const FailedItem *item, const Susp
 	run->counters->dead++;
 }
 
-/* Two halves instead, sent before anything else; in a transaction. */
+/* So many pieces instead, sent before anything else; in a transaction. */
 static void
-cut(PushRun *run, const Batch *batch)
+cut(PushRun *run, const Batch *batch, int pieces)
 {
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
-	List	   *halves = NIL;
-	int			middle = run->push->batched ? (batch->n + 1) / 2 : 1;	/* it may have been composed by other metadata */
+	List	   *parts = NIL;
+	int			most = run->push->batched ? (batch->n + pieces - 1) / pieces : 1;	/* it may have been composed by other metadata */
 
 	restore_payloads(run, batch);
-	for (int from = 0; from < batch->n; from += middle)
+	for (int from = 0; from < batch->n; from += most)
 	{
-		int			n = Min(middle, batch->n - from);
-		Batch	   *half = jdy_pushrun_batch(run, n);
+		int			n = Min(most, batch->n - from);
+		Batch	   *part = jdy_pushrun_batch(run, n);
 
-		MemoryContextSwitchTo(half->context);
+		MemoryContextSwitchTo(part->context);
 		for (int i = 0; i < n; i++)
 		{
-			half->records[i] = batch->records[from + i];
-			half->records[i].id = pstrdup(half->records[i].id);
-			half->records[i].payload = pstrdup(half->records[i].payload);
+			part->records[i] = batch->records[from + i];
+			part->records[i].id = pstrdup(part->records[i].id);
+			part->records[i].payload = pstrdup(part->records[i].payload);
 		}
-		half->n = n;
-		half->maybe_arrived = batch->maybe_arrived;
-		half->failed_us = batch->failed_us;
+		part->n = n;
+		part->maybe_arrived = batch->maybe_arrived;
+		part->failed_us = batch->failed_us;
+		part->sent_at = batch->sent_at;
+		part->unreadable = batch->unreadable;
 		MemoryContextSwitchTo(run->context);
-		jdy_batch_seal(run->push, half);
-		halves = lappend(halves, half);
+		jdy_batch_seal(run->push, part);
+		parts = lappend(parts, part);
 	}
 
-	/* The halves' intents come with the commit that takes this one away: nothing is lost in between. */
+	/* The parts' intents come with the commit that takes this one away: nothing is lost in between. */
 	MemoryContextSwitchTo(run->chunk);
 	jdy_delivery_forget(batch);
-	jdy_delivery_intend(run->push, run->run_id, halves);
+	jdy_delivery_intend(run->push, run->run_id, parts);
 	MemoryContextSwitchTo(run->context);
-	run->parts = list_concat(halves, run->parts);
+	run->parts = list_concat(parts, run->parts);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -403,11 +571,18 @@ restore_payloads(PushRun *run, const Batch *batch)
 		.nargs = 2,
 		.argtypes = {TEXTOID, INT4OID}
 	};
+	uint8		digest[JDY_PUSH_DIGEST];
 	Datum		values[2];
 	MemoryContext caller;
 
 	if (batch->records[0].payload != NULL)
 		return;
+	jdy_payload_digest(batch->body, digest);
+	if (batch->n == 1 && memcmp(digest, batch->records[0].digest, JDY_PUSH_DIGEST) == 0)
+	{
+		batch->records[0].payload = batch->body;
+		return;
+	}
 	values[0] = CStringGetTextDatum(batch->body);
 	values[1] = Int32GetDatum(batch->n);
 	jdy_execute(&split, values, NULL);
@@ -536,7 +711,7 @@ jdy_pushrun_retry_doubtful(PushRun *run)
 		else if (batch->failed_us >= run->accepted_us)
 			fate = &run->doubtful;
 		else if (batch->n > 1)
-			cut(run, batch);
+			cut(run, batch, 2);
 		else
 		{
 			jdy_delivery_dead(run->push, batch, 0, 0, batch->problem, NULL);

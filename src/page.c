@@ -516,7 +516,7 @@ add_row(Walk *walk)
 	row->digest = hash_bytes_extended((const unsigned char *) text.text, text.length, 0);
 	row->problem = row_problem(walk, &text);
 	row->id = row_id(walk);
-	if (row->id == NULL && row->problem == NULL)
+	if (row->id == NULL && row->problem == NULL && walk->nkeys > 0)
 		row->problem = "no id";
 	if (row->id != NULL && strlen(row->id) > JDY_MAX_ID_BYTES)
 	{

@@ -31,7 +31,7 @@ typedef struct Row
 /* Where rows and counts stand in the envelope, and what a row's key is. */
 typedef struct PageShape
 {
-	List	   *id_fields;		/* of char *: top-level keys of a row */
+	List	   *id_fields;		/* of char *: top-level keys of a row; NIL = rows need none */
 	const char *number_field;	/* may be NULL */
 	const char *rows_path;		/* "data.rows", "data", …; NULL = found by itself: data.rows, else data as an array */
 	const char *count_path;		/* "data.count"; NULL = found by itself beside the rows */

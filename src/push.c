@@ -5,7 +5,8 @@
  * What one run does, in order:
  *
  *	1. send again, byte for byte and under the same key, what an earlier run sent
- *	   without learning the outcome: nothing newer of these records may overtake it;
+ *	   without learning the outcome: nothing newer of these records may overtake it.  A
+ *	   target that can say what it has is asked first, then and whenever an answer is lost;
  *	2. read the source and keep, on disk, what differs from what was acknowledged, and,
  *	   where the metadata says how to delete, what the source has no more;
  *	3. send that in batches, several at once.
@@ -37,6 +38,7 @@
 #include "spi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #define SENDS_BETWEEN 8			/* requests made before the wire is looked after again */
 #define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
@@ -228,7 +230,12 @@ read_again(PushRun *run)
 	drop_deletions(run);
 	jdy_pushrun_commit(run);
 	foreach(cell, run->again)
-		run->counters->pending += ((Batch *) lfirst(cell))->n;
+	{
+		Batch	   *batch = lfirst(cell);
+
+		run->counters->pending += batch->n;
+		batch->unread = true;
+	}
 }
 
 /*
@@ -429,6 +436,12 @@ next_batches(PushRun *run)
 		if (batch == NULL)
 			break;
 		batches = lappend(batches, batch);
+		if (batch->unread)
+		{
+			MemoryContextSwitchTo(run->chunk);
+			(void) jdy_pushrun_read_back(run, batch, NULL);
+			MemoryContextSwitchTo(run->context);
+		}
 		batch->bytes = strlen(batch->body);
 		run->bytes += batch->bytes;
 		if (list_length(batches) % SENDS_BETWEEN == 0)
@@ -505,6 +518,7 @@ compose(PushRun *run)
 		return NULL;
 	}
 	jdy_batch_seal(run->push, batch);
+	batch->sent_at = GetCurrentTimestamp();
 	return batch;
 }
 
@@ -529,6 +543,12 @@ submit(PushRun *run, Batch *batch)
 	bool		gone = batch->records[0].gone;
 	Call	   *call;
 
+	run->under_way++;
+	if (batch->reading != NULL)
+	{
+		jdy_readback_ask(run, batch);
+		return;
+	}
 	if (jdy_lookup_comes_first(batch))
 	{
 		jdy_lookup_submit(run, batch);
@@ -545,9 +565,8 @@ submit(PushRun *run, Batch *batch)
 	call->parse = parse_answer;
 	call->parse_arg = gone ? NULL : push->meta; /* deletions may be answered by another api, in another form */
 	call->batch = batch->n > 1;
-	call->once = jdy_lookup_creates(batch);
+	call->once = jdy_lookup_creates(batch) || jdy_readback_can(run, batch);
 	jdy_client_submit(run->client, call);
-	run->under_way++;
 }
 
 /*

@@ -9,7 +9,7 @@
  *	delivery.c	what is written of that: intents before sending, outcomes after
  *	saveapi.c	Kingdee's save calls: payloads, replies, how a record is looked up
  *	counterpart.c	the ids that records have at a target which gives its own
- *	push.c		a push's run
+ *	push.c		a push's run, with its parts of pushrun.h
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_PUSH_H
@@ -96,8 +96,16 @@ typedef struct Batch
 	bool		maybe_arrived;	/* it, or what it was cut from, was sent without an answer: the target may have acted */
 	bool		tried;			/* in this run, and no answer came */
 	const char *problem;		/* what came instead; NULL = not tried */
+	const char *reason;			/* the same without the target's own words; NULL = it was answered */
+	int			http_status;	/* of that; 0 = none */
 	struct Lookup *lookup;		/* lookup.c's; NULL = it is sent as it is */
 	int64		failed_us;		/* monotonic: since when it, or what it was cut from, gets no answer in this run; 0 = it does */
+	TimestampTz sent_at;		/* when it, or what it was cut from, was composed */
+	int64		left_us;		/* monotonic: when the request left whose answer was lost last in this run */
+	int			lost;			/* answers lost in this run, each followed by a look at what the target has */
+	bool		unread;			/* what the target has of it is to be found out before it is sent again */
+	bool		unreadable;		/* that failed in this run */
+	struct ReadBack *reading;	/* it is under way: no request of its own can be; NULL = it is not */
 } Batch;
 
 /* pushdef.c: loads push `push_id` in a transaction with SPI, into the current context. */

@@ -531,6 +531,10 @@ jdy_push_load(int push_id)
 	find_deletion(push);
 	push->endpoint = jdy_endpoint_load(server, push->owner);
 	jdy_save_plan(push);
+
+	/* Qeasy says it in one form only. */
+	if (push->endpoint->auth == AUTH_QEASY && push->meta->failed_path == NULL && push->meta->failed_count_path == NULL)
+		push->meta->failed_count_path = pstrdup("content.failed");
 	return push;
 }
 

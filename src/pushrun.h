@@ -6,6 +6,7 @@
  *	pushscan.c	what is to be sent: the source against what was acknowledged
  *	outcome.c	what follows from the answers
  *	lookup.c	records looked up at the target before they are saved
+ *	readback.c	which records of a batch the target has
  *
  * Each calls only those below it.
  *-------------------------------------------------------------------------
@@ -18,6 +19,7 @@
 #include "breaker.h"
 #include "client.h"
 #include "executor/tuptable.h"
+#include "page.h"
 #include "push.h"
 #include "utils/hsearch.h"
 #include "utils/tuplestore.h"
@@ -31,6 +33,35 @@ typedef struct Suspect
 	char	   *problem;
 	char	   *reply;			/* NULL = none that can be kept */
 } Suspect;
+
+/* What is known so far of a batch that is read back.  Lives in the batch's context. */
+typedef struct ReadBack
+{
+	bool	   *there;			/* of each record: the target has exactly this content, and nothing newer of its id */
+	Suspect    *told;			/* what the target said of records that it did not take; NULL = its answer was lost */
+	bool		may_have_arrived;	/* the batch's maybe_arrived, before the target said that */
+
+	/* readback.c's */
+	char	   *path;
+	char	   *field;			/* of a payload: holds the id */
+	char	   *body;			/* of the query */
+	int			from;			/* first record of the chunk that is asked for */
+	int			n;				/* records in it */
+	int			rows;			/* of a page */
+	int			page;
+	int64		seen;			/* rows of this chunk */
+	int64	   *newest;			/* of each record: created_at of its newest row */
+	ListPage   *answer;			/* in the call's context */
+	int64		offset_us;		/* the server's clock minus ours, as far as it was known */
+	bool		clock_learned;
+} ReadBack;
+
+typedef enum ReadBackEnd
+{
+	READ_ON,					/* there is more to be asked for */
+	READ_DONE,
+	READ_FAILED					/* nothing is known */
+} ReadBackEnd;
 
 typedef struct PushRun
 {
@@ -59,6 +90,7 @@ typedef struct PushRun
 	bool		trial;			/* one request, */
 	int			tried;			/* of so many records; 0 = it was not made */
 	int64		accepted_us;	/* monotonic: when the last request that was accepted had left; 0 = none was */
+	bool		unreadable;		/* the target refuses to be asked what it has */
 	Call	   *failure;		/* what ends the run, once all others have come back */
 	Call	   *suspicion;		/* the first suspect's */
 	char	   *doubt;			/* what came last instead of an answer; NULL = always one did */
@@ -103,6 +135,22 @@ extern bool jdy_lookup_again(PushRun *run, Call *call);
 
 /* outcome.c, in a transaction: writes what the answers in run->answered say. */
 extern void jdy_pushrun_settle(PushRun *run);
+
+/*
+ * outcome.c, in a transaction: begins to read a batch back before it is sent again; false and unreadable when that
+ * cannot be done.
+ */
+extern bool jdy_pushrun_read_back(PushRun *run, Batch *batch, Suspect *told);
+
+/* readback.c: whether the target can be asked which records of the batch it has. */
+extern bool jdy_readback_can(const PushRun *run, const Batch *batch);
+
+/* readback.c: sets batch->reading; false when its payloads show no id.  In a transaction; the payloads must be there. */
+extern bool jdy_readback_begin(PushRun *run, Batch *batch, Suspect *told);
+
+/* readback.c: submits the next query; its answer is to be taken by the other, in a transaction. */
+extern void jdy_readback_ask(PushRun *run, Batch *batch);
+extern ReadBackEnd jdy_readback_take(PushRun *run, const Call *call);
 
 /* outcome.c, each in transactions of its own. */
 extern void jdy_pushrun_forget_unsent(PushRun *run);

@@ -132,7 +132,7 @@ static const Switch switches[] = {
 	INT(qeasy_penalty_ms, "0"),
 	NAME(qeasy_errors, "http", "http|200"),
 	ONOFF(qeasy_upsert, "off"),
-	NAME(qeasy_text_match, "contains", "contains|exact"),
+	NAME(qeasy_text_match, "contains", "contains|exact|anything"),
 	ONOFF(qeasy_requires_times, "on"),
 };
 

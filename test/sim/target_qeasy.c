@@ -167,13 +167,15 @@ contains_equal(json_t *list, json_t *value)
 	return false;
 }
 
-/* A plain text is looked for within the value unless the switch says exact. */
+/* A plain text is looked for within the value unless the switch says exact, or that no condition counts. */
 static bool
 value_meets(json_t *value, json_t *wanted)
 {
 	json_t	   *equal = json_object_get(wanted, "$eq");
 	json_t	   *in = json_object_get(wanted, "$in");
 
+	if (config.qeasy_text_match == QEASY_ANYTHING)
+		return true;
 	if (json_is_object(wanted))
 		return (equal == NULL || json_equal(value, equal)) &&
 			(in == NULL || contains_equal(in, value));

@@ -454,6 +454,9 @@ subtest 'qeasy: what was stored can be read back' => sub {
 	is(ask(CONTENT_id => 'n11')->{content}{total}, 11, 'the total follows them');
 	config(qeasy_text_match => 'exact');
 	is(asked_ids(CONTENT_id => 'n11'), 'n11', 'or a text is exact');
+	config(qeasy_text_match => 'anything');
+	is(ask(CONTENT_id => 'n11')->{content}{total} . ' ' . ask(CONTENT_id => { '$in' => ['n7'] })->{content}{total}, '120 120', 'or conditions are not heeded');
+	config(qeasy_text_match => 'exact');
 
 	my $at = $rows[0]{created_at};
 	is(ask(begin_at => $at, end_at => $rows[99]{created_at})->{content}{total} > 0, 1, 'both ends of the time belong to it');
