@@ -386,16 +386,20 @@ take_answers(PushRun *run)
 
 /*
  * In a transaction: what waits in line is sent, and answers are taken, as far as that can be
- * done without waiting, so that the wire does not stand still meanwhile.  Not where a budget might
- * have to be written down for it, in a transaction of its own.
+ * done without waiting, so that the wire does not stand still meanwhile.  Not where a budget or a
+ * token might have to be written down for it, in a transaction of its own.
  */
 static void
 keep_wire_busy(PushRun *run)
 {
-	MemoryContext caller = MemoryContextSwitchTo(run->context);
+	const Endpoint *endpoint = run->push->endpoint;
+	MemoryContext caller;
 	Call	   *call;
 
-	while (run->push->endpoint->calls_per_minute == 0 && (call = jdy_client_next(run->client, 0)) != NULL)
+	if (endpoint->calls_per_minute != 0 || endpoint->auth == AUTH_KINGDEE || endpoint->auth == AUTH_QEASY)
+		return;
+	caller = MemoryContextSwitchTo(run->context);
+	while ((call = jdy_client_next(run->client, 0)) != NULL)
 		run->early = lappend(run->early, came_back(run, call));
 	MemoryContextSwitchTo(caller);
 }
