@@ -140,6 +140,9 @@ extern void jdy_deletion_seal(const Push *push, Batch *batch);
 /* source.c: body and key of a batch whose records have their payloads, in its context. */
 extern void jdy_batch_seal(const Push *push, Batch *batch);
 
+/* source.c: how a record stands in a batch: its payload, with its own key where the metadata has a place for it. */
+extern const char *jdy_record_text(const Push *push, const Outgoing *record);
+
 /* Where a record stands, as far as it was settled. */
 typedef struct Standing
 {

@@ -8,7 +8,7 @@
  * (reference/kingdee-api.md §8.6).  So a batch whose answer was lost, or whose
  * answer only counts, is read back before any of it is sent again.
  *
- * A record is there when the newest row of its id holds exactly its payload, compared
+ * A record is there when the newest row of its id holds exactly what was sent, compared
  * as jsonb.  Whatever the query finds beyond that does not count, and whatever it
  * fails to find is sent again: to read back can save a second copy, but never make a
  * delivery up.  What cannot be understood ends it, and the caller goes on without.
@@ -37,17 +37,17 @@
 #define MARGIN_S 3600			/* on both sides of the window, when the server tells its time; */
 #define WIDE_MARGIN_S (24 * 3600)	/* when it does not */
 
-static List *fields_with_id(const Outgoing *record);
+static List *fields_with_id(const Push *push, const Outgoing *record);
 static const char *find_field(const Push *push, const Batch *batch);
 static JsonbValue *field_of(JsonbContainer *object, const char *field);
-static Jsonb *payload_of(const Outgoing *record);
+static Jsonb *payload_of(const Push *push, const Outgoing *record);
 static void begin_chunk(Batch *batch, int from);
 static void compose_query(PushRun *run, Batch *batch);
-static void add_ids(StringInfo body, const Batch *batch);
+static void add_ids(StringInfo body, const Push *push, const Batch *batch);
 static void parse_rows(Call *call, ReplyFacts *facts);
 static bool asked_at_wrong_time(Batch *batch, const Call *call);
-static bool note_rows(Batch *batch);
-static bool note_row(Batch *batch, const Row *row);
+static bool note_rows(const Push *push, Batch *batch);
+static bool note_row(const Push *push, Batch *batch, const Row *row);
 static int64 unix_seconds(TimestampTz at);
 
 bool
@@ -121,7 +121,7 @@ jdy_readback_take(PushRun *run, const Call *call)
 		compose_query(run, batch);
 		return READ_ON;
 	}
-	if (!note_rows(batch))
+	if (!note_rows(run->push, batch))
 		return READ_FAILED;
 
 	reading->seen += reading->answer->nrows;
@@ -148,14 +148,14 @@ find_field(const Push *push, const Batch *batch)
 {
 	const char *column = push->meta->id_fields != NIL ? linitial(push->meta->id_fields) : "id";
 	const char *best = NULL;
-	List	   *fields = fields_with_id(&batch->records[0]);
+	List	   *fields = fields_with_id(push, &batch->records[0]);
 	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "jdysync payload", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(each);
 	ListCell   *cell;
 
 	for (int i = 1; i < batch->n && fields != NIL; i++)
 	{
-		Jsonb	   *payload = payload_of(&batch->records[i]);
+		Jsonb	   *payload = payload_of(push, &batch->records[i]);
 
 		foreach(cell, fields)
 		{
@@ -181,9 +181,9 @@ find_field(const Push *push, const Batch *batch)
 
 /* Names of the payload's members whose value is the record's id. */
 static List *
-fields_with_id(const Outgoing *record)
+fields_with_id(const Push *push, const Outgoing *record)
 {
-	Jsonb	   *payload = payload_of(record);
+	Jsonb	   *payload = payload_of(push, record);
 	List	   *fields = NIL;
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
@@ -211,11 +211,12 @@ field_of(JsonbContainer *object, const char *field)
 	return JsonContainerIsObject(object) ? getKeyJsonValueFromContainer(object, field, strlen(field), NULL) : NULL;
 }
 
-/* NULL when jsonb cannot hold it: then nothing that was read back equals it. */
+/* As it stands in the batch.  NULL when jsonb cannot hold it: then nothing that was read back equals it. */
 static Jsonb *
-payload_of(const Outgoing *record)
+payload_of(const Push *push, const Outgoing *record)
 {
-	Row			row = {.text = record->payload,.length = (int) strlen(record->payload)};
+	const char *text = jdy_record_text(push, record);
+	Row			row = {.text = text,.length = (int) strlen(text)};
 	const char *problem;
 
 	return row.length <= JDY_MAX_ROW_BYTES ? jdy_row_jsonb(&row, &problem) : NULL;
@@ -253,7 +254,7 @@ compose_query(PushRun *run, Batch *batch)
 					 unix_seconds(now) + margin_s);
 	escape_json(&body, psprintf("CONTENT_%s", reading->field));
 	appendStringInfoString(&body, ":{\"$in\":[");
-	add_ids(&body, batch);
+	add_ids(&body, run->push, batch);
 	appendStringInfoString(&body, "]}}");
 	if (reading->body != NULL)
 		pfree(reading->body);
@@ -263,7 +264,7 @@ compose_query(PushRun *run, Batch *batch)
 
 /* With the types that they have in the payloads: 1 is not "1". */
 static void
-add_ids(StringInfo body, const Batch *batch)
+add_ids(StringInfo body, const Push *push, const Batch *batch)
 {
 	const ReadBack *reading = batch->reading;
 	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "jdysync payload", ALLOCSET_DEFAULT_SIZES);
@@ -271,7 +272,7 @@ add_ids(StringInfo body, const Batch *batch)
 	for (int i = 0; i < reading->n; i++)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(each);
-		JsonbValue *id = field_of(&payload_of(&batch->records[reading->from + i])->root, reading->field);
+		JsonbValue *id = field_of(&payload_of(push, &batch->records[reading->from + i])->root, reading->field);
 		char	   *text = jdy_jsonb_value_text(id);
 
 		if (i > 0)
@@ -320,7 +321,7 @@ asked_at_wrong_time(Batch *batch, const Call *call)
 
 /* A page's rows; false when one of them is not what was asked for. */
 static bool
-note_rows(Batch *batch)
+note_rows(const Push *push, Batch *batch)
 {
 	const ListPage *page = batch->reading->answer;
 	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "jdysync row read back", ALLOCSET_DEFAULT_SIZES);
@@ -329,7 +330,7 @@ note_rows(Batch *batch)
 
 	for (int i = 0; i < page->nrows && fine; i++)
 	{
-		fine = note_row(batch, &page->rows[i]);
+		fine = note_row(push, batch, &page->rows[i]);
 		MemoryContextReset(each);
 	}
 	MemoryContextSwitchTo(caller);
@@ -342,7 +343,7 @@ note_rows(Batch *batch)
  * there before.  Rows come in order of arrival; created_at has whole seconds only.
  */
 static bool
-note_row(Batch *batch, const Row *row)
+note_row(const Push *push, Batch *batch, const Row *row)
 {
 	ReadBack   *reading = batch->reading;
 	const char *problem;
@@ -365,7 +366,7 @@ note_row(Batch *batch, const Row *row)
 			continue;
 		if (created_at < reading->newest[i])
 			break;
-		payload = payload_of(&batch->records[i]);
+		payload = payload_of(push, &batch->records[i]);
 		reading->newest[i] = created_at;
 		reading->there[i] = payload != NULL && compareJsonbContainers(&payload->root, content->val.binary.data) == 0;
 		break;

@@ -80,7 +80,6 @@ static void sha256(EVP_MD_CTX *context, uint8 *digest);
 static EVP_MD_CTX *begin_sha256(void);
 static void add_text(EVP_MD_CTX *context, const char *text);
 static void record_key(const Push *push, const Outgoing *record, uint8 *key);
-static void append_record(StringInfo body, const Push *push, const Outgoing *record);
 
 void
 jdy_source_scan(const Push *push, SourceVisitor visit, HashMap *present, void *arg)
@@ -203,7 +202,7 @@ jdy_batch_seal(const Push *push, Batch *batch)
 	{
 		if (i > 0)
 			appendStringInfoChar(&body, ',');
-		append_record(&body, push, &batch->records[i]);
+		appendStringInfoString(&body, jdy_record_text(push, &batch->records[i]));
 	}
 	if (push->batched)
 		appendStringInfoChar(&body, ']');
@@ -231,6 +230,21 @@ jdy_batch_seal(const Push *push, Batch *batch)
 	hex_encode((char *) key, sizeof(key), batch->key);
 	batch->key[2 * sizeof(key)] = '\0';
 	MemoryContextSwitchTo(caller);
+}
+
+/* What a target has is known by that key even when it comes again in another batch, under another key. */
+const char *
+jdy_record_text(const Push *push, const Outgoing *record)
+{
+	uint8		key[SHA256_BYTES];
+	char		text[JDY_PUSH_KEY];
+
+	if (push->key_field == NULL || record->payload[strspn(record->payload, " \t\r\n")] != '{')
+		return record->payload;
+	record_key(push, record, key);
+	hex_encode((char *) key, sizeof(key), text);
+	text[2 * sizeof(key)] = '\0';
+	return jdy_save_put(record->payload, push->key_field, text);
 }
 
 void
@@ -425,23 +439,3 @@ record_key(const Push *push, const Outgoing *record, uint8 *key)
 	sha256(context, key);
 }
 
-/*
- * Its payload, with its own key where the metadata has a place for it.  What a target has is known by that key
- * even when it comes again in another batch, under another key.
- */
-static void
-append_record(StringInfo body, const Push *push, const Outgoing *record)
-{
-	uint8		key[SHA256_BYTES];
-	char		text[JDY_PUSH_KEY];
-
-	if (push->key_field == NULL || record->payload[strspn(record->payload, " \t\r\n")] != '{')
-	{
-		appendStringInfoString(body, record->payload);
-		return;
-	}
-	record_key(push, record, key);
-	hex_encode((char *) key, sizeof(key), text);
-	text[2 * sizeof(key)] = '\0';
-	appendStringInfoString(body, jdy_save_put(record->payload, push->key_field, text));
-}
