@@ -304,8 +304,18 @@ settle_read(PushRun *run, Call *call)
 			break;
 		case READ_FAILED:
 
-			/* As with a target that cannot be asked. */
 			batch->reading = NULL;
+			if (run->trial && call->verdict == VERDICT_RETRY)
+			{
+				/* A trial that ends here: to send it unread is worth the risk only when the target is there. */
+				batch->unread = true;
+				run->tried = batch->n;
+				call->owner = NULL;
+				send_first(run, batch);
+				return NULL;
+			}
+
+			/* As with a target that cannot be asked. */
 			batch->unreadable = true;
 			if (counted)
 				cut(run, batch, 2);

@@ -189,7 +189,10 @@ ask_target(PushRun *run)
 		give_up(run);
 }
 
-/* One request, in one attempt, although the breaker is open. */
+/*
+ * One request, in one attempt, although the breaker is open.  A target that can be asked what it has of it is asked
+ * before, but that is no trial: it may well answer to this and store nothing.
+ */
 static void
 try_one(PushRun *run)
 {
@@ -199,6 +202,7 @@ try_one(PushRun *run)
 	endpoint->max_attempts = 1;
 	run->trial = true;
 	run->tried = 0;
+	run->noted = false;
 	send_all(run);
 	run->trial = false;
 	endpoint->max_attempts = attempts;
@@ -425,7 +429,8 @@ next_batches(PushRun *run)
 	{
 		Batch	   *batch = NULL;
 
-		if (run->again != NIL)
+		/* A trial's request is that of the batch which was read back for it. */
+		if (run->again != NIL && !(run->trial && run->parts != NIL))
 		{
 			batch = linitial(run->again);
 			run->again = list_delete_first(run->again);
@@ -464,8 +469,13 @@ next_batches(PushRun *run)
 		jdy_delivery_intend(run->push, run->run_id, fresh);
 	if (run->trial && batches != NIL)
 	{
-		run->tried = ((Batch *) linitial(batches))->n;
-		jdy_breaker_try(&run->breaker);
+		const Batch *batch = linitial(batches);
+
+		if (batch->reading == NULL)
+			run->tried = batch->n;
+		if (!run->noted)
+			jdy_breaker_try(&run->breaker);
+		run->noted = true;
 	}
 	list_free(fresh);
 	MemoryContextSwitchTo(caller);

@@ -88,7 +88,8 @@ typedef struct PushRun
 	Size		bytes;			/* of the bodies under way */
 	Breaker		breaker;		/* of the server: while it is open nothing is sent but */
 	bool		trial;			/* one request, */
-	int			tried;			/* of so many records; 0 = it was not made */
+	int			tried;			/* of so many records; 0 = it was not made, */
+	bool		noted;			/* though the target may have been asked what it has of them: the pause is longer already */
 	int64		accepted_us;	/* monotonic: when the last request that was accepted had left; 0 = none was */
 	bool		unreadable;		/* the target refuses to be asked what it has */
 	Call	   *failure;		/* what ends the run, once all others have come back */

@@ -438,4 +438,46 @@ subtest 'bad luck of all kinds' => sub {
 	is(stats()->{target_duplicates}, 0, 'nothing was stored twice in a row');
 };
 
+# That the platform can be asked does not mean that it stores anything; but nothing else may be there to be tried.
+subtest 'away for long, with nothing but doubts' => sub {
+	fresh('away', 250, batch => 125);
+	push_ok($node, 'away', 'all is well');
+	$_->() for
+		sub { query($node, "UPDATE away SET name = 'B'"); },
+		sub { fault(kind => 'status', status => 503, path => '/store', times => -1); };
+	push_row($node, 'away');
+	is(standings('away'), 'in_doubt 250', 'the platform goes away');
+	for my $trials (0, 1)
+	{
+		query($node, "INSERT INTO jdysync.breaker VALUES ('qeasy', 9, now(), 'no reply in time', $trials, now() + interval '1 h') ON CONFLICT (server) DO UPDATE SET trials = $trials, next_try = now() + interval '1 h'");
+		my $before = calls('/store');
+		push_row($node, 'away');
+		is(calls('/store') - $before, 1, "trial $trials: it is asked, and gets one request");
+		is(query($node, "SELECT next_try > now() FROM jdysync.breaker"), 't', 'that it can be asked is no sign that it is back');
+	}
+	fault(kind => 'status', status => 503, path => '/query', times => -1);
+	my $before = calls('/store');
+	is(push_row($node, 'away')->{status} // 'error', 'error', 'it cannot even be asked');
+	is(calls('/store') - $before, 0, 'so nothing is risked');
+	$sim->delete('/_sim/fault');
+	my $run = push_ok($node, 'away', 'when it is back');
+	is($run->{delivered}, 250, 'all is delivered');
+	is(query($node, 'SELECT count(*) FROM jdysync.breaker'), '0', 'and it counts as being there');
+};
+
+subtest 'records with keys of their own' => sub {
+	fresh('keyed', 250, metadata => $BATCH =~ s/"rowsKey":"content"/"rowsKey":"content","key":"request_no"/r);
+	fault(kind => 'reset_after', path => '/store', after => 1);
+	my $run = push_ok($node, 'keyed', 'an answer is lost');
+	is("$run->{delivered} $run->{verified} $run->{dead}", '250 100 0', 'they are found, keys and all');
+	is(twice(), '', 'and stored once');
+	query($node, "UPDATE keyed SET name = 'B' WHERE id IN ('c1', 'c2', 'c3')");
+	poison('c2');
+	$run = push_ok($node, 'keyed', 'one of three is not taken');
+	is("$run->{delivered} $run->{dead}", '2 1', 'only that one is dead');
+	is(twice(), 'c1 c3', 'the others were sent once more, with what changed');
+	is({ latest() }->{c2}{name}, 'A', 'the dead one stays as it was');
+	poison();
+};
+
 done_testing();
