@@ -12,11 +12,12 @@
  * another asks is decided by the session's lease.
  *
  * Who may call when is budget.c's to say; what follows from a reply, settle.c's.
- * Called by pull.c and check.c.
+ * Called by pull.c, push.c and its parts, and check.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "call.h"
 #include "executor/spi.h"
@@ -450,7 +451,9 @@ jdy_client_start(Client *client, PrivateCall *call)
 	if (ticket != 0)
 		client->tickets[client->ntickets++] = ticket;
 	call->ticket = ticket;
-	if (jdy_budget_must_persist(client->budget))
+
+	/* In its caller's transaction it cannot; the next one that is started outside makes up for that. */
+	if (jdy_budget_must_persist(client->budget) && !(client->in_worker && IsTransactionState()))
 	{
 		old = begin_tx(client);
 		jdy_budget_persist(client->budget, false);
