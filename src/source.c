@@ -11,7 +11,8 @@
  * error.  A hash of each id is remembered, eight bytes of it; where one comes again, and once there
  * are too many of them, the database is asked for the truth.
  *
- * Called by push.c, and by pushdef.c for a baseline and previews.
+ * Called by pushscan.c, and by pushdef.c for a baseline and previews; what it seals, by all
+ * that make requests.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -32,12 +33,23 @@
 #include "tcop/dest.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 
 #define SHA256_BYTES 32
 #define MOST_IDS 3000000		/* that are remembered to find one that comes twice */
 #define CHUNK_BYTES (4 * 1024 * 1024)	/* of payloads, beyond which a chunk ends */
+
+/* As in a runner (jdy_pin_settings): a payload must be the same text wherever it is made. */
+static const char *const formats[][2] = {
+	{"search_path", JDY_SAFE_SEARCH_PATH},
+	{"TimeZone", "UTC"},
+	{"DateStyle", "ISO, YMD"},
+	{"IntervalStyle", "postgres"},
+	{"bytea_output", "hex"},
+	{"extra_float_digits", "1"}
+};
 
 /* Takes the rows of the source from the executor. */
 typedef struct Source
@@ -48,6 +60,7 @@ typedef struct Source
 	void	   *arg;
 	Oid			user_id;		/* who reads it, to be so again afterwards */
 	int			sec_context;
+	int			guc_level;
 	MemoryContext caller;
 	MemoryContext context;
 	MemoryContext chunk;		/* of records; reset after each visit */
@@ -126,11 +139,17 @@ open_source(Source *source)
 	if (source->user_id != source->push->owner)
 		SetUserIdAndSecContext(source->push->owner,
 							   source->sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+
+	/* An error's abort puts these back, too. */
+	source->guc_level = NewGUCNestLevel();
+	for (int i = 0; i < lengthof(formats); i++)
+		(void) set_config_option(formats[i][0], formats[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 static void
 close_source(Source *source)
 {
+	AtEOXact_GUC(true, source->guc_level);
 	SetUserIdAndSecContext(source->user_id, source->sec_context);
 	MemoryContextSwitchTo(source->caller);
 	MemoryContextDelete(source->context);

@@ -173,8 +173,9 @@ for my $way (qw(batch errcode))
 {
 	query($node, q{INSERT INTO source SELECT 'd' || i, 'new', '{}' FROM generate_series(1, 2000) AS i});
 	my $before = stats()->{target_requests};
-	query($node, "SELECT jdy_add_push('base', 'target', 'target', '$BATCH', baseline => true)");
-	is(push_ok($node, 'base', 'a push with a baseline')->{pending}, 0, 'has nothing to send');
+	query($node, q{CREATE VIEW dated AS SELECT t.*, to_timestamp(0) AS at, interval '1 day 2 h' AS lasts FROM target t});
+	query($node, "SET TimeZone = 'Asia/Shanghai'; SET IntervalStyle = iso_8601; SELECT jdy_add_push('base', 'target', 'dated', '$BATCH', baseline => true)");
+	is(push_ok($node, 'base', 'a push with a baseline, whatever the settings of its session')->{pending}, 0, 'has nothing to send');
 	is(stats()->{target_requests}, $before, 'and sends nothing');
 	query($node, q{UPDATE source SET name = 'flood'});
 	my $run = push_row($node, 'base');
