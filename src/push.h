@@ -63,7 +63,7 @@ typedef struct Push
 	bool		proven;			/* something was accepted under the present metadata */
 	bool		released;		/* one flood may pass */
 	ChangeMark	seen;
-	int64		grouped;		/* records delivered for the first time, as far as known: delivery.c */
+	int64		grouped;		/* records in jdysync.delivered: delivery.c */
 	char	   *lookup_api;		/* where a record is looked up before it is saved; NULL = it is not */
 	bool		lookup_lists;	/* that is a list, not a detail */
 	const char *lookup_number;	/* the payload's member that it is looked up by */

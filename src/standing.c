@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "hashmap.h"
@@ -86,7 +87,7 @@ struct Standings
 	bool		all_rows;		/* the map has room for them: who is not there has no row */
 	char	  **wanted;			/* sorted: nothing else is read; NULL = everything is */
 	int			nwanted;
-	int64		grouped;		/* records in groups, as far as they were read */
+	int64		grouped;		/* records in groups, wanted or not */
 };
 
 /* Takes rows from the executor. */
@@ -203,6 +204,7 @@ take_group(TupleTableSlot *slot, DestReceiver *receiver)
 	MemoryContext caller = MemoryContextSwitchTo(reader->row);
 
 	slot_getallattrs(slot);
+	standings->grouped += (toast_raw_datum_size(slot->tts_values[3]) - VARHDRSZ) / JDY_PUSH_DIGEST;
 	if (is_wanted(standings, slot))
 	{
 		Datum	   *ids;
@@ -211,7 +213,6 @@ take_group(TupleTableSlot *slot, DestReceiver *receiver)
 
 		for (int i = 0; i < n; i++)
 			(void) jdy_hashmap_put(standings->map, hash_of(ids[i]), value_of(digests + i * JDY_PUSH_DIGEST, STATE_GROUPED));
-		standings->grouped += n;
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(reader->row);
