@@ -35,11 +35,13 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "changes.h"
 #include "common/hashfn.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "payload.h"
 #include "spi.h"
@@ -71,13 +73,14 @@ static const char *const steady[] = {
 };
 
 static Relation open_table(const Push *push, Descent *descent);
-static bool describe(Relation rel, Descent *descent);
+static bool describe(Relation rel, Oid source, Descent *descent);
 static Oid	step_down(Relation view, Descent *descent);
 static bool is_plain(const Query *query);
 static bool find_table(const Query *query, Node *from, int *table);
 static bool is_unsteady(Node *node, void *context);
 static bool reads_tables(const Query *query);
 static bool function_is_unsteady(Oid function, void *context);
+static bool type_is_unsteady(Oid type);
 static bool is_followed(Relation table, AttrNumber id);
 static void make_mark(const Push *push, Relation table, const Descent *descent, XLogRecPtr begin, ChangeMark *mark);
 static bool is_comparable(const ChangeMark *then, const ChangeMark *now);
@@ -120,7 +123,7 @@ open_table(const Push *push, Descent *descent)
 	{
 		Oid			next;
 
-		if (!describe(rel, descent))
+		if (!describe(rel, push->source, descent))
 			break;
 		if (rel->rd_rel->relkind != RELKIND_VIEW)
 		{
@@ -138,11 +141,12 @@ open_table(const Push *push, Descent *descent)
 	return NULL;
 }
 
-/* Columns by name and type: a record is made of both.  Types of somebody's own may change how they look at any time. */
+/* Columns by name and type: a record is made of both. */
 static bool
-describe(Relation rel, Descent *descent)
+describe(Relation rel, Oid source, Descent *descent)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
+	bool		shows = rel->rd_rel->relkind == RELKIND_VIEW || RelationGetRelid(rel) == source;
 
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -150,7 +154,7 @@ describe(Relation rel, Descent *descent)
 
 		if (attribute->attisdropped)
 			continue;
-		if (attribute->atttypid >= FirstNormalObjectId && rel->rd_rel->relkind == RELKIND_VIEW)
+		if ((shows && type_is_unsteady(attribute->atttypid)) || attribute->attgenerated == 'v')
 			return false;
 		appendStringInfo(&descent->text, "%s %u %d,", NameStr(attribute->attname), attribute->atttypid, attribute->atttypmod);
 	}
@@ -236,6 +240,8 @@ is_unsteady(Node *node, void *context)
 		return false;
 	if (IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) || IsA(node, XmlExpr))
 		return true;
+	if (IsA(node, Var) && type_is_unsteady(((Var *) node)->vartype))
+		return true;			/* whatever takes any type may show it: concat, to_jsonb */
 	if (IsA(node, Query))
 		return reads_tables((Query *) node) || query_tree_walker((Query *) node, is_unsteady, context, 0);
 	if (check_functions_in_node(node, function_is_unsteady, context))
@@ -279,18 +285,39 @@ function_is_unsteady(Oid function, void *context)
 	return !found;
 }
 
+/* Whether its values may look otherwise although nobody writes to the row: labels of enums, names that oids stand for. */
+static bool
+type_is_unsteady(Oid type)
+{
+	Oid			element = get_base_element_type(type);
+	Oid			output;
+	bool		is_varlena;
+
+	if (type >= FirstNormalObjectId)
+		return true;
+	getTypeOutputInfo(OidIsValid(element) ? element : type, &output, &is_varlena);
+	return function_is_unsteady(output, NULL);
+}
+
 /* Whether its visibility map and its rows tell what was written, and rows are found by the id. */
 static bool
 is_followed(Relation table, AttrNumber id)
 {
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table), id - 1);
 	List	   *indexes;
 	ListCell   *cell;
+	Oid			cast;
 	bool		found = false;
 
 	if ((table->rd_rel->relkind != RELKIND_RELATION && table->rd_rel->relkind != RELKIND_MATVIEW) ||
 		table->rd_rel->relam != HEAP_TABLE_AM_OID || !RelationIsPermanent(table) || table->rd_rel->relrowsecurity ||
-		table->rd_rel->relfilenode == InvalidOid || has_subclass(RelationGetRelid(table)) ||
-		TupleDescAttr(RelationGetDescr(table), id - 1)->atttypid >= FirstNormalObjectId)
+		table->rd_rel->relfilenode == InvalidOid || has_subclass(RelationGetRelid(table)))
+		return false;
+
+	/* Ids are read here as their type prints them, elsewhere by a cast to text; and two that are equal must be one. */
+	if (attribute->atttypid >= FirstNormalObjectId ||
+		find_coercion_pathway(TEXTOID, attribute->atttypid, COERCION_EXPLICIT, &cast) == COERCION_PATH_FUNC ||
+		(OidIsValid(attribute->attcollation) && !get_collation_isdeterministic(attribute->attcollation)))
 		return false;
 	indexes = RelationGetIndexList(table);
 	foreach(cell, indexes)
@@ -317,6 +344,10 @@ make_mark(const Push *push, Relation table, const Descent *descent, XLogRecPtr b
 	mark->source = psprintf("%llx %u %u %u %016llx %s", (unsigned long long) GetSystemIdentifier(), MyDatabaseId,
 							RelationGetRelid(table), table->rd_rel->relfilenode, (unsigned long long) hash,
 							pg_get_timezone_name(push->endpoint->time_zone));
+
+	/* VACUUM may cut off pages whose rows are gone, and the pages of the map that told of it. */
+	if (push->meta->delete_rule != NULL)
+		mark->source = psprintf("%s %u", mark->source, RelationGetNumberOfBlocks(table));
 	mark->lsn = begin;
 	mark->xmin = FullTransactionIdFromU64(U64FromFullTransactionId(next) - (uint32) (XidFromFullTransactionId(next) - xmin));
 }
@@ -336,6 +367,8 @@ read_table(Relation table, AttrNumber id, const ChangeMark *since, Changes *chan
 	TupleTableSlot *slot = table_slot_create(table, NULL);
 	TableScanDesc scan = NULL;
 
+	/* Nothing is saved then; and an extension may keep the rows of a table somewhere else. */
+	changes->known = nblocks > 0;
 	changes->ids = palloc(sizeof(char *) * MOST_CHANGED);
 	for (BlockNumber first = 0; first < nblocks && changes->known; first += MAP_BLOCKS)
 	{

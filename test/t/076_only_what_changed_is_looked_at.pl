@@ -191,6 +191,10 @@ my %whole = (
 	'a function of somebody' => 'SELECT id, label(name) AS name FROM base',
 	'a setting' => q{SELECT id, current_setting('application_name') AS name FROM base},
 	'a type of somebody' => 'SELECT id, name::mood AS name FROM base',
+	'a type of somebody in an object' => q{SELECT id, jsonb_build_object('mood', mood) AS payload FROM felt},
+	'names that oids stand for' => q{SELECT id, mood, jsonb_build_object('owner', owner) AS owner FROM felt},
+	'ids that are cast otherwise than they are printed' => 'SELECT id, name FROM addresses',
+	'ids that are blank-padded' => 'SELECT id, name FROM padded',
 	'partitions' => 'SELECT id, name FROM parted',
 	'children' => 'SELECT id, name FROM parent',
 	'unlogged rows' => 'SELECT id, name FROM unlogged',
@@ -200,6 +204,12 @@ query($node, q{
 	CREATE TABLE base (id text PRIMARY KEY, name text UNIQUE);
 	ALTER TABLE base DROP CONSTRAINT base_name_key;
 	INSERT INTO base SELECT 'b' || i, 'A' FROM generate_series(1, 3) AS i;
+	CREATE TABLE felt (id text PRIMARY KEY, mood mood, owner regrole);
+	INSERT INTO felt VALUES ('f1', 'A', 'pg_monitor'), ('f2', 'B', 'pg_monitor');
+	CREATE TABLE addresses (id inet PRIMARY KEY, name text);
+	INSERT INTO addresses VALUES ('10.0.0.1', 'A'), ('10.0.0.2', 'A');
+	CREATE TABLE padded (id char(8) PRIMARY KEY, name text);
+	INSERT INTO padded VALUES ('p1', 'A'), ('p2', 'A');
 	CREATE TABLE side AS TABLE base;
 	CREATE FUNCTION label(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1';
 	CREATE TABLE parted (id text PRIMARY KEY, name text) PARTITION BY HASH (id);
@@ -217,12 +227,20 @@ for my $kind (sort keys %whole)
 	query($node, "SELECT jdy_add_push('whole', 'target', 'whole', '$BATCH')");
 	push_ok($node, 'whole', "$kind: a push");
 	my $first = looked();
+	query($node, 'UPDATE addresses SET name = name || id; UPDATE padded SET name = name || id');
 	push_ok($node, 'whole', "$kind: another push");
 	is(looked(), $first, "$kind: all of it is read again");
 	cmp_ok($first, '>', 0, "$kind: which is something");
 	query($node, "SELECT jdy_drop_push('whole'); DROP VIEW whole");
 	query($node, "UPDATE base SET name = 'A'") if $kind eq 'a column without an index as id';
 }
+
+# A table's own row shows them, too.
+query($node, "SELECT jdy_add_push('whole', 'target', 'felt', '$BATCH')");
+pushes('whole', 2, 2, 'a table with labels');
+query($node, "ALTER TYPE mood RENAME VALUE 'A' TO 'a'");
+pushes('whole', 2, 1, 'one label is another');
+query($node, "SELECT jdy_drop_push('whole')");
 
 # Sources that are followed, each in its way.
 query($node, q{
@@ -263,6 +281,33 @@ query($node, q{INSERT INTO goods VALUES ('g3', 'A')});
 pushes('goods', 39, 1, 'one comes back');
 query($node, q{DELETE FROM goods WHERE id = 'g3'});
 pushes('goods', 38, 1, 'and goes again');
+
+# 32,672 pages have their bits in one page of the map: rows beyond are gone with the map's second page.
+query($node, q{CREATE TABLE wide (id int PRIMARY KEY, name text, pad text) WITH (fillfactor = 10);
+	ALTER TABLE wide ALTER pad SET STORAGE PLAIN;
+	INSERT INTO wide SELECT i, 'A', repeat('x', 800) FROM generate_series(1, 34000) AS i;
+	CREATE VIEW narrow AS SELECT id, name FROM wide});
+query($node, 'VACUUM wide');
+query($node, q{SELECT jdy_add_push('narrow', 'target', 'narrow', '{"api":"narrow","effect":"EXECUTE","operation":{"method":"batchArraySave","rows":10000,"rowsKey":"array"},
+	"delete":{"method":"POST","api":"narrow/gone","body":{"id":"{{id}}"}}}', batch_rows => 10000)});
+pushes('narrow', 34000, 34000, 'a large table');
+query($node, 'DELETE FROM wide WHERE id > 32672');
+query($node, 'VACUUM wide');
+is(query($node, "SELECT pg_relation_size('wide') / 8192"), '32672', 'VACUUM cuts off its end');
+query($node, "SELECT jdy_resume('narrow', force => true)");
+pushes('narrow', 32672, 1328, 'what stood there is deleted at the target');
+query($node, "SELECT jdy_drop_push('narrow'); DROP TABLE wide CASCADE");
+
+# Many records share a row of what was delivered first, up to a number that must be known even when few are looked at.
+query($node, q{CREATE TABLE many (id text PRIMARY KEY, name text); INSERT INTO many SELECT 'm' || i, 'A' FROM generate_series(1, 20) AS i});
+query($node, "SELECT jdy_add_push('many', 'target', 'many', '$BATCH')");
+query($node, q{INSERT INTO jdysync.delivered (push_id, first_id, last_id, ids, digests)
+	SELECT push_id, 'a', 'b', array_fill('a' || g, ARRAY[512]), decode(repeat('00', 512 * 16), 'hex') FROM jdysync.push, generate_series(1, 4000) g WHERE name = 'many'});
+pushes('many', 20, 20, 'a push that has two millions behind it');
+query($node, q{INSERT INTO many SELECT 'n' || i, 'A' FROM generate_series(1, 20) AS i});
+pushes('many', 20, 20, 'more of them');
+is(query($node, q{SELECT count(*) FROM jdysync.delivered JOIN jdysync.push USING (push_id) WHERE name = 'many'}), '4000', 'get rows of their own');
+query($node, "SELECT jdy_drop_push('many')");
 
 # From the source to the target, through the views that a stream comes with.
 add_stream($node, 'customer', settle => "'500 ms'");
