@@ -1162,7 +1162,7 @@ SELECT s.name AS push, d.id, d.status, d.version, d.attempts, d.last_error, d.ht
 FROM jdysync.delivery d
 JOIN jdysync.subject s ON s.stream_id = d.push_id
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
-	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = d.push_id AND d.id = ANY (b.ids))
+	AND NOT EXISTS (SELECT FROM jdysync.batch b CROSS JOIN LATERAL unnest(b.ids) AS o (id) WHERE b.push_id = d.push_id AND o.id = d.id)
 UNION ALL
 SELECT s.name, u.id, 'delivered', 1, 0, NULL, NULL, NULL, g.delivered_at, NULL, NULL, NULL, false,
 	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = g.push_id AND c.id = u.id)
@@ -1171,7 +1171,7 @@ JOIN jdysync.subject s ON s.stream_id = g.push_id
 CROSS JOIN LATERAL unnest(g.ids) AS u (id)
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
 	AND NOT EXISTS (SELECT FROM jdysync.delivery d WHERE d.push_id = g.push_id AND d.id = u.id)
-	AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = g.push_id AND u.id = ANY (b.ids))
+	AND NOT EXISTS (SELECT FROM jdysync.batch b CROSS JOIN LATERAL unnest(b.ids) AS o (id) WHERE b.push_id = g.push_id AND o.id = u.id)
 UNION ALL
 SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, b.digests = '',
 	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = b.push_id AND c.id = u.id)
