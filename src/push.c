@@ -178,6 +178,7 @@ ask_target(PushRun *run)
 			hash_destroy(run->held);
 		run->held = NULL;
 		run->counters->pending = again + run->tried;
+		run->counters->listed = 0;
 		if (jdy_breaker_is_open(&run->breaker) && run->tried > 0)
 			give_up(run);
 		run->again = run->doubtful;
@@ -344,7 +345,7 @@ send_all(PushRun *run)
 static bool
 may_send(const PushRun *run)
 {
-	bool		open = run->trial ? run->tried > 0 : jdy_breaker_is_open(&run->breaker);
+	bool		open = run->trial ? run->tried > 0 || run->under_way > 0 : jdy_breaker_is_open(&run->breaker);
 
 	return run->failure == NULL && !open && has_room(run, run->under_way) &&
 		(run->again != NIL || run->parts != NIL || !run->exhausted);
