@@ -46,16 +46,15 @@ jdy_counterpart_look(const Push *push, List *records)
 		.by_index = true
 	};
 	int			n = list_length(records);
-	Datum	   *ids = palloc(sizeof(Datum) * n);
-	bool	   *nulls = palloc0(sizeof(bool) * n);
+	char	  **ids = palloc(sizeof(char *) * n);
 	Datum		values[2];
 
 	if (n == 0)
 		return;
 	for (int i = 0; i < n; i++)
-		ids[i] = CStringGetTextDatum(((Outgoing *) list_nth(records, i))->id);
+		ids[i] = ((Outgoing *) list_nth(records, i))->id;
 	values[0] = Int32GetDatum(push->push_id);
-	values[1] = jdy_make_array(ids, nulls, n, TEXTOID);
+	values[1] = jdy_text_array(ids, n);
 	jdy_execute(&look, values, NULL);
 	for (uint64 r = 0; r < SPI_processed; r++)
 		((Outgoing *) list_nth(records, (int) jdy_spi_int64(r, 1, 0) - 1))->target_id = jdy_spi_text(r, 2);
@@ -73,9 +72,8 @@ jdy_counterpart_keep(const Push *push, List *records)
 		.argtypes = {INT4OID, TEXTARRAYOID, TEXTARRAYOID}
 	};
 	int			n = list_length(records);
-	Datum	   *ids = palloc(sizeof(Datum) * n);
-	Datum	   *targets = palloc(sizeof(Datum) * n);
-	bool	   *nulls = palloc0(sizeof(bool) * n);
+	char	  **ids = palloc(sizeof(char *) * n);
+	char	  **targets = palloc(sizeof(char *) * n);
 	Datum		values[3];
 
 	if (n == 0)
@@ -84,12 +82,12 @@ jdy_counterpart_keep(const Push *push, List *records)
 	{
 		const Outgoing *record = list_nth(records, i);
 
-		ids[i] = CStringGetTextDatum(record->id);
-		targets[i] = CStringGetTextDatum(record->target_id);
+		ids[i] = record->id;
+		targets[i] = record->target_id;
 	}
 	values[0] = Int32GetDatum(push->push_id);
-	values[1] = jdy_make_array(ids, nulls, n, TEXTOID);
-	values[2] = jdy_make_array(targets, nulls, n, TEXTOID);
+	values[1] = jdy_text_array(ids, n);
+	values[2] = jdy_text_array(targets, n);
 	jdy_execute(&keep, values, NULL);
 }
 

@@ -11,7 +11,7 @@
  *
  * All three are the extension's: no owner can make a delivery up.
  *
- * Called by push.c and pushdef.c, inside their transactions.
+ * Called by all parts of a run (pushrun.h) and by pushdef.c, inside their transactions.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

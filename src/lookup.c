@@ -117,7 +117,7 @@ jdy_lookup_prepare(PushRun *run, List *batches)
 		{
 			bury(run, batch, "its answer was lost, and it has no number to be looked up by");
 			run->bytes -= batch->bytes;
-			jdy_pushrun_drop(batch);
+			MemoryContextDelete(batch->context);
 			batches = foreach_delete_current(batches, cell);
 		}
 	}

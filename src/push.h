@@ -9,6 +9,7 @@
  *	delivery.c	what is written of that: intents before sending, outcomes after
  *	saveapi.c	Kingdee's save calls: payloads, replies, how a record is looked up
  *	counterpart.c	the ids that records have at a target which gives its own
+ *	breaker.c	whether a server's target answers at all
  *	push.c		a push's run, with its parts of pushrun.h
  *-------------------------------------------------------------------------
  */
