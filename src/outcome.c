@@ -9,7 +9,7 @@
  * state is one transaction: a run that dies in between loses nothing and doubts no more
  * than it must.
  *
- * Called by push.c and pushscan.c.
+ * Called by push.c, doubt.c and pushscan.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -25,7 +25,7 @@
 
 #define MAX_REPLY_KEPT (64 * 1024)	/* of a dead letter's */
 #define NO_SUCH_RECORD 1030002003	/* Kingdee's errcode */
-#define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is */
+#define MOST_SUSPECTS 10		/* records refused as if the whole push were at fault, none accepted: it is (doubt.c) */
 
 static Batch *settle_sent(PushRun *run, Call *call);
 static void note_unanswered(PushRun *run, const Batch *batch);
@@ -43,7 +43,6 @@ static Batch *arrived(PushRun *run, Batch *batch, Call *call);
 static bool find_failed(const Batch *batch, const Answer *answer, const FailedItem **failed);
 static Batch *arrived_partly(PushRun *run, Batch *batch, const FailedItem **failed, const Call *call);
 static void bury_failed(PushRun *run, const Batch *batch, const FailedItem *item, const Suspect *told);
-static void cut(PushRun *run, const Batch *batch, int pieces);
 static void restore_payloads(PushRun *run, const Batch *batch);
 static Suspect *refused_record(PushRun *run, const Call *call);
 static bool may_be_the_push(int http_status);
@@ -73,26 +72,6 @@ jdy_pushrun_batch(PushRun *run, int n)
 	batch->context = context;
 	batch->records = MemoryContextAllocZero(context, sizeof(Outgoing) * n);
 	return batch;
-}
-
-/* Parts that nobody can have acted on: the next run finds their records, and makes better batches of them. */
-void
-jdy_pushrun_forget_unsent(PushRun *run)
-{
-	ListCell   *cell;
-
-	jdy_pushrun_begin(run);
-	foreach(cell, run->doubtful)
-	{
-		Batch	   *batch = lfirst(cell);
-
-		if (!batch->maybe_arrived)
-		{
-			jdy_delivery_forget(batch);
-			run->counters->failed -= batch->n;
-		}
-	}
-	jdy_pushrun_commit(run);
 }
 
 /* In a transaction: what was accepted in one go, the others one by one. */
@@ -318,7 +297,7 @@ settle_read(PushRun *run, Call *call)
 			/* As with a target that cannot be asked. */
 			batch->unreadable = true;
 			if (counted)
-				cut(run, batch, 2);
+				jdy_pushrun_cut(run, batch, 2);
 			else
 				send_again(run, call);
 			return NULL;
@@ -376,7 +355,7 @@ settle_missing(PushRun *run, Call *call, bool some_found)
 	else if (told != NULL || some_found)
 	{
 		batch->failed_us = 0;	/* it does act */
-		cut(run, batch, told != NULL ? 2 : 1);
+		jdy_pushrun_cut(run, batch, told != NULL ? 2 : 1);
 	}
 	else
 		send_again(run, call);
@@ -396,7 +375,7 @@ settle_refused(PushRun *run, Call *call)
 	batch->failed_us = 0;		/* it does get an answer */
 	if (batch->n > 1)
 	{
-		cut(run, batch, 2);
+		jdy_pushrun_cut(run, batch, 2);
 		return;
 	}
 	suspect = refused_record(run, call);
@@ -460,7 +439,7 @@ arrived(PushRun *run, Batch *batch, Call *call)
 	else
 	{
 		batch->maybe_arrived = true;
-		cut(run, batch, 2);
+		jdy_pushrun_cut(run, batch, 2);
 	}
 	return NULL;
 }
@@ -525,9 +504,8 @@ bury_failed(PushRun *run, const Batch *batch, const FailedItem *item, const Susp
 	run->counters->dead++;
 }
 
-/* So many pieces instead, sent before anything else; in a transaction. */
-static void
-cut(PushRun *run, const Batch *batch, int pieces)
+void
+jdy_pushrun_cut(PushRun *run, const Batch *batch, int pieces)
 {
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
 	List	   *parts = NIL;
@@ -646,110 +624,6 @@ may_be_the_push(int http_status)
 		default:
 			return false;
 	}
-}
-
-/*
- * Others were accepted in this run: it was these records.  When nothing ever was, the push
- * is at fault: it fails, and they are still to be sent.
- *
- * In between, a few records of a push that once worked, nobody knows.  To keep them would cost
- * most where the records are at fault: each run fails, for ever, and nobody can tell a new
- * trouble from the old one.  To bury them in silence would cost most where the push is: it would
- * look well while all that changes is lost.  So they are buried and the run fails, once: the alarm
- * is given, runs after it mean what they say, and jdy_replay brings back at most MOST_SUSPECTS a run.
- */
-void
-jdy_pushrun_judge_suspects(PushRun *run)
-{
-	ListCell   *cell;
-	const Suspect *first;
-
-	if (run->suspects == NIL)
-		return;
-	if (run->accepted_us == 0 && !run->push->proven)
-	{
-		jdy_pushrun_forget_unsent(run);
-		jdy_call_raise(run->suspicion);
-	}
-	jdy_pushrun_begin(run);
-	foreach(cell, run->suspects)
-	{
-		const Suspect *suspect = lfirst(cell);
-
-		jdy_delivery_dead(run->push, suspect->batch, suspect->http_status, suspect->errcode, suspect->problem, suspect->reply);
-		run->counters->dead++;
-	}
-	jdy_pushrun_commit(run);
-	if (run->accepted_us != 0)
-		return;
-	jdy_pushrun_forget_unsent(run);
-	first = linitial(run->suspects);
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("the target refused everything"),
-			 errdetail_plural("%d record is a dead letter: %s.", "%d records are dead letters, the first: %s.",
-							  list_length(run->suspects), list_length(run->suspects), first->problem),
-			 errhint("Is it the record, mend it: what changes is sent again. Is it the push, mend its path or rights, then SELECT jdy_replay(%s).",
-					 quote_literal_cstr(run->push->name))));
-}
-
-/*
- * Requests without an answer although one that left after their first failure was
- * accepted: one of their records may be what the target chokes on, so they are
- * cut, too, and records that stand alone become dead letters.  Those that were not tried are
- * sent now that the target accepts something.  false: there is nothing to be tried.
- */
-bool
-jdy_pushrun_retry_doubtful(PushRun *run)
-{
-	List	   *doubtful = run->doubtful;
-	List	   *done = NIL;
-	int			ndone;
-	ListCell   *cell;
-
-	if (doubtful == NIL || run->accepted_us == 0)
-		return false;
-	run->doubtful = NIL;
-	jdy_pushrun_begin(run);
-	foreach(cell, doubtful)
-	{
-		Batch	   *batch = lfirst(cell);
-		List	  **fate = &done;
-
-		if (!batch->tried)
-			fate = &run->parts;
-		else if (batch->failed_us >= run->accepted_us)
-			fate = &run->doubtful;
-		else if (batch->n > 1)
-			cut(run, batch, 2);
-		else
-		{
-			jdy_delivery_dead(run->push, batch, 0, 0, batch->problem, NULL);
-			run->counters->dead++;
-		}
-		MemoryContextSwitchTo(run->context);
-		*fate = lappend(*fate, batch);
-		MemoryContextSwitchTo(run->chunk);
-	}
-	run->counters->failed = jdy_pushrun_count_doubtful(run);
-	jdy_pushrun_commit(run);
-	foreach(cell, done)
-		jdy_pushrun_drop(lfirst(cell));
-	ndone = list_length(done);
-	list_free(done);
-	list_free(doubtful);
-	return run->parts != NIL || (ndone > 0 && !run->exhausted);
-}
-
-int64
-jdy_pushrun_count_doubtful(const PushRun *run)
-{
-	int64		n = 0;
-	ListCell   *cell;
-
-	foreach(cell, run->doubtful)
-		n += ((Batch *) lfirst(cell))->n;
-	return n;
 }
 
 void

@@ -13,7 +13,7 @@
  * that is what tells whether it changed.  So a payload with the current time in it,
  * which would be another one in every run, is refused.
  *
- * Pure but for _function.  Called by pushdef.c (plan) and source.c.
+ * Pure but for _function.  Called by pushdef.c (plan), source.c and changes.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -4,7 +4,8 @@
  *
  *	push.c		the run: what is sent when
  *	pushscan.c	what is to be sent: the source against what was acknowledged
- *	outcome.c	what follows from the answers
+ *	doubt.c		what is left when all answers are in
+ *	outcome.c	what follows from each answer
  *	lookup.c	records looked up at the target before they are saved
  *	readback.c	which records of a batch the target has
  *
@@ -153,7 +154,10 @@ extern bool jdy_readback_begin(PushRun *run, Batch *batch, Suspect *told);
 extern void jdy_readback_ask(PushRun *run, Batch *batch);
 extern ReadBackEnd jdy_readback_take(PushRun *run, const Call *call);
 
-/* outcome.c, each in transactions of its own. */
+/* outcome.c, in a transaction: so many pieces instead of the batch, sent before anything else. */
+extern void jdy_pushrun_cut(PushRun *run, const Batch *batch, int pieces);
+
+/* doubt.c, each but the last in transactions of its own. */
 extern void jdy_pushrun_forget_unsent(PushRun *run);
 extern void jdy_pushrun_judge_suspects(PushRun *run);
 extern bool jdy_pushrun_retry_doubtful(PushRun *run);

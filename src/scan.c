@@ -12,7 +12,7 @@
  * that string.  Open brackets are kept as bits in memory that grows, so
  * nesting of any depth is passed over without recursion.
  *
- * Called by page.c.
+ * Called by page.c, and by whoever looks into JSON text for a little of it.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
