@@ -174,7 +174,7 @@ CREATE TABLE jdysync.delivery (
 	PRIMARY KEY (push_id, id)
 ) WITH (fillfactor = 90);
 CREATE INDEX delivery_dead ON jdysync.delivery (push_id) WHERE status <> 'delivered';
-COMMENT ON TABLE jdysync.delivery IS 'where each record stands toward each push, as far as it was settled';
+COMMENT ON TABLE jdysync.delivery IS 'where each record stands toward each push, as far as it was settled; what was delivered once and is not here stands in jdysync.delivered';
 COMMENT ON COLUMN jdysync.delivery.push_id IS 'push';
 COMMENT ON COLUMN jdysync.delivery.id IS 'record';
 COMMENT ON COLUMN jdysync.delivery.version IS 'of the last content sent; +1 for each';
@@ -852,7 +852,7 @@ RETURNS TABLE (run_id bigint, push text, status text, pending bigint, delivered 
 	dead bigint, calls bigint, retries bigint, elapsed interval, error text)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_push(text) IS
-'runs one push, or every enabled one, now in a background worker and waits; raises the run''s error when a push is named';
+'runs one push, or every enabled one, now in a background worker and waits; raises the run''s error when a push is named; a target that is away is tried at any time by a push that is named, by the others after a pause';
 
 CREATE FUNCTION jdy_preview(push text, n integer DEFAULT 10)
 RETURNS TABLE (method text, url text, headers text, body text)
