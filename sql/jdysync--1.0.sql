@@ -812,7 +812,7 @@ CREATE FUNCTION jdy_add_stream(name text, server name, metadata jsonb DEFAULT NU
 	entry text DEFAULT NULL)
 RETURNS regclass AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_add_stream(text, name, jsonb, text, timestamptz, boolean, boolean, interval, interval, text) IS
-'registers a stream and creates jdysync.staging_<name>, owned by the caller; without metadata the catalogue entry `entry`, else the one called like the stream';
+'registers a stream and creates jdysync.staging_<name>, owned by the caller; without metadata the catalogue entry `entry`, else the one called like the stream; schedule: an interval, which begins now, or cron by the server''s time_zone; NULL = it runs only by hand';
 
 CREATE FUNCTION jdy_alter_stream(name text, server name DEFAULT NULL, metadata jsonb DEFAULT NULL,
 	schedule text DEFAULT NULL, start_from timestamptz DEFAULT NULL, detail boolean DEFAULT NULL,
@@ -857,7 +857,7 @@ CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata j
 	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean) IS
-'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered; to Kingdee: what has no id there is looked up by its number first, unless metadata says "lookup": false';
+'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered; schedule as for a stream, after a stream of the same schedule whose table it reads; to Kingdee: what has no id there is looked up by its number first, unless metadata says "lookup": false';
 
 CREATE FUNCTION jdy_alter_push(name text, server name DEFAULT NULL, source regclass DEFAULT NULL, metadata jsonb DEFAULT NULL,
 	schedule text DEFAULT NULL, batch_rows integer DEFAULT NULL, batch_bytes integer DEFAULT NULL)

@@ -190,6 +190,7 @@ typedef struct DatabaseSlot
 	Oid			database;		/* InvalidOid = free */
 	uint64		generation;		/* +1 when something became due from outside */
 	TimestampTz next_due;		/* DT_NOEND = nothing */
+	uint64		visits;			/* schedulers that did their work there */
 	int			scheduler_pid;	/* 0 = none */
 } DatabaseSlot;
 
