@@ -14,7 +14,7 @@
  * A queued run is a row, too, so no time is lost when processes die in between.
  *
  * A push whose source reads a stream's table, directly or through views, and that has the same schedule
- * runs after it: while that stream is due or has an open run the push waits.  For
+ * runs after it: while that stream is due or has an open run the push waits, but for one run of it only.  For
  * that it begins in step with the stream.
  *
  * Cost grows with what is due: an index on the time finds that.
@@ -50,6 +50,11 @@
 	"   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> b.rel)" \
 	" SELECT s.stream_id FROM jdysync.stream s JOIN below b ON b.rel = s.staging WHERE s.schedule = " push ".schedule AND s.enabled"
 
+/* Whether the last run of stream u with this status ended before a was due. */
+#define NOT_RUN_SINCE(status) \
+	"COALESCE((SELECT r.finished_at FROM jdysync.run r WHERE r.stream_id = u.id AND r.status = '" status "'" \
+	" ORDER BY r.run_id DESC LIMIT 1) < a.due_at, true)"
+
 static JdyStatement find = {
 	.sql = "SELECT k.schedule, k.server::text, a.due_at, a.failures,"
 	" (SELECT pg_catalog.min(o.due_at) FROM jdysync.agenda o WHERE o.subject_id IN (SELECT pg_catalog.unnest(k.before)))"
@@ -83,7 +88,8 @@ static JdyStatement put_off = {
 static JdyStatement due_ones = {
 	.sql = "SELECT a.subject_id, a.failures, j.name, j.owner::pg_catalog.regrole::text, j.is_push, b.streams,"
 	" EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = ANY (b.streams) AND r.status = 'queued') OR"
-	" EXISTS (SELECT FROM jdysync.agenda o WHERE o.subject_id = ANY (b.streams) AND o.next_at <= $1)"
+	" EXISTS (SELECT FROM jdysync.agenda o WHERE o.subject_id = ANY (b.streams) AND o.next_at <= $1),"
+	" EXISTS (SELECT FROM unnest(b.streams) AS u (id) WHERE " NOT_RUN_SINCE("ok") " AND " NOT_RUN_SINCE("failed") ")"
 	" FROM (SELECT * FROM jdysync.agenda q WHERE q.next_at <= $1 ORDER BY q.next_at LIMIT " MOST_DUE ") AS a"
 	" JOIN jdysync.subject j ON j.stream_id = a.subject_id LEFT JOIN jdysync.push p ON p.push_id = a.subject_id"
 	" CROSS JOIN LATERAL (SELECT CASE WHEN p.push_id IS NOT NULL THEN ARRAY(" STREAMS_BEFORE("p") ") END AS streams) AS b"
@@ -110,7 +116,7 @@ static JdyStatement first = {
 static TimestampTz first_after(TimestampTz time);
 static pg_tz *server_time_zone(const char *server);
 static void try_later(int subject_id, int failures, TimestampTz now);
-static bool is_open(Datum streams, bool isnull);
+static bool is_open(Datum streams);
 
 void
 jdy_agenda_enter(int subject_id)
@@ -192,12 +198,13 @@ jdy_agenda_queue_due(void)
 		int			subject_id = DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
 		int			failures = DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
 		Datum		streams = SPI_getbinval(rows->vals[i], rows->tupdesc, 6, &isnull);
+		bool		waits = !isnull && DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 8, &isnull));
 		Datum		ids[1] = {Int32GetDatum(subject_id)};
 
 		/* The end of an open run sets the time of the next one, and brings us back. */
-		if (jdy_slot_stream_open(subject_id) || is_open(streams, isnull))
+		if (jdy_slot_stream_open(subject_id))
 			continue;
-		if (!isnull && DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 7, &isnull)))
+		if (waits && (is_open(streams) || DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 7, &isnull))))
 			continue;
 		jdy_execute(&queue, ids, NULL);
 		try_later(subject_id, failures + 1, now);
@@ -255,14 +262,12 @@ try_later(int subject_id, int failures, TimestampTz now)
 
 /* Whether one of the streams has an open run. */
 static bool
-is_open(Datum streams, bool isnull)
+is_open(Datum streams)
 {
 	Datum	   *ids;
 	int			n;
 	bool		found = false;
 
-	if (isnull)
-		return false;
 	deconstruct_array(DatumGetArrayTypeP(streams), INT4OID, 4, true, TYPALIGN_INT, &ids, NULL, &n);
 	for (int i = 0; i < n && !found; i++)
 		found = jdy_slot_stream_open(DatumGetInt32(ids[i]));

@@ -215,6 +215,31 @@ jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
+int64
+jdy_database_trimmed(Oid database)
+{
+	DatabaseSlot *slot;
+	int64		trimmed_us;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
+	slot = find_slot(database, false);
+	trimmed_us = slot != NULL ? slot->trimmed_us : 0;
+	LWLockRelease(jdy_shared->databases_lock);
+	return trimmed_us;
+}
+
+void
+jdy_database_set_trimmed(Oid database, int64 trimmed_us)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+		slot->trimmed_us = trimmed_us;
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
 void
 jdy_wake_launcher_at_commit(void)
 {
@@ -485,6 +510,7 @@ find_slot(Oid database, bool create)
 	spare->database = database;
 	spare->next_due = DT_NOEND;
 	spare->scheduler_pid = 0;
+	spare->trimmed_us = 0;
 	return spare;
 }
 

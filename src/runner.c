@@ -64,6 +64,7 @@
 #include "storage/proc.h"
 #include "stream.h"
 #include "tcop/tcopprot.h"
+#include "trim.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -434,7 +435,7 @@ end_run(MemoryContext context)
 		{
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
 			jdy_agenda_run_ended(job.request.stream_id, strcmp(job.status, "failed") != 0);
-			next_due = jdy_agenda_first();
+			next_due = jdy_trim_is_due() ? DT_NOBEGIN : jdy_agenda_first();
 		}
 		jdy_tx_commit();
 		jdy_database_due(job.request.database, next_due);

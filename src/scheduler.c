@@ -32,6 +32,7 @@
 #include "stream.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "trim.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -50,6 +51,7 @@ typedef struct QueuedRun
 
 static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
+static bool trim_logs(void);
 static List *read_queued_runs(MemoryContext context);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
@@ -92,9 +94,13 @@ start_queued_runs(void)
 	TimestampTz next_due = DT_NOEND;
 	bool		busy = false;
 	bool		again = false;
+	Oid			extension;
 
 	jdy_tx_begin("read what is due");
-	if (OidIsValid(jdy_extension_oid()) && jdy_home_is_here())
+	extension = jdy_extension_oid();
+	if (OidIsValid(extension) && !jdy_home_is_here())
+		extension = InvalidOid;
+	if (OidIsValid(extension))
 	{
 		end_runs_without_stream();
 		next_due = jdy_agenda_queue_due();
@@ -102,6 +108,8 @@ start_queued_runs(void)
 		end_hopeless_runs(runs);
 	}
 	jdy_tx_commit();
+	if (OidIsValid(extension) && jdy_trim_is_due())
+		again = trim_logs();
 
 	foreach(lc, runs)
 	{
@@ -122,6 +130,17 @@ start_queued_runs(void)
 	if (again)
 		return Min(next_due, in_ms(AGAIN_MS));
 	return busy || list_length(runs) == atoi(MAX_STREAMS) ? Min(next_due, in_ms(BUSY_MS)) : next_due;
+}
+
+static bool
+trim_logs(void)
+{
+	bool		more;
+
+	jdy_tx_begin("trim the logs");
+	more = jdy_trim();
+	jdy_tx_commit();
+	return more;
 }
 
 /* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */

@@ -36,6 +36,10 @@ subtest 'a stream, and the push behind it' => sub {
 	becomes("SELECT string_agg(status, ',') = 'ok,ok' FROM jdy_status", 'and that all is well');
 	is(query($node, q{SELECT count(*) FROM jdysync.run p, jdysync.run s WHERE p.name = 'out' AND s.name = 'customer'
 		AND p.started_at > s.started_at AND p.started_at < s.finished_at}), '0', 'the push never began while its stream ran');
+	# Calls that take longer than the schedule: the stream is always due or open.
+	$sim->post('/_sim/config', { latency_ms => 700 });
+	one_more('out', 'a stream that never rests does not hold up the push') for 1 .. 2;
+	$sim->post('/_sim/config', { latency_ms => 0 });
 	is(query($node, "SELECT count(*) FROM jdysync.run WHERE requested_by IS NULL OR requested_by <> current_user"), '0', 'runs are asked for by the owner');
 };
 
@@ -118,6 +122,19 @@ subtest 'cron, another schedule, none' => sub {
 	is(query($node, "SELECT bool_and(extract(second FROM due_at)::int % 2 = 0) FROM jdysync.agenda a JOIN jdysync.stream s ON stream_id = subject_id WHERE name = 'customer'"), 't', 'when the clock says so');
 	cmp_ok(query($node, q{SELECT max(abs(extract(epoch FROM started_at)::numeric % 2)) FROM (SELECT started_at FROM jdysync.run WHERE name = 'customer' AND status = 'ok' ORDER BY run_id DESC LIMIT 2) r}),
 		'<', 1, 'it begins within a second');
+};
+
+subtest 'logs' => sub {
+	my $old = query($node, "SELECT max(run_id) FROM jdysync.run WHERE name = 'customer' AND status = 'ok'");
+	query($node, "UPDATE jdysync.run SET started_at = started_at - interval '40 days', finished_at = finished_at - interval '40 days' WHERE run_id <= $old");
+	query($node, "UPDATE jdysync.call SET at = at - interval '40 days' WHERE run_id <= $old");
+	my $kept = query($node, 'SELECT count(DISTINCT (stream_id, status)) FROM jdysync.run');
+	$node->restart;
+	becomes("SELECT count(*) = 0 FROM jdysync.call WHERE run_id <= $old", 'calls older than jdysync.log_retention go');
+	is(query($node, "SELECT count(*) FROM jdysync.run WHERE run_id <= $old AND EXISTS (SELECT FROM jdysync.run l WHERE l.stream_id = run.stream_id AND l.status = run.status AND l.run_id > run.run_id)"), '0', 'so do runs');
+	is(query($node, 'SELECT count(DISTINCT (stream_id, status)) FROM jdysync.run'), $kept, 'but for the last of each status');
+	one_more('customer', 'another run');
+	cmp_ok(query($node, "SELECT count(*) FROM jdysync.call WHERE run_id > $old"), '>', 0, 'what is newer stays');
 };
 
 subtest 'a copy of the database' => sub {
