@@ -10,6 +10,10 @@
  * Of the other pages, rows whose xmin had ended before that look are as they were, too.
  * No trigger, no index and no counter is needed, and nobody can forget to use them.
  *
+ * From 17.12 and 18.6 on (not in 15 and 16) clearing a bit gives the map's page an LSN, too.  Then after one
+ * write to a page that had its bit, all 32,672 pages that share the page of the map are
+ * looked into, which takes less than a tenth of a second in memory, and hides nothing.
+ *
  * That holds for a source of which each record comes from one row of one table, by
  * expressions that give the same for the same row: views that jdy_create_view makes, and most
  * that people write.  A join, an aggregate, now() or a function of somebody's own, row
