@@ -59,6 +59,8 @@ subtest 'what was written, by whomever' => sub {
 	pushes('batch', 0, 0, 'after VACUUM');
 	query($node, q{UPDATE source SET name = 'C' || n WHERE n IN (7, 5000)});
 	pushes('batch', 2, 2, 'two updates');
+	query($node, q{UPDATE source SET name = 'C2' || n WHERE n IN (7, 5000)});
+	pushes('batch', 2, 2, 'the same again, on pages here and there that have no bit any more');
 	query($node, q{UPDATE source SET name = 'D7' WHERE n = 7});
 	query($node, 'VACUUM (FREEZE) source');
 	pushes('batch', 1, 1, 'an update that was frozen since');
@@ -191,6 +193,10 @@ my %whole = (
 	'a function of somebody' => 'SELECT id, label(name) AS name FROM base',
 	'a setting' => q{SELECT id, current_setting('application_name') AS name FROM base},
 	'a type of somebody' => 'SELECT id, name::mood AS name FROM base',
+	'a type of somebody in a function' => 'SELECT id, to_json(mood) AS name FROM base',
+	'a constant of such a type' => q{SELECT id, concat(name, 'B'::mood) AS name FROM base},
+	'a row with such a type' => 'SELECT id, row_to_json(base) AS name FROM base',
+	'such a type in a subquery' => 'SELECT id, (SELECT jsonb_agg(e) FROM (VALUES (mood)) v(e)) AS name FROM base',
 	'partitions' => 'SELECT id, name FROM parted',
 	'children' => 'SELECT id, name FROM parent',
 	'unlogged rows' => 'SELECT id, name FROM unlogged',
@@ -209,7 +215,8 @@ query($node, q{
 	CREATE UNLOGGED TABLE unlogged (id text PRIMARY KEY, name text);
 	CREATE TABLE secured (id text PRIMARY KEY, name text);
 	ALTER TABLE secured ENABLE ROW LEVEL SECURITY;
-	INSERT INTO parted TABLE base; INSERT INTO child TABLE base; INSERT INTO unlogged TABLE base; INSERT INTO secured TABLE base});
+	INSERT INTO parted TABLE base; INSERT INTO child TABLE base; INSERT INTO unlogged TABLE base; INSERT INTO secured TABLE base;
+	ALTER TABLE base ADD COLUMN mood mood DEFAULT 'A'});
 for my $kind (sort keys %whole)
 {
 	query($node, "UPDATE base SET name = id" ) if $kind eq 'a column without an index as id';
@@ -247,6 +254,36 @@ query($node, 'REFRESH MATERIALIZED VIEW CONCURRENTLY kept');
 pushes('kept', 1, 1, 'refreshed row by row');
 query($node, "UPDATE numbered SET name = 'C' WHERE no = 4; REFRESH MATERIALIZED VIEW kept");
 pushes('kept', 30, 1, 'refreshed as a whole');
+
+# An enumeration's labels change without any row being written; a domain has no looks of its own.
+query($node, q{
+	CREATE DOMAIN label AS text CHECK (value <> '');
+	CREATE TABLE felt (id text PRIMARY KEY, label label, mood mood);
+	INSERT INTO felt SELECT i, 'A', 'A' FROM generate_series(1, 30) AS i;
+	CREATE VIEW unfelt AS SELECT id, label::text AS label, jsonb_build_object('label', label) AS more FROM felt;
+	CREATE VIEW counted AS SELECT no AS id, row_to_json(numbered)::text AS name,
+		(SELECT array_agg(n ORDER BY n) FROM (SELECT count(*) AS n FROM unnest(string_to_array(name, ' ')) w GROUP BY length(w)) c) AS words FROM numbered});
+query($node, qq{SELECT jdy_add_push('$_', 'target', '$_', '{"api":"$_","effect":"EXECUTE"}')}) for qw(felt unfelt counted);
+pushes($_, 30, 30, "$_: a first push") for qw(felt unfelt counted);
+query($node, q{ALTER TYPE mood RENAME VALUE 'A' TO 'a'});
+pushes('felt', 30, 30, 'a label got another name');
+pushes('felt', 30, 0, 'a table with a type of somebody is read each time');
+pushes('unfelt', 0, 0, 'a view without that column');
+pushes('counted', 0, 0, 'groups of what the row itself has, a whole row');
+query($node, "UPDATE numbered SET name = 'D D' WHERE no = 5");
+pushes('counted', 1, 1, 'one change');
+
+SKIP: {
+	skip 'columns that are generated when read came with PostgreSQL 18', 1 if $node->pg_version->major < 18;
+	query($node, q{CREATE TABLE made (id text PRIMARY KEY, name text, made text GENERATED ALWAYS AS (name || '!') VIRTUAL);
+		INSERT INTO made SELECT i, 'A' FROM generate_series(1, 30) AS i});
+	query($node, q{SELECT jdy_add_push('made', 'target', 'made', '{"api":"made","effect":"EXECUTE"}')});
+	pushes('made', 30, 30, 'a generated column');
+	pushes('made', 0, 0, 'nothing was written');
+	query($node, q{ALTER TABLE made ALTER COLUMN made SET EXPRESSION AS (name || '?')});
+	pushes('made', 30, 30, 'it is generated in another way, which writes to no page');
+	pushes('made', 0, 0, 'nothing was written');
+}
 
 # A push that deletes must see what is gone.
 query($node, q{CREATE TABLE goods (id text PRIMARY KEY, name text); INSERT INTO goods SELECT 'g' || i, 'A' FROM generate_series(1, 40) AS i});
