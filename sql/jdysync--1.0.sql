@@ -144,7 +144,7 @@ COMMENT ON COLUMN jdysync.push.name IS 'name of the push; no stream has the same
 COMMENT ON COLUMN jdysync.push.server IS 'foreign server it calls';
 COMMENT ON COLUMN jdysync.push.source IS 'view or table with the records; its owner is the push''s owner';
 COMMENT ON COLUMN jdysync.push.metadata IS 'as the user gave it';
-COMMENT ON COLUMN jdysync.push.schedule IS 'interval or cron; checked and stored, not run by this version';
+COMMENT ON COLUMN jdysync.push.schedule IS 'interval or cron, by the server''s time_zone; NULL = it runs only by hand';
 COMMENT ON COLUMN jdysync.push.batch_rows IS 'most records of one request';
 COMMENT ON COLUMN jdysync.push.batch_bytes IS 'most bytes of one request''s records; a larger record goes alone';
 COMMENT ON COLUMN jdysync.push.identity IS 'goes into every Idempotency-Key, so that no other push has the same';
@@ -155,6 +155,28 @@ COMMENT ON COLUMN jdysync.push.proven IS 'the target accepted something under th
 COMMENT ON COLUMN jdysync.push.seen_source IS 'database, table, view and form that the last run read and dealt with; NULL = the next run reads all of it';
 COMMENT ON COLUMN jdysync.push.seen_lsn IS 'what was written to the table before this was seen then';
 COMMENT ON COLUMN jdysync.push.seen_xmin IS 'transactions before this one were seen then';
+
+CREATE TABLE jdysync.home (
+	cluster bigint NOT NULL,
+	database oid NOT NULL
+);
+CREATE UNIQUE INDEX home_only ON jdysync.home ((true));
+COMMENT ON TABLE jdysync.home IS 'where all this was made: in any other database it is a copy, and nothing runs until jdy_adopt()';
+COMMENT ON COLUMN jdysync.home.cluster IS 'its system identifier';
+COMMENT ON COLUMN jdysync.home.database IS 'oid of the database';
+
+CREATE TABLE jdysync.agenda (
+	subject_id integer PRIMARY KEY,
+	due_at timestamptz NOT NULL,
+	next_at timestamptz NOT NULL,
+	failures integer NOT NULL DEFAULT 0
+);
+CREATE INDEX agenda_next ON jdysync.agenda (next_at);
+COMMENT ON TABLE jdysync.agenda IS 'streams and pushes that run by themselves, and when';
+COMMENT ON COLUMN jdysync.agenda.subject_id IS 'stream or push';
+COMMENT ON COLUMN jdysync.agenda.due_at IS 'by its schedule';
+COMMENT ON COLUMN jdysync.agenda.next_at IS 'when a run is queued: later than due_at while runs fail, or one is open';
+COMMENT ON COLUMN jdysync.agenda.failures IS 'runs in a row that failed or never ended, an open one counted until it ends';
 
 CREATE TABLE jdysync.delivery (
 	push_id integer NOT NULL,
@@ -790,7 +812,7 @@ CREATE FUNCTION jdy_add_stream(name text, server name, metadata jsonb DEFAULT NU
 	entry text DEFAULT NULL)
 RETURNS regclass AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_add_stream(text, name, jsonb, text, timestamptz, boolean, boolean, interval, interval, text) IS
-'registers a stream and creates jdysync.staging_<name>, owned by the caller; without metadata the catalogue entry `entry`, else the one called like the stream';
+'registers a stream and creates jdysync.staging_<name>, owned by the caller; without metadata the catalogue entry `entry`, else the one called like the stream; schedule: an interval, which begins now, or cron by the server''s time_zone; NULL = it runs only by hand';
 
 CREATE FUNCTION jdy_alter_stream(name text, server name DEFAULT NULL, metadata jsonb DEFAULT NULL,
 	schedule text DEFAULT NULL, start_from timestamptz DEFAULT NULL, detail boolean DEFAULT NULL,
@@ -835,7 +857,7 @@ CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata j
 	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean) IS
-'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered; to Kingdee: what has no id there is looked up by its number first, unless metadata says "lookup": false';
+'registers a push of a view or table with a column id; payload: as metadata''s request says, else its column payload (jsonb), else the whole row; baseline: what is there now counts as delivered; schedule as for a stream, after a stream of the same schedule whose table it reads; to Kingdee: what has no id there is looked up by its number first, unless metadata says "lookup": false';
 
 CREATE FUNCTION jdy_alter_push(name text, server name DEFAULT NULL, source regclass DEFAULT NULL, metadata jsonb DEFAULT NULL,
 	schedule text DEFAULT NULL, batch_rows integer DEFAULT NULL, batch_bytes integer DEFAULT NULL)
@@ -869,10 +891,20 @@ RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_discard(text, text[], text) IS
 'closes dead letters for good, with a reason; a record whose content changes later is sent all the same; returns how many';
 
+CREATE FUNCTION jdy_pause(name text)
+RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_pause(text) IS
+'a stream or push does not run by itself any more, nor with all others, until jdy_resume; an open run goes on; false when it was paused already';
+
 CREATE FUNCTION jdy_resume(name text, force boolean DEFAULT false)
 RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_resume(text, boolean) IS
-'force: lets a push that is held because too many records changed at once go once; true when that changed something';
+'ends jdy_pause; force: lets a push that is held because too many records changed at once go once; true when that changed something';
+
+CREATE FUNCTION jdy_adopt()
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdy_adopt() IS
+'lets a restored or copied database act, in which nothing runs until then; only when the original does not act any more; how many streams and pushes it has, 0 when it was no copy';
 
 CREATE FUNCTION jdy_fetch(server name, path text, params jsonb DEFAULT '{}', method text DEFAULT 'GET',
 	body jsonb DEFAULT NULL)
@@ -918,7 +950,9 @@ REVOKE ALL ON FUNCTION
 	jdy_preview(text, integer),
 	jdy_replay(text, text[]),
 	jdy_discard(text, text[], text),
+	jdy_pause(text),
 	jdy_resume(text, boolean),
+	jdy_adopt(),
 	jdy_fetch(name, text, jsonb, text, jsonb),
 	jdy_decrypt(name, text),
 	jdy_render(jsonb, jsonb),
@@ -1044,16 +1078,19 @@ COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; 
  * must not slow down who only wants to know whether all is well.
  */
 CREATE VIEW @extschema@.jdy_status WITH (security_barrier) AS
-WITH at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w)
+WITH at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w),
+home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.cluster <> c.system_identifier OR h.database <> d.oid) AS is_here
+	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status,
 	GREATEST(o.run_id, f.run_id) AS last_run_id,
 	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,
 	now() - COALESCE(t.listed_until, o.started_at) AS lag,
-	NULL::timestamptz AS next_run,
+	g.next_at AS next_run,
 	v.status || COALESCE(': ' || NULLIF(concat_ws('; ',
 		CASE v.status
 			WHEN 'paused' THEN CASE WHEN s.enabled THEN 'jdysync.enabled is off' ELSE 'runs only when it is named' END
-			WHEN 'held' THEN rtrim(h.detail, '.')
+			WHEN 'held' THEN CASE WHEN NOT (SELECT is_here FROM home) THEN 'this database is a copy' ELSE rtrim(h.detail, '.') END
+			WHEN 'late' THEN 'due since ' || m.due
 			WHEN 'failing' THEN CASE
 				WHEN s.owner IS NULL THEN CASE WHEN s.is_push THEN 'its source is gone' ELSE 'its staging table is gone' END
 				WHEN b.server IS NOT NULL THEN format('the target has not answered since %s (%s), %s', m.since, b.problem,
@@ -1062,9 +1099,11 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 				WHEN a.own THEN concat_ws(': ', COALESCE(f.error, 'the process of its run died'), "left"(rtrim(f.detail, '.'), 200))
 				ELSE concat('run ', f.run_id, ' failed') || COALESCE(' with SQLSTATE ' || f.sqlstate, '') END
 			END,
-		CASE WHEN v.status = 'held' THEN CASE WHEN p.released THEN 'jdy_resume was called, the next run lets it go'
+		CASE WHEN v.status = 'held' THEN CASE WHEN NOT (SELECT is_here FROM home) THEN 'SELECT jdy_adopt() when the original does not run any more'
+			WHEN p.released THEN 'jdy_resume was called, the next run lets it go'
 			ELSE format('jdy_resume(%L, force => true)', s.name) END END,
-		CASE WHEN v.status = 'failing' THEN COALESCE('last ok ' || m.last_ok, 'never ok so far') END,
+		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > now() THEN 'next try ' || m.next_run END,
+		CASE WHEN v.status IN ('failing', 'late') THEN COALESCE('last ok ' || m.last_ok, 'never ok so far') END,
 		CASE WHEN d.n > 1000 THEN 'more than 1000 dead letters, see jdy_deliveries'
 			WHEN d.n > 0 THEN d.n || CASE d.n WHEN 1 THEN ' dead letter' ELSE ' dead letters' END || ', see jdy_deliveries' END,
 		CASE WHEN j.n > 1000 THEN 'more than 1000 rows set aside, see jdy_rejects'
@@ -1075,6 +1114,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 FROM jdysync.subject s
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
 LEFT JOIN jdysync.push p ON p.push_id = s.stream_id
+LEFT JOIN jdysync.agenda g ON g.subject_id = s.stream_id
 LEFT JOIN jdysync.breaker b ON s.is_push AND b.server = s.server::text AND b.next_try IS NOT NULL
 LEFT JOIN jdysync.incident h ON h.name = s.name AND h.what = 'push held' AND h.closed_at IS NULL
 CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') AS own) a
@@ -1105,16 +1145,19 @@ CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i
 CROSS JOIN LATERAL (SELECT CASE
 	WHEN NOT s.enabled OR pg_catalog.current_setting('jdysync.enabled', true) = 'off' THEN 'paused'
 	WHEN s.owner IS NULL THEN 'failing'
+	WHEN NOT (SELECT is_here FROM home) THEN 'held'
 	WHEN h.id IS NOT NULL THEN 'held'
 	WHEN b.server IS NOT NULL OR f.run_id > COALESCE(o.run_id, 0) THEN 'failing'
+	WHEN g.due_at < now() - interval '1 min' AND n.started_at IS NULL THEN 'late'
 	WHEN o.run_id IS NULL THEN 'never ran'
 	ELSE 'ok' END AS status) v
 CROSS JOIN LATERAL (
 	/* the day only where it is another */
 	SELECT max(z.text) FILTER (WHERE z.which = 1) AS since, max(z.text) FILTER (WHERE z.which = 2) AS next_try,
-		max(z.text) FILTER (WHERE z.which = 3) AS last_ok, max(z.text) FILTER (WHERE z.which = 4) AS running
+		max(z.text) FILTER (WHERE z.which = 3) AS last_ok, max(z.text) FILTER (WHERE z.which = 4) AS running,
+		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run
 	FROM (SELECT y.which, to_char(y.at, CASE WHEN y.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
-		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at)) AS y (which, at)) z) m
+		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, g.due_at), (6, g.next_at)) AS y (which, at)) z) m
 WHERE a.own OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all well, and if not, why';
 
@@ -1251,11 +1294,11 @@ COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case'
 
 COMMENT ON COLUMN @extschema@.jdy_status.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_status.kind IS 'pull | push';
-COMMENT ON COLUMN @extschema@.jdy_status.status IS 'ok | failing (its last run failed, or its target is away) | held (a push whose changes wait for jdy_resume) | paused (runs only when it is named, or jdysync.enabled is off) | never ran';
+COMMENT ON COLUMN @extschema@.jdy_status.status IS 'ok | late (due for over a minute) | failing (its last run failed, or its target is away) | held (a push whose changes wait for jdy_resume; everything in a copied database) | paused (runs only when it is named, or jdysync.enabled is off) | never ran';
 COMMENT ON COLUMN @extschema@.jdy_status.last_run_id IS 'its last run that ended; cancelled ones do not count';
 COMMENT ON COLUMN @extschema@.jdy_status.last_run IS 'when that ended; of one whose process died, when it began';
 COMMENT ON COLUMN @extschema@.jdy_status.lag IS 'how old the newest is that is surely here, or there: pull, since when changes are not listed, or its last good run began; push, since its last good run began';
-COMMENT ON COLUMN @extschema@.jdy_status.next_run IS 'always NULL: schedules are not run by this version';
+COMMENT ON COLUMN @extschema@.jdy_status.next_run IS 'when it is due, or tried again after a failure; NULL = it runs only by hand, or is paused';
 COMMENT ON COLUMN @extschema@.jdy_status.why IS 'the status in a sentence, with what to look at; texts of errors are its owner''s to read';
 
 COMMENT ON COLUMN @extschema@.jdy_coverage.name IS 'stream';
@@ -1319,7 +1362,7 @@ COMMENT ON COLUMN jdysync.stream.stream_id IS 'number of the stream; its runner 
 COMMENT ON COLUMN jdysync.stream.name IS 'name of the stream';
 COMMENT ON COLUMN jdysync.stream.server IS 'foreign server it calls';
 COMMENT ON COLUMN jdysync.stream.metadata IS 'as the user gave it';
-COMMENT ON COLUMN jdysync.stream.schedule IS 'interval or cron; checked and stored, not run by this version';
+COMMENT ON COLUMN jdysync.stream.schedule IS 'interval or cron, by the server''s time_zone; NULL = it runs only by hand';
 COMMENT ON COLUMN jdysync.stream.start_from IS 'nothing modified before this is claimed; NULL = everything';
 COMMENT ON COLUMN jdysync.stream.detail IS 'as given; NULL = as the catalogue says for the api';
 COMMENT ON COLUMN jdysync.stream.decrypt IS 'sensitive fields are decrypted';
@@ -1428,6 +1471,8 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.agenda', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.home', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.delivery', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.delivered', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.counterpart', '');

@@ -170,4 +170,9 @@ pg_unicode_to_server_noerror(pg_wchar c, unsigned char *s)
 #define JDY_CREATE_WAIT_EVENT_SET(nevents) CreateWaitEventSet(TopMemoryContext, nevents)
 #endif
 
+/* Grouping is an entry of the range table of its own since 18; before, no entry is one. */
+#if PG_VERSION_NUM < 180000
+#define RTE_GROUP ((RTEKind) -1)
+#endif
+
 #endif							/* JDY_COMPAT_H */

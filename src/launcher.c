@@ -63,7 +63,7 @@
 typedef struct Visit
 {
 	Oid			database;		/* InvalidOid = none */
-	uint64		generation;		/* of the database when it was sent */
+	uint64		visits;			/* of the database when it was sent */
 	BackgroundWorkerHandle *handle;
 } Visit;
 
@@ -87,6 +87,7 @@ static void end_visits(void);
 static long send_schedulers(void);
 static List *due_databases(long *wait_ms);
 static bool send_scheduler(Oid database);
+static uint64 visits_of(Oid database);
 static Visit *find_visit(Oid database);
 static List *list_databases(void);
 static bool is_allowed(const char *database);
@@ -207,8 +208,35 @@ jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
 
 	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	slot = find_slot(database, false);
+	if (slot != NULL)
+		slot->visits++;
 	if (slot != NULL && slot->generation == generation)
 		slot->next_due = next_due;
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+int64
+jdy_database_trimmed(Oid database)
+{
+	DatabaseSlot *slot;
+	int64		trimmed_us;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
+	slot = find_slot(database, false);
+	trimmed_us = slot != NULL ? slot->trimmed_us : 0;
+	LWLockRelease(jdy_shared->databases_lock);
+	return trimmed_us;
+}
+
+void
+jdy_database_set_trimmed(Oid database, int64 trimmed_us)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+		slot->trimmed_us = trimmed_us;
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
@@ -265,7 +293,7 @@ every_database_due(void)
 	list_free_deep(databases);
 }
 
-/* A visit that changed nothing failed: without a pause it would fail for ever, many times a second. */
+/* A visit that did not do its work: without a pause it would fail for ever, many times a second. */
 static void
 end_visits(void)
 {
@@ -282,7 +310,7 @@ end_visits(void)
 
 		LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 		slot = find_slot(visit->database, false);
-		if (slot != NULL && slot->generation == visit->generation && slot->next_due <= now)
+		if (slot != NULL && slot->visits == visit->visits && slot->next_due <= now)
 			slot->next_due = TimestampTzPlusMilliseconds(now, RETRY_MS);
 		LWLockRelease(jdy_shared->databases_lock);
 
@@ -372,8 +400,7 @@ send_scheduler(Oid database)
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
 	worker.bgw_notify_pid = MyProcPid;
 
-	/* The generation is read first: what becomes due from here on is due after this visit too. */
-	visit->generation = jdy_database_visit(database, 0);
+	visit->visits = visits_of(database);
 	round = MemoryContextSwitchTo(TopMemoryContext);
 	sent = RegisterDynamicBackgroundWorker(&worker, &visit->handle);
 	MemoryContextSwitchTo(round);
@@ -386,6 +413,19 @@ send_scheduler(Oid database)
 				 errhint("You might need to increase max_worker_processes.")));
 	told = !sent;
 	return sent;
+}
+
+static uint64
+visits_of(Oid database)
+{
+	DatabaseSlot *slot;
+	uint64		visits;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
+	slot = find_slot(database, false);
+	visits = slot != NULL ? slot->visits : 0;
+	LWLockRelease(jdy_shared->databases_lock);
+	return visits;
 }
 
 static Visit *
@@ -470,6 +510,7 @@ find_slot(Oid database, bool create)
 	spare->database = database;
 	spare->next_due = DT_NOEND;
 	spare->scheduler_pid = 0;
+	spare->trimmed_us = 0;
 	return spare;
 }
 

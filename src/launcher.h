@@ -24,4 +24,8 @@ extern void jdy_database_worker_freed(Oid database);
 extern uint64 jdy_database_visit(Oid database, int scheduler_pid);
 extern void jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due);
 
+/* When the logs of a database were trimmed last, in us of jdy_monotonic_us(); 0 = not since the server started. */
+extern int64 jdy_database_trimmed(Oid database);
+extern void jdy_database_set_trimmed(Oid database, int64 trimmed_us);
+
 #endif							/* JDY_LAUNCHER_H */

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "agenda.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -20,6 +21,7 @@
 #include "counterpart.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "home.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "name.h"
@@ -89,7 +91,6 @@ static JdyStatement forget_first_deliveries = {
 PG_FUNCTION_INFO_V1(jdy_add_push);
 PG_FUNCTION_INFO_V1(jdy_alter_push);
 PG_FUNCTION_INFO_V1(jdy_drop_push);
-PG_FUNCTION_INFO_V1(jdy_resume);
 PG_FUNCTION_INFO_V1(jdy_replay);
 PG_FUNCTION_INFO_V1(jdy_discard);
 PG_FUNCTION_INFO_V1(jdy_preview);
@@ -128,6 +129,7 @@ jdy_add_push(PG_FUNCTION_ARGS)
 	jdy_check_owner_can_log_in(owner);
 
 	SPI_connect();
+	jdy_home_note();
 	jdy_check_is_new(name);
 	jdy_name_check(name);
 	values[0] = PG_GETARG_DATUM(0);
@@ -151,9 +153,7 @@ jdy_add_push(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("push \"%s\" has no schedule: it runs only by hand", name)));
 	else
-		ereport(NOTICE,
-				(errmsg("schedules are not run by this version"),
-				 errdetail("The schedule of push \"%s\" is stored; until it is run, call jdy_push.", name)));
+		jdy_agenda_enter(push->push_id);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -196,6 +196,8 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 				 errhint("If nothing is there yet: jdy_drop_push, then jdy_add_push, which sends everything.")));
 	if (elsewhere)
 		jdy_counterpart_forget_all(ref->stream_id);
+	if (!PG_ARGISNULL(4))
+		jdy_agenda_enter(ref->stream_id);
 	push = jdy_push_load(ref->stream_id);
 	jdy_endpoint_require_complete(push->endpoint);
 	jdy_payload_warn(push->fields, push->source);
@@ -257,33 +259,11 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 	jdy_execute(&forget_deliveries, values, NULL);
 	jdy_execute(&forget_first_deliveries, values, NULL);
 	jdy_counterpart_forget_all(ref->stream_id);
+	jdy_agenda_leave(ref->stream_id);
 	for (int i = 0; i < lengthof(drops); i++)
 		jdy_execute(&drops[i], values, NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
-}
-
-/* Lets a push that is held go once. */
-Datum
-jdy_resume(PG_FUNCTION_ARGS)
-{
-	static JdyStatement release = {
-		.sql = "UPDATE jdysync.push p SET released = $2 WHERE p.push_id = $1 AND p.released <> $2",
-		.nargs = 2,
-		.argtypes = {INT4OID, BOOLOID}
-	};
-	StreamRef  *ref;
-	Datum		values[2];
-	bool		changed;
-
-	SPI_connect();
-	ref = push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	values[0] = Int32GetDatum(ref->stream_id);
-	values[1] = PG_GETARG_DATUM(1);
-	jdy_execute(&release, values, NULL);
-	changed = SPI_processed > 0;
-	SPI_finish();
-	PG_RETURN_BOOL(changed);
 }
 
 /* Dead letters count as never sent; the next run gives them a new version, and so a new key. */

@@ -316,7 +316,7 @@ asked_at_wrong_time(Batch *batch, const Call *call)
 		return false;
 	reading->clock_learned = true;
 	error_us = call->answered_at - (GetCurrentTimestamp() + reading->offset_us);
-	return Abs(error_us) > MARGIN_S * USECS_PER_SEC / 2;
+	return llabs(error_us) > MARGIN_S * USECS_PER_SEC / 2;
 }
 
 /* A page's rows; false when one of them is not what was asked for. */

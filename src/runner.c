@@ -39,8 +39,10 @@
 #endif
 
 #include "access/xact.h"
+#include "agenda.h"
 #include "catalog/namespace.h"
 #include "compat.h"
+#include "home.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -62,6 +64,7 @@
 #include "storage/proc.h"
 #include "stream.h"
 #include "tcop/tcopprot.h"
+#include "trim.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -365,6 +368,7 @@ begin_run(void)
 				 errmsg("the stream got another owner before its run began"),
 				 errhint("Run it again.")));
 	job.is_push = stream->is_push;
+	jdy_home_check();
 	run_id = jdy_run_begin(job.request.run_id, job.request.stream_id, stream->name, job.request.mode,
 						   job.request.from_time, job.request.to_time);
 	if (job.request.run_id != 0 && run_id != 0)
@@ -418,6 +422,7 @@ end_run(MemoryContext context)
 	PG_TRY();
 	{
 		bool		there;
+		TimestampTz next_due = DT_NOEND;
 
 		jdy_tx_begin("end a run");
 		there = jdy_extension_hold(job.request.extension);
@@ -427,8 +432,13 @@ end_run(MemoryContext context)
 		else if (strcmp(job.status, "failed") == 0)
 			explain_error();
 		if (there)
+		{
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
+			jdy_agenda_run_ended(job.request.stream_id, strcmp(job.status, "failed") != 0);
+			next_due = jdy_trim_is_due() ? DT_NOBEGIN : jdy_agenda_first();
+		}
 		jdy_tx_commit();
+		jdy_database_due(job.request.database, next_due);
 	}
 	PG_CATCH();
 	{

@@ -95,6 +95,14 @@ jdy_schedule_check(const char *schedule)
 				 errdetail("No day is meant by \"%s\".", schedule)));
 }
 
+bool
+jdy_schedule_is_cron(const char *schedule)
+{
+	char	   *words[MAX_FIELDS + 1];
+
+	return is_cron(words, split(pstrdup(schedule), words));
+}
+
 TimestampTz
 jdy_schedule_next(const char *schedule, TimestampTz due, TimestampTz now, pg_tz *zone)
 {
@@ -284,6 +292,7 @@ static void
 check_interval(const char *schedule)
 {
 	Interval	second = {.time = USECS_PER_SEC};
+	Interval	ten_years = {.month = 120};
 
 	if (!is_interval(schedule))
 		ereport(ERROR,
@@ -297,6 +306,11 @@ check_interval(const char *schedule)
 				 errmsg("schedule is shorter than a second"),
 				 errdetail("It says \"%s\".", schedule),
 				 errhint("An interval says how long after one run the next begins, such as '5 min'.")));
+	if (DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(read_interval(schedule)), IntervalPGetDatum(&ten_years))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schedule is longer than ten years"),
+				 errdetail("It says \"%s\".", schedule)));
 }
 
 /* As interval_in reads it, but without an error that knows nothing of schedules; infinite ones never come due. */

@@ -18,6 +18,9 @@
  */
 extern void jdy_schedule_check(const char *schedule);
 
+/* Whether a schedule, which was checked, is cron. */
+extern bool jdy_schedule_is_cron(const char *schedule);
+
 /*
  * When it is due next, the last time being `due` and now being `now`.  What was missed is made
  * up for once: an interval keeps its pace, so that the result is at most one interval ahead and may be past; cron

@@ -2,7 +2,7 @@
  * scheduler.c
  *		A short visit to one database: starts what is due there, and leaves.
  *
- * It reads the queued runs, starts runners for them as far as workers may be
+ * It queues runs of what is due, reads the queued runs, starts runners for them as far as workers may be
  * had, tells the launcher when to send the next scheduler, and exits, so that no
  * idle connection of ours is in anybody's way.
  *
@@ -16,7 +16,9 @@
 
 #include <signal.h>
 
+#include "agenda.h"
 #include "catalog/pg_type.h"
+#include "home.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -30,6 +32,7 @@
 #include "stream.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "trim.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -48,6 +51,7 @@ typedef struct QueuedRun
 
 static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
+static bool trim_logs(void);
 static List *read_queued_runs(MemoryContext context);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
@@ -87,17 +91,25 @@ start_queued_runs(void)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "jdysync queued runs", ALLOCSET_DEFAULT_SIZES);
 	List	   *runs = NIL;
 	ListCell   *lc;
+	TimestampTz next_due = DT_NOEND;
 	bool		busy = false;
 	bool		again = false;
+	Oid			extension;
 
-	jdy_tx_begin("read queued runs");
-	if (OidIsValid(jdy_extension_oid()))
+	jdy_tx_begin("read what is due");
+	extension = jdy_extension_oid();
+	if (OidIsValid(extension) && !jdy_home_is_here())
+		extension = InvalidOid;
+	if (OidIsValid(extension))
 	{
 		end_runs_without_stream();
+		next_due = jdy_agenda_queue_due();
 		runs = read_queued_runs(context);
 		end_hopeless_runs(runs);
 	}
 	jdy_tx_commit();
+	if (OidIsValid(extension) && jdy_trim_is_due())
+		again = trim_logs();
 
 	foreach(lc, runs)
 	{
@@ -113,11 +125,22 @@ start_queued_runs(void)
 		if (jdy_slot_stream_open(run->request.stream_id))
 			busy = true;
 		else if (!jdy_runner_start_queued(&run->request))
-			return in_ms(FULL_MS);
+			return Min(next_due, in_ms(FULL_MS));
 	}
 	if (again)
-		return in_ms(AGAIN_MS);
-	return busy || list_length(runs) == atoi(MAX_STREAMS) ? in_ms(BUSY_MS) : DT_NOEND;
+		return Min(next_due, in_ms(AGAIN_MS));
+	return busy || list_length(runs) == atoi(MAX_STREAMS) ? Min(next_due, in_ms(BUSY_MS)) : next_due;
+}
+
+static bool
+trim_logs(void)
+{
+	bool		more;
+
+	jdy_tx_begin("trim the logs");
+	more = jdy_trim();
+	jdy_tx_commit();
+	return more;
 }
 
 /* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include "agenda.h"
+#include "home.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -120,7 +122,6 @@ static Datum digest_datum(const uint8 *digest);
 static void make_views(Stream *stream, Oid staging);
 static void check_intervals(Interval *settle, Interval *overlap);
 static void check_start(TimestampTz start_from);
-static void announce_schedule(const char *name, const char *schedule);
 static void announce_definition(const Stream *stream, Oid staging, Jsonb *metadata);
 static char *relation_name(Oid relation);
 static Oid	find_staging(const char *name, Oid *owner);
@@ -166,6 +167,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 
 	SPI_connect();
+	jdy_home_note();
 	jdy_check_is_new(name);
 	jdy_name_check(name);
 	staging = find_staging(name, &owner);
@@ -194,7 +196,11 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	jdy_execute(&insert_stream, values, nulls);
 	stream->stream_id = (int) jdy_spi_int64(0, 1, 0);
 	make_views(stream, staging);
-	announce_schedule(name, PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	if (PG_ARGISNULL(3))
+		ereport(NOTICE,
+				(errmsg("stream \"%s\" has no schedule: it runs only by hand", name)));
+	else
+		jdy_agenda_enter(stream->stream_id);
 	announce_definition(stream, staging, definition.metadata);
 	SPI_finish();
 	PG_RETURN_OID(staging);
@@ -286,7 +292,7 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
 	if (!PG_ARGISNULL(3))
-		announce_schedule(ref->name, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+		jdy_agenda_enter(ref->stream_id);
 	if (stream != NULL)
 	{
 		stream->stream_id = ref->stream_id;
@@ -320,6 +326,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		require_member(ref);
 	jdy_stream_lock_or_raise(ref);
 	jdy_stream_views_drop(ref->stream_id);
+	jdy_agenda_leave(ref->stream_id);
 	for (int i = 0; i < lengthof(drops); i++)
 	{
 		Datum		values[1] = {Int32GetDatum(ref->stream_id)};
@@ -676,17 +683,6 @@ jdy_check_owner_can_log_in(Oid owner)
 				 errhint("ALTER ROLE … LOGIN (a password is not needed), or use PostgreSQL 17 or later.")));
 }
 
-static void
-announce_schedule(const char *name, const char *schedule)
-{
-	if (schedule == NULL)
-		ereport(NOTICE,
-				(errmsg("stream \"%s\" has no schedule: it runs only by hand", name)));
-	else
-		ereport(NOTICE,
-				(errmsg("schedules are not run by this version"),
-				 errdetail("The schedule of stream \"%s\" is stored; until it is run, call jdy_sync.", name)));
-}
 
 /* What a person should know of a new definition. */
 static void

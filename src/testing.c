@@ -33,6 +33,7 @@
 #include "progress.h"
 #include "runlog.h"
 #include "runner.h"
+#include "schedule.h"
 #include "spi.h"
 #include "stream.h"
 #include "utils/array.h"
@@ -853,4 +854,17 @@ jdy_test_calls(PG_FUNCTION_ARGS)
 	INSTR_TIME_SUBTRACT(elapsed, start);
 	jdy_client_close(client);
 	PG_RETURN_FLOAT8(n / INSTR_TIME_GET_DOUBLE(elapsed));
+}
+
+/* jdy_test_schedule_next(schedule text, due timestamptz, now timestamptz, zone text) returns when it is due next. */
+PG_FUNCTION_INFO_V1(jdy_test_schedule_next);
+
+Datum
+jdy_test_schedule_next(PG_FUNCTION_ARGS)
+{
+	char	   *schedule = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	jdy_schedule_check(schedule);
+	PG_RETURN_TIMESTAMPTZ(jdy_schedule_next(schedule, PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(2),
+											pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(3)))));
 }

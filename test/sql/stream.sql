@@ -41,19 +41,24 @@ SELECT pg_temp.name_answer('');
 SELECT pg_temp.name_answer(repeat('a', 51));
 SELECT pg_temp.name_answer(repeat('a', 50));
 
--- A stream without a schedule says so; one with a schedule, that this version does not run it
+-- A stream without a schedule says so; one with a schedule is due, unless it is paused
 SET client_min_messages = notice;
 SELECT jdy_add_stream('by_hand', 'stream_server', entry => 'customer');
+BEGIN;
 SELECT jdy_add_stream('timed', 'stream_server', entry => 'customer', schedule => '5 min');
-SELECT jdy_alter_stream('timed', schedule => '*/5 8-18 * * mon-fri');
+SELECT count(*) FROM jdysync.agenda WHERE due_at = next_at AND due_at <= clock_timestamp();
+SELECT jdy_pause('timed');
+SELECT jdy_pause('timed');
+SELECT count(*) FROM jdysync.agenda;
+COMMIT;
 SET client_min_messages = warning;
 
--- Schedules: intervals of at least a second, of however many words, and cron of five or six fields
+-- Schedules: intervals of at least a second, ten years at most, of however many words, and cron of five or six fields
 SELECT s, pg_temp.answer(format('SELECT jdy_alter_stream(''timed'', schedule => %L)', s)) FROM unnest(ARRAY['5 min', '5', '1 second', '00:05', 'PT5M', '@ 1 hour',
 	'1 day 2 hours 30 minutes', '1 mon 2 days 3 hours', '1 year 2 mons 3 days', '1 day 2 hours 5', '@ 1 day 2 hours',
 	'* * * * *', '*/5 * * * *', '0 0 1 1 0', '0 8-18/2 * jan-mar mon,wed,fri', '5,10 * * * SUN', '30 */5 * * * *', '0 0 2 * * 7', '1 2 3 4 5 6']) AS s;
 SELECT s, pg_temp.answer(format('SELECT jdy_alter_stream(''timed'', schedule => %L)', s)) FROM unnest(ARRAY['', 'never', 'every five minutes', 'every 5 minutes of the day', '0 s',
-	'500 ms', '-1 day', '1 day 2 hours ago', '5 min and 3 seconds more', 'infinity',
+	'500 ms', '-1 day', '1 day 2 hours ago', '5 min and 3 seconds more', 'infinity', '11 years', '0 0 30 2 *',
 	'60 * * * *', '* 24 * * *', '* * 0 * *', '* * * 13 *', '* * * * 8', '* * * foo *', '* * * * monday', '* * mon * *', '*/0 * * * *', '*/ * * * *',
 	'5-1 * * * *', '1-2-3 * * * *', ', * * * *', '1,,2 * * * *', '* * L * *', '? * * * *', '60 * * * * *', '* * * *', '* * * * * * *']) AS s;
 
@@ -113,6 +118,7 @@ CREATE FUNCTION public.jdy_test_gone() RETURNS text LANGUAGE sql AS $$ SELECT '1
 SELECT jdy_alter_stream('plain', metadata => '{"api":"/x","request":[{"field":"a","value":"_function public.jdy_test_gone()"}]}');
 DROP FUNCTION public.jdy_test_gone();
 SELECT pg_temp.answer('SELECT pg_temp.shown(''plain'')');
+SELECT jdy_pause('plain');
 SELECT jdy_alter_stream('plain', schedule => '5 min', settle => '1 min');
 SELECT jdy_alter_stream('plain', entry => 'supplier');
 SELECT pg_temp.shown('plain');

@@ -138,7 +138,7 @@ SELECT jdy_add_stream('odd', 'view_server', entry => 'material');
 SELECT jdy_drop_stream('odd');
 ALTER TABLE jdysync.staging_odd ALTER data TYPE text;
 SET client_min_messages = notice;
-SELECT jdy_add_stream('odd', 'view_server', entry => 'material', schedule => '5 min');
+SELECT jdy_add_stream('odd', 'view_server', entry => 'material', schedule => '0 0 29 2 *');
 SET client_min_messages = warning;
 SELECT pg_temp.views();
 SELECT jdy_drop_stream('odd', false);

@@ -40,6 +40,8 @@ my @state = (
 	'SELECT r FROM jdysync.run r ORDER BY 1',
 	'SELECT k FROM jdysync.call k ORDER BY 1',
 	'SELECT b FROM jdysync.breaker b ORDER BY 1',
+	'SELECT h FROM jdysync.home h',
+	'SELECT a FROM jdysync.agenda a ORDER BY 1',
 	'SELECT c FROM jdysync.catalog c ORDER BY 1',
 	'SELECT c FROM jdy_coverage c ORDER BY 1',
 	'SELECT t FROM jdysync."staging_客户" t ORDER BY 1',
@@ -51,6 +53,8 @@ for my $sql (@state)
 }
 
 $sim->post('/_sim/change', { entity => 'customer', op => 'insert', count => 3 });
+is($node->safe_psql('copy', q{SELECT string_agg(DISTINCT status, ',') FROM jdy_status}), 'held', 'a copy is held');
+is($node->safe_psql('copy', 'SELECT jdy_adopt()'), '2', 'until it is adopted');
 is($node->safe_psql('copy', q{SELECT run_id, status, inserted FROM jdy_sync('客户')}), '3|ok|3', 'the copy makes an incremental run');
 like($node->safe_psql('copy', q{SELECT jdy_add_stream('material', 'kingdee')}), qr/staging_material/, 'and takes a new stream');
 
