@@ -620,10 +620,10 @@ find_payload(Push *push, Oid source)
 	push->id_column = pstrdup(quote_identifier(id));
 	push->fields = jdy_payload_plan(push->meta->request);
 	if (push->fields != NIL)
-		push->payload = "pg_catalog.to_jsonb(v)";
+		push->payload = "pg_catalog.to_jsonb(v.*)";
 	else
 		push->payload = payload != InvalidAttrNumber && get_atttype(source, payload) == JSONBOID ?
-			"v.payload" : "pg_catalog.row_to_json(v)";
+			"v.payload" : "pg_catalog.row_to_json(v.*)";
 }
 
 /* What is deleted at the target: what the source lacks, and what it marks. */

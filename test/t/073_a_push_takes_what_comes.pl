@@ -108,6 +108,18 @@ subtest 'a target that goes away in the middle' => sub {
 	is(stats()->{target_duplicates}, 0, 'once');
 };
 
+subtest 'columns with names that the query might use' => sub {
+	for my $metadata ($SINGLE, '{"api":"single","effect":"EXECUTE","request":[{"field":"id","value":"{{id}}"},{"field":"v","value":"{{v}}"}]}')
+	{
+		calm($sim);
+		query($node, q{CREATE TABLE names (id text PRIMARY KEY, v integer, u text, a text); INSERT INTO names VALUES ('n1', 7, 'u', 'a')});
+		query($node, "SELECT jdy_add_push('names', 'target', 'names', '$metadata')");
+		is(push_ok($node, 'names', 'a push')->{delivered}, 1, 'delivers');
+		is({ latest('single') }->{n1}{v}, 7, 'the whole row');
+		query($node, "SELECT jdy_drop_push('names'); DROP TABLE names");
+	}
+};
+
 subtest 'metadata changed while a batch is in doubt' => sub {
 	for my $metadata ($SINGLE =~ s/single/batch/r, $BATCH =~ s/"array"/"rows"/r, $BATCH =~ s/,"rowsKey":"array"//r)
 	{
