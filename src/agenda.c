@@ -30,6 +30,7 @@
 #include "common/pg_prng.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "options.h"
 #include "pgtime.h"
 #include "runner.h"
 #include "runslot.h"
@@ -86,7 +87,7 @@ static JdyStatement put_off = {
 };
 
 static JdyStatement due_ones = {
-	.sql = "SELECT a.subject_id, a.failures, j.name, j.owner::pg_catalog.regrole::text, j.is_push, b.streams,"
+	.sql = "SELECT a.subject_id, a.failures, b.streams,"
 	" EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = ANY (b.streams) AND r.status = 'queued') OR"
 	" EXISTS (SELECT FROM jdysync.agenda o WHERE o.subject_id = ANY (b.streams) AND o.next_at <= $1),"
 	" EXISTS (SELECT FROM unnest(b.streams) AS u (id) WHERE " NOT_RUN_SINCE("ok") " AND " NOT_RUN_SINCE("failed") ")"
@@ -197,14 +198,14 @@ jdy_agenda_queue_due(void)
 		bool		isnull;
 		int			subject_id = DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
 		int			failures = DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
-		Datum		streams = SPI_getbinval(rows->vals[i], rows->tupdesc, 6, &isnull);
-		bool		waits = !isnull && DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 8, &isnull));
+		Datum		streams = SPI_getbinval(rows->vals[i], rows->tupdesc, 3, &isnull);
+		bool		waits = !isnull && DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 5, &isnull));
 		Datum		ids[1] = {Int32GetDatum(subject_id)};
 
 		/* The end of an open run sets the time of the next one, and brings us back. */
 		if (jdy_slot_stream_open(subject_id))
 			continue;
-		if (waits && (is_open(streams) || DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 7, &isnull))))
+		if (waits && (is_open(streams) || DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 4, &isnull))))
 			continue;
 		jdy_execute(&queue, ids, NULL);
 		try_later(subject_id, failures + 1, now);
@@ -241,7 +242,7 @@ server_time_zone(const char *server)
 		foreach(cell, foreign->options)
 			if (strcmp(((DefElem *) lfirst(cell))->defname, "time_zone") == 0)
 				zone = pg_tzset(defGetString(lfirst(cell)));
-	return zone != NULL ? zone : pg_tzset("Asia/Shanghai");
+	return zone != NULL ? zone : pg_tzset(JDY_TIME_ZONE);
 }
 
 /* A quarter of the pause is random, so that what failed together does not come back together. */

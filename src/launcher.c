@@ -87,10 +87,10 @@ static void end_visits(void);
 static long send_schedulers(void);
 static List *due_databases(long *wait_ms);
 static bool send_scheduler(Oid database);
-static uint64 visits_of(Oid database);
 static Visit *find_visit(Oid database);
 static List *list_databases(void);
 static bool is_allowed(const char *database);
+static DatabaseSlot copy_of_slot(Oid database);
 static DatabaseSlot *find_slot(Oid database, bool create);
 static void mark_due(DatabaseSlot *slot, TimestampTz at);
 static void wake_launcher(void);
@@ -218,14 +218,7 @@ jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
 int64
 jdy_database_trimmed(Oid database)
 {
-	DatabaseSlot *slot;
-	int64		trimmed_us;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
-	slot = find_slot(database, false);
-	trimmed_us = slot != NULL ? slot->trimmed_us : 0;
-	LWLockRelease(jdy_shared->databases_lock);
-	return trimmed_us;
+	return copy_of_slot(database).trimmed_us;
 }
 
 void
@@ -400,7 +393,7 @@ send_scheduler(Oid database)
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
 	worker.bgw_notify_pid = MyProcPid;
 
-	visit->visits = visits_of(database);
+	visit->visits = copy_of_slot(database).visits;
 	round = MemoryContextSwitchTo(TopMemoryContext);
 	sent = RegisterDynamicBackgroundWorker(&worker, &visit->handle);
 	MemoryContextSwitchTo(round);
@@ -413,19 +406,6 @@ send_scheduler(Oid database)
 				 errhint("You might need to increase max_worker_processes.")));
 	told = !sent;
 	return sent;
-}
-
-static uint64
-visits_of(Oid database)
-{
-	DatabaseSlot *slot;
-	uint64		visits;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
-	slot = find_slot(database, false);
-	visits = slot != NULL ? slot->visits : 0;
-	LWLockRelease(jdy_shared->databases_lock);
-	return visits;
 }
 
 static Visit *
@@ -486,6 +466,21 @@ is_allowed(const char *database)
 		if (strcmp(lfirst(lc), database) == 0 || strcmp(lfirst(lc), "all") == 0)
 			return true;
 	return false;
+}
+
+/* All zero when it has none. */
+static DatabaseSlot
+copy_of_slot(Oid database)
+{
+	DatabaseSlot copy = {0};
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+		copy = *slot;
+	LWLockRelease(jdy_shared->databases_lock);
+	return copy;
 }
 
 /* A database in which nothing is due gives way; NULL only when work is left in all of them. */

@@ -757,7 +757,7 @@ set_defaults(Endpoint *endpoint)
 	DEFAULT(max_response, 64 * 1024 * 1024);
 
 	if (endpoint->time_zone == NULL)
-		read_option(endpoint, &server_options[lengthof(server_options) - 1], "Asia/Shanghai");
+		read_option(endpoint, &server_options[lengthof(server_options) - 1], JDY_TIME_ZONE);
 }
 
 /*

@@ -11,6 +11,7 @@
 #include "pgtime.h"
 
 #define JDY_KINGDEE_URL "https://api.kingdee.com"
+#define JDY_TIME_ZONE "Asia/Shanghai"	/* of servers that name none */
 #define JDY_DIGEST_LENGTH 32	/* SHA-256 */
 
 typedef enum AuthKind

@@ -19,7 +19,6 @@ PG_FUNCTION_INFO_V1(jdy_pause);
 PG_FUNCTION_INFO_V1(jdy_resume);
 
 static bool set_enabled(const StreamRef *ref, bool enabled);
-static void require_names(FunctionCallInfo fcinfo, int n);
 
 /* Open runs go on: jdy_cancel ends them. */
 Datum
@@ -28,7 +27,6 @@ jdy_pause(PG_FUNCTION_ARGS)
 	StreamRef  *ref;
 	bool		changed;
 
-	require_names(fcinfo, 1);
 	SPI_connect();
 	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	changed = set_enabled(ref, false);
@@ -49,7 +47,6 @@ jdy_resume(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	bool		changed;
 
-	require_names(fcinfo, 2);
 	SPI_connect();
 	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	values[0] = Int32GetDatum(ref->stream_id);
@@ -82,14 +79,4 @@ set_enabled(const StreamRef *ref, bool enabled)
 		return false;
 	jdy_agenda_enter(ref->stream_id);
 	return true;
-}
-
-static void
-require_names(FunctionCallInfo fcinfo, int n)
-{
-	for (int i = 0; i < n; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("name and force must not be null")));
 }

@@ -419,13 +419,10 @@ later(TimestampTz a, TimestampTz b)
 static Datum
 text_list_array(const List *texts)
 {
-	int			n = list_length(texts);
-	Datum	   *values = palloc(sizeof(Datum) * (n + 1));
-	bool	   *nulls = palloc0(sizeof(bool) * (n + 1));
+	char	  **array = palloc(sizeof(char *) * Max(list_length(texts), 1));
 	ListCell   *cell;
-	int			i = 0;
 
 	foreach(cell, texts)
-		values[i++] = CStringGetTextDatum((char *) lfirst(cell));
-	return jdy_make_array(values, nulls, n, TEXTOID);
+		array[foreach_current_index(cell)] = lfirst(cell);
+	return jdy_text_array(array, list_length(texts));
 }
