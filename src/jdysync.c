@@ -16,6 +16,7 @@
 
 #include "address.h"
 #include "fmgr.h"
+#include "giveway.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "runner.h"
@@ -66,6 +67,7 @@ _PG_init(void)
 		jdy_preloaded = true;
 		jdy_shmem_init();
 		jdy_launcher_register();
+		jdy_giveway_register();
 	}
 }
 
