@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "runlog.h"
 #include "spi.h"
+#include "tally.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -273,6 +274,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 	values[18] = Int64GetDatum(counters->failed);
 	values[19] = Int64GetDatum(counters->dead);
 	jdy_execute(&statement, values, nulls);
+	jdy_tally(run_id);
 }
 
 void
@@ -453,10 +455,16 @@ interrupt_dead_runs(int stream_id)
 		"UPDATE jdysync.run SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp(), "
 		"error = 'the runner ended without a word', "
 		"hint = 'What was landed stays; the next run goes on from there.' "
-		"WHERE stream_id = $1 AND status = 'running'",
+		"WHERE stream_id = $1 AND status = 'running' RETURNING run_id",
 		1, {INT4OID}
 	};
 	Datum		values[1] = {Int32GetDatum(stream_id)};
+	int64		run_id;
 
 	jdy_execute(&statement, values, NULL);
+	if (SPI_processed == 0)
+		return;
+	/* One at most: whoever begins a run interrupts the one before. */
+	run_id = jdy_spi_int64(0, 1, 0);
+	jdy_tally(run_id);
 }
