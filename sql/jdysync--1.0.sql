@@ -312,6 +312,7 @@ CREATE TABLE jdysync.run (
 );
 CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
 CREATE INDEX run_name ON jdysync.run (name, run_id);
+CREATE INDEX run_started ON jdysync.run (stream_id, started_at);	/* jdy_trace: the one that was open then */
 CREATE INDEX run_status ON jdysync.run (stream_id, status, run_id);	/* jdy_status: the last of each */
 COMMENT ON TABLE jdysync.run IS 'one execution of a stream or a push';
 
@@ -325,9 +326,11 @@ CREATE TABLE jdysync.call (
 	errcode bigint,
 	ms integer NOT NULL,
 	bytes bigint NOT NULL,
-	error text
+	error text,
+	id text COLLATE "C"
 );
 CREATE INDEX call_run ON jdysync.call USING brin (run_id);
+CREATE INDEX call_id ON jdysync.call USING hash (id);	/* jdy_trace */
 COMMENT ON TABLE jdysync.call IS 'HTTP attempts; values in urls are masked but for times and paging';
 
 CREATE TABLE jdysync.reject (
@@ -344,6 +347,7 @@ CREATE TABLE jdysync.reject (
 	next_try timestamptz,
 	UNIQUE (stream_id, digest)
 );
+CREATE INDEX reject_id ON jdysync.reject USING hash (id);	/* jdy_trace; no B-tree: an id that is set aside may be of any length */
 CREATE INDEX reject_next_try ON jdysync.reject (stream_id, next_try) WHERE next_try IS NOT NULL;
 COMMENT ON TABLE jdysync.reject IS 'input set aside because PostgreSQL cannot hold it, each distinct one once, with its raw bytes';
 COMMENT ON COLUMN jdysync.reject.span IS 'the window of modify time that listed it; its rows since ever came with a load';
@@ -927,6 +931,12 @@ RETURNS regclass AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_create_view(text, text, jsonb) IS
 'compiles a mapping to a plain SQL view over a stream''s staging table, made with the caller''s rights; columns in the order of jsonb, id first; $where, $flat and $deleted are no columns; a view that it made and nobody changed is replaced';
 
+CREATE FUNCTION jdy_trace(stream text, id text)
+RETURNS TABLE (at timestamptz, what text, detail jsonb)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_trace(text, text) IS
+'a record''s whole life as far as it is kept, by time: modified, listed, detail calls, written, set aside, and what views and pushes over the stream make of it; of a push, where the record stands toward it; no call is made and nothing is written';
+
 CREATE FUNCTION jdysync.progress()
 RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
@@ -957,6 +967,7 @@ REVOKE ALL ON FUNCTION
 	jdy_decrypt(name, text),
 	jdy_render(jsonb, jsonb),
 	jdy_create_view(text, text, jsonb),
+	jdy_trace(text, text),
 	jdysync.progress()	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
 FROM PUBLIC;
 
@@ -1051,7 +1062,7 @@ WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
-SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error
+SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error, k.id
 FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
 LEFT JOIN jdysync.subject s USING (stream_id)
@@ -1274,6 +1285,7 @@ COMMENT ON COLUMN @extschema@.jdy_calls.errcode IS 'the service''s own code; NUL
 COMMENT ON COLUMN @extschema@.jdy_calls.ms IS 'milliseconds from sending to the end of the reply';
 COMMENT ON COLUMN @extschema@.jdy_calls.bytes IS 'bytes received, headers included';
 COMMENT ON COLUMN @extschema@.jdy_calls.error IS 'NULL = the reply was used';
+COMMENT ON COLUMN @extschema@.jdy_calls.id IS 'the record whose detail was asked for; NULL = another call';
 
 COMMENT ON COLUMN @extschema@.jdy_rejects.reject_id IS 'number of the reject';
 COMMENT ON COLUMN @extschema@.jdy_rejects.name IS 'stream';
@@ -1421,6 +1433,7 @@ COMMENT ON COLUMN jdysync.call.errcode IS 'the service''s own code';
 COMMENT ON COLUMN jdysync.call.ms IS 'milliseconds';
 COMMENT ON COLUMN jdysync.call.bytes IS 'received, headers included';
 COMMENT ON COLUMN jdysync.call.error IS 'NULL = the reply was used';
+COMMENT ON COLUMN jdysync.call.id IS 'the record whose detail was asked for';
 
 COMMENT ON COLUMN jdysync.reject.reject_id IS 'number of the reject';
 COMMENT ON COLUMN jdysync.reject.stream_id IS 'stream';

@@ -94,6 +94,7 @@ jdy_runlog_attempt(void *arg, const Attempt *attempt)
 	copy->method = storable(attempt->method);
 	copy->url = storable(attempt->url);
 	copy->error = attempt->error != NULL ? storable(attempt->error) : NULL;
+	copy->record = attempt->record != NULL ? storable(attempt->record) : NULL;
 	MemoryContextSwitchTo(caller);
 }
 
@@ -361,17 +362,17 @@ static void
 write_attempts(int64 run_id, const Attempt *attempts, int count)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error) "
-		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error "
-		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) "
-		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error)",
-		10, {
+		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
+		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
+		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error, id)",
+		11, {
 			INT8OID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID,
-			INT2ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID
+			INT2ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID
 		}
 	};
 	static const Oid types[] = {
-		TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INT8OID, INT4OID, INT8OID, TEXTOID
+		TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INT8OID, INT4OID, INT8OID, TEXTOID, TEXTOID
 	};
 	Datum		columns[lengthof(types)][BATCH];
 	bool		nulls[lengthof(types)][BATCH] = {{false}};
@@ -392,6 +393,7 @@ write_attempts(int64 run_id, const Attempt *attempts, int count)
 		columns[6][i] = Int32GetDatum(attempt->elapsed_ms);
 		columns[7][i] = Int64GetDatum(attempt->bytes);
 		columns[8][i] = text_or_null(attempt->error, &nulls[8][i]);
+		columns[9][i] = text_or_null(attempt->record, &nulls[9][i]);
 	}
 	values[0] = Int64GetDatum(run_id);
 	for (int c = 0; c < lengthof(types); c++)
