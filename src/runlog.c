@@ -50,7 +50,7 @@ static Datum array_of(Datum *values, bool *nulls, int count, Oid type);
 static Datum text_or_null(const char *text, bool *isnull);
 static char *storable(const char *text);
 static void copy_clipped(char *to, int size, const char *from);
-static void interrupt_dead_runs(int stream_id);
+static void interrupt_dead_runs(int stream_id, Datum now);
 
 RunLog *
 jdy_runlog_open(int64 run_id, int stream_id, MemoryContext context)
@@ -200,7 +200,7 @@ jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
 	};
 	Datum		queued[2] = {Int64GetDatum(run_id), now};
 
-	interrupt_dead_runs(stream_id);
+	interrupt_dead_runs(stream_id, now);
 	if (run_id != 0)
 		jdy_execute(&claim, queued, NULL);
 	else
@@ -450,7 +450,7 @@ copy_clipped(char *to, int size, const char *from)
 }
 
 static void
-interrupt_dead_runs(int stream_id)
+interrupt_dead_runs(int stream_id, Datum now)
 {
 	static JdyStatement statement = {
 		"UPDATE jdysync.run SET status = 'interrupted', finished_at = $2, "
@@ -459,7 +459,7 @@ interrupt_dead_runs(int stream_id)
 		"WHERE stream_id = $1 AND status = 'running'",
 		2, {INT4OID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {Int32GetDatum(stream_id), TimestampTzGetDatum(jdy_clock_now())};
+	Datum		values[2] = {Int32GetDatum(stream_id), now};
 
 	jdy_execute(&statement, values, NULL);
 }
