@@ -1089,13 +1089,14 @@ COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; 
  * must not slow down who only wants to know whether all is well.
  */
 CREATE VIEW @extschema@.jdy_status WITH (security_barrier) AS
-WITH at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w),
+WITH clock AS MATERIALIZED (SELECT now() + COALESCE(pg_catalog.current_setting('jdysync.clock_offset', true), '0')::interval AS now),
+at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w),
 home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.cluster <> c.system_identifier OR h.database <> d.oid) AS is_here
 	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status,
 	GREATEST(o.run_id, f.run_id) AS last_run_id,
 	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,
-	now() - COALESCE(t.listed_until, o.started_at) AS lag,
+	CASE WHEN t.listed_until IS NULL THEN c.now ELSE now() END - COALESCE(t.listed_until, o.started_at) AS lag,
 	g.next_at AS next_run,
 	v.status || COALESCE(': ' || NULLIF(concat_ws('; ',
 		CASE v.status
@@ -1113,7 +1114,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 		CASE WHEN v.status = 'held' THEN CASE WHEN NOT (SELECT is_here FROM home) THEN 'SELECT jdy_adopt() when the original does not run any more'
 			WHEN p.released THEN 'jdy_resume was called, the next run lets it go'
 			ELSE format('jdy_resume(%L, force => true)', s.name) END END,
-		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > now() THEN 'next try ' || m.next_run END,
+		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > c.now THEN 'next try ' || m.next_run END,
 		CASE WHEN v.status IN ('failing', 'late') THEN COALESCE('last ok ' || m.last_ok, 'never ok so far') END,
 		CASE WHEN d.n > 1000 THEN 'more than 1000 dead letters, see jdy_deliveries'
 			WHEN d.n > 0 THEN d.n || CASE d.n WHEN 1 THEN ' dead letter' ELSE ' dead letters' END || ', see jdy_deliveries' END,
@@ -1123,6 +1124,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
 			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why
 FROM jdysync.subject s
+CROSS JOIN clock c
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
 LEFT JOIN jdysync.push p ON p.push_id = s.stream_id
 LEFT JOIN jdysync.agenda g ON g.subject_id = s.stream_id
@@ -1159,7 +1161,7 @@ CROSS JOIN LATERAL (SELECT CASE
 	WHEN NOT (SELECT is_here FROM home) THEN 'held'
 	WHEN h.id IS NOT NULL THEN 'held'
 	WHEN b.server IS NOT NULL OR f.run_id > COALESCE(o.run_id, 0) THEN 'failing'
-	WHEN g.due_at < now() - interval '1 min' AND n.started_at IS NULL THEN 'late'
+	WHEN g.due_at < c.now - interval '1 min' AND n.started_at IS NULL THEN 'late'
 	WHEN o.run_id IS NULL THEN 'never ran'
 	ELSE 'ok' END AS status) v
 CROSS JOIN LATERAL (
