@@ -312,7 +312,8 @@ CREATE TABLE jdysync.run (
 );
 CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
 CREATE INDEX run_name ON jdysync.run (name, run_id);
-CREATE INDEX run_started ON jdysync.run (started_at);	/* jdy_report: the last day */
+CREATE INDEX run_started ON jdysync.run (stream_id, started_at);	/* jdy_trace: the one that was open then */
+CREATE INDEX run_began ON jdysync.run (started_at);	/* jdy_report: the last day */
 CREATE INDEX run_status ON jdysync.run (stream_id, status, run_id);	/* jdy_status: the last of each */
 COMMENT ON TABLE jdysync.run IS 'one execution of a stream or a push';
 
@@ -326,9 +327,11 @@ CREATE TABLE jdysync.call (
 	errcode bigint,
 	ms integer NOT NULL,
 	bytes bigint NOT NULL,
-	error text
+	error text,
+	id text COLLATE "C"
 );
 CREATE INDEX call_run ON jdysync.call USING brin (run_id);
+CREATE INDEX call_id ON jdysync.call USING hash (id);	/* jdy_trace */
 COMMENT ON TABLE jdysync.call IS 'HTTP attempts; values in urls are masked but for times and paging';
 
 CREATE TABLE jdysync.tally (
@@ -365,6 +368,7 @@ CREATE TABLE jdysync.reject (
 	next_try timestamptz,
 	UNIQUE (stream_id, digest)
 );
+CREATE INDEX reject_id ON jdysync.reject USING hash (id);	/* jdy_trace; no B-tree: an id that is set aside may be of any length */
 CREATE INDEX reject_next_try ON jdysync.reject (stream_id, next_try) WHERE next_try IS NOT NULL;
 COMMENT ON TABLE jdysync.reject IS 'input set aside because PostgreSQL cannot hold it, each distinct one once, with its raw bytes';
 COMMENT ON COLUMN jdysync.reject.span IS 'the window of modify time that listed it; its rows since ever came with a load';
@@ -948,6 +952,12 @@ RETURNS regclass AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_create_view(text, text, jsonb) IS
 'compiles a mapping to a plain SQL view over a stream''s staging table, made with the caller''s rights; columns in the order of jsonb, id first; $where, $flat and $deleted are no columns; a view that it made and nobody changed is replaced';
 
+CREATE FUNCTION jdy_trace(stream text, id text)
+RETURNS TABLE (at timestamptz, what text, detail jsonb)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_trace(text, text) IS
+'a record''s whole life as far as it is kept, by time: modified, listed, detail calls, written, set aside, and what views and pushes over the stream make of it; of a push, where the record stands toward it; no call is made and nothing is written';
+
 CREATE FUNCTION jdysync.progress()
 RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
@@ -983,6 +993,7 @@ REVOKE ALL ON FUNCTION
 	jdy_decrypt(name, text),
 	jdy_render(jsonb, jsonb),
 	jdy_create_view(text, text, jsonb),
+	jdy_trace(text, text),
 	jdysync.progress(),	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
 	jdysync.budgets()	/* so do readers of jdy_budgets */
 FROM PUBLIC;
@@ -1078,7 +1089,7 @@ WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
-SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error
+SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error, k.id
 FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
 LEFT JOIN jdysync.subject s USING (stream_id)
@@ -1105,13 +1116,14 @@ COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; 
  * must not slow down who only wants to know whether all is well.
  */
 CREATE VIEW @extschema@.jdy_status WITH (security_barrier) AS
-WITH at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w),
+WITH clock AS MATERIALIZED (SELECT now() + COALESCE(pg_catalog.current_setting('jdysync.clock_offset', true), '0')::interval AS now),
+at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w),
 home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.cluster <> c.system_identifier OR h.database <> d.oid) AS is_here
 	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status,
 	GREATEST(o.run_id, f.run_id) AS last_run_id,
 	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,
-	now() - COALESCE(t.listed_until, o.started_at) AS lag,
+	CASE WHEN t.listed_until IS NULL THEN c.now ELSE now() END - COALESCE(t.listed_until, o.started_at) AS lag,
 	g.next_at AS next_run,
 	v.status || COALESCE(': ' || NULLIF(concat_ws('; ',
 		CASE v.status
@@ -1129,7 +1141,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 		CASE WHEN v.status = 'held' THEN CASE WHEN NOT (SELECT is_here FROM home) THEN 'SELECT jdy_adopt() when the original does not run any more'
 			WHEN p.released THEN 'jdy_resume was called, the next run lets it go'
 			ELSE format('jdy_resume(%L, force => true)', s.name) END END,
-		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > now() THEN 'next try ' || m.next_run END,
+		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > c.now THEN 'next try ' || m.next_run END,
 		CASE WHEN v.status IN ('failing', 'late') THEN COALESCE('last ok ' || m.last_ok, 'never ok so far') END,
 		CASE WHEN d.n > 1000 THEN 'more than 1000 dead letters, see jdy_deliveries'
 			WHEN d.n > 0 THEN d.n || CASE d.n WHEN 1 THEN ' dead letter' ELSE ' dead letters' END || ', see jdy_deliveries' END,
@@ -1139,6 +1151,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
 			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why
 FROM jdysync.subject s
+CROSS JOIN clock c
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
 LEFT JOIN jdysync.push p ON p.push_id = s.stream_id
 LEFT JOIN jdysync.agenda g ON g.subject_id = s.stream_id
@@ -1175,7 +1188,7 @@ CROSS JOIN LATERAL (SELECT CASE
 	WHEN NOT (SELECT is_here FROM home) THEN 'held'
 	WHEN h.id IS NOT NULL THEN 'held'
 	WHEN b.server IS NOT NULL OR f.run_id > COALESCE(o.run_id, 0) THEN 'failing'
-	WHEN g.due_at < now() - interval '1 min' AND n.started_at IS NULL THEN 'late'
+	WHEN g.due_at < c.now - interval '1 min' AND n.started_at IS NULL THEN 'late'
 	WHEN o.run_id IS NULL THEN 'never ran'
 	ELSE 'ok' END AS status) v
 CROSS JOIN LATERAL (
@@ -1441,6 +1454,7 @@ COMMENT ON COLUMN @extschema@.jdy_calls.errcode IS 'the service''s own code; NUL
 COMMENT ON COLUMN @extschema@.jdy_calls.ms IS 'milliseconds from sending to the end of the reply';
 COMMENT ON COLUMN @extschema@.jdy_calls.bytes IS 'bytes received, headers included';
 COMMENT ON COLUMN @extschema@.jdy_calls.error IS 'NULL = the reply was used';
+COMMENT ON COLUMN @extschema@.jdy_calls.id IS 'the record whose detail was asked for; NULL = another call';
 
 COMMENT ON COLUMN @extschema@.jdy_rejects.reject_id IS 'number of the reject';
 COMMENT ON COLUMN @extschema@.jdy_rejects.name IS 'stream';
@@ -1633,6 +1647,7 @@ COMMENT ON COLUMN jdysync.call.errcode IS 'the service''s own code';
 COMMENT ON COLUMN jdysync.call.ms IS 'milliseconds';
 COMMENT ON COLUMN jdysync.call.bytes IS 'received, headers included';
 COMMENT ON COLUMN jdysync.call.error IS 'NULL = the reply was used';
+COMMENT ON COLUMN jdysync.call.id IS 'the record whose detail was asked for';
 
 COMMENT ON COLUMN jdysync.tally.stream_id IS 'stream or push';
 COMMENT ON COLUMN jdysync.tally.day IS 'day on which the runs ended, by log_timezone; -infinity = any';

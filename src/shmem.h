@@ -21,6 +21,7 @@
 
 #include "datatype/timestamp.h"
 #include "options.h"
+#include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
@@ -202,7 +203,7 @@ typedef struct DatabaseSlot
 	uint64		generation;		/* +1 when something became due from outside */
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
-	int64		trimmed_us;		/* monotonic: when its logs were trimmed last; 0 = not since the server started */
+	TimestampTz trimmed_at;		/* when its logs were trimmed last; 0 = not since the server started */
 	int			scheduler_pid;	/* 0 = none */
 } DatabaseSlot;
 
@@ -219,6 +220,7 @@ typedef struct JdyShared
 	Account		accounts[JDY_MAX_ACCOUNTS];
 	BudgetUser	budget_users[JDY_MAX_BUDGET_USERS];
 	Session		sessions[JDY_MAX_SESSIONS];
+	pg_atomic_uint64 clock_offset_us;	/* of clock.c; 0 but in tests */
 	uint64		last_place;		/* the last one given in the line for workers */
 	uint64		queued_place;	/* of the queued runs of all databases; 0 = none asked in vain */
 	TimestampTz queued_asked_at;	/* when a scheduler last asked for a worker in vain */

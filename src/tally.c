@@ -19,7 +19,7 @@
 #include "tally.h"
 
 #define KEPT_DAYS "40"
-#define TODAY "(pg_catalog.clock_timestamp() AT TIME ZONE pg_catalog.current_setting('log_timezone'))::date"
+#define ITS_DAY "(r.finished_at AT TIME ZONE pg_catalog.current_setting('log_timezone'))::date"
 
 void
 jdy_tally(int64 run_id)
@@ -29,7 +29,7 @@ jdy_tally(int64 run_id)
 		" SELECT r.stream_id, d.day, r.status, 1,"
 		"  CASE r.status WHEN 'interrupted' THEN 0 ELSE pg_catalog.date_part('epoch', r.finished_at - r.started_at) END,"
 		"  r.listed, r.details, r.inserted, r.updated, r.deleted, r.rejected, r.delivered, r.dead, r.calls, r.retries"
-		" FROM jdysync.run r CROSS JOIN (VALUES (date '-infinity'), (" TODAY ")) AS d (day)"
+		" FROM jdysync.run r CROSS JOIN LATERAL (VALUES (date '-infinity'), (" ITS_DAY ")) AS d (day)"
 		" WHERE r.run_id = $1 AND r.started_at IS NOT NULL"
 		" ON CONFLICT (stream_id, day, status) DO UPDATE SET runs = t.runs + 1, seconds = t.seconds + excluded.seconds,"
 		"  listed = t.listed + excluded.listed, details = t.details + excluded.details,"
@@ -43,7 +43,7 @@ jdy_tally(int64 run_id)
 	};
 	static JdyStatement forget = {
 		.sql = "DELETE FROM jdysync.tally t USING jdysync.run r"
-		" WHERE r.run_id = $1 AND t.stream_id = r.stream_id AND t.day > '-infinity' AND t.day < " TODAY " - " KEPT_DAYS,
+		" WHERE r.run_id = $1 AND t.stream_id = r.stream_id AND t.day > '-infinity' AND t.day < " ITS_DAY " - " KEPT_DAYS,
 		.nargs = 1,
 		.argtypes = {INT8OID},
 		.by_index = true
