@@ -10,12 +10,13 @@
  *	jdy_start commits			the session marks its database as due, sets the latch
  *	a scheduler left work		it says when to come back
  *	a runner ends				marks its database as due if work was left there
+ *	the clock is stepped		it looks again what is due (tests only)
  *	configuration reload		every database is visited (settings of ours may
  *								have changed, the kill switch among them)
  *	a scheduler fails			its database is due again after FIRST_RETRY_MS, and later
  *								with each failure, unless something became due meanwhile
- *	nobody may connect, or it	looked at again, without a worker, after CLOSED_MS
- *	is not in our setting
+ *	nobody may connect			looked at again, without a worker, after CLOSED_MS
+ *	it is not in our setting	forgotten until it is renamed, or the setting reloaded
  *	somebody drops, copies,		giveway.c stops our workers there; looked at again
  *	moves or renames it			every LOCKED_MS until that is over
  *	launcher dies				restarted after RESTART_S; visits all again
@@ -36,6 +37,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "clock.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -180,6 +182,14 @@ jdy_database_due(Oid database, TimestampTz at)
 }
 
 void
+jdy_launcher_wake(void)
+{
+	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
+	wake_launcher();
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+void
 jdy_database_worker_freed(Oid database)
 {
 	DatabaseSlot *slot;
@@ -245,21 +255,21 @@ jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
-int64
+TimestampTz
 jdy_database_trimmed(Oid database)
 {
-	return copy_of_slot(database).trimmed_us;
+	return copy_of_slot(database).trimmed_at;
 }
 
 void
-jdy_database_set_trimmed(Oid database, int64 trimmed_us)
+jdy_database_set_trimmed(Oid database, TimestampTz trimmed_at)
 {
 	DatabaseSlot *slot;
 
 	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	slot = find_slot(database, false);
 	if (slot != NULL)
-		slot->trimmed_us = trimmed_us;
+		slot->trimmed_at = trimmed_at;
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
@@ -354,7 +364,7 @@ end_visits(void)
 			if (slot->failures < 10)
 				pause = Min(pause, FIRST_RETRY_MS << slot->failures);
 			slot->failures++;
-			slot->next_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause);
+			slot->next_due = TimestampTzPlusMilliseconds(jdy_clock_now(), pause);
 		}
 		LWLockRelease(jdy_shared->databases_lock);
 
@@ -412,7 +422,7 @@ static List *
 due_databases(long *wait_ms)
 {
 	List	   *due = NIL;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = jdy_clock_now();
 
 	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
 	for (int i = 0; i < JDY_MAX_DATABASES; i++)
@@ -498,7 +508,7 @@ put_off(Oid database, int ms)
 	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	slot = find_slot(database, false);
 	if (slot != NULL)
-		slot->next_due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+		slot->next_due = TimestampTzPlusMilliseconds(jdy_clock_now(), ms);
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
@@ -618,7 +628,7 @@ find_slot(Oid database, bool create)
 	spare->next_due = DT_NOEND;
 	spare->scheduler_pid = 0;
 	spare->failures = 0;
-	spare->trimmed_us = 0;
+	spare->trimmed_at = 0;
 	return spare;
 }
 
