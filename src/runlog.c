@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "runlog.h"
 #include "spi.h"
+#include "tally.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -277,6 +278,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 	values[19] = Int64GetDatum(counters->dead);
 	values[20] = TimestampTzGetDatum(jdy_clock_now());
 	jdy_execute(&statement, values, nulls);
+	jdy_tally(run_id);
 }
 
 void
@@ -458,10 +460,16 @@ interrupt_dead_runs(int stream_id, Datum now)
 		"UPDATE jdysync.run SET status = 'interrupted', finished_at = $2, "
 		"error = 'the runner ended without a word', "
 		"hint = 'What was landed stays; the next run goes on from there.' "
-		"WHERE stream_id = $1 AND status = 'running'",
+		"WHERE stream_id = $1 AND status = 'running' RETURNING run_id",
 		2, {INT4OID, TIMESTAMPTZOID}
 	};
 	Datum		values[2] = {Int32GetDatum(stream_id), now};
+	int64		run_id;
 
 	jdy_execute(&statement, values, NULL);
+	if (SPI_processed == 0)
+		return;
+	/* One at most: whoever begins a run interrupts the one before. */
+	run_id = jdy_spi_int64(0, 1, 0);
+	jdy_tally(run_id);
 }
