@@ -143,6 +143,7 @@ CREATE TABLE jdysync.certificate (
 	digest bytea,
 	calls integer NOT NULL,
 	missed bigint NOT NULL,
+	absent bigint NOT NULL,
 	why text,
 	assumptions jsonb NOT NULL,
 	evidence jsonb NOT NULL,
@@ -162,9 +163,27 @@ COMMENT ON COLUMN jdysync.certificate."count" IS 'what the service counted then'
 COMMENT ON COLUMN jdysync.certificate.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN jdysync.certificate.calls IS 'calls of its own: counts and pages';
 COMMENT ON COLUMN jdysync.certificate.missed IS 'records in the list that no window had listed';
+COMMENT ON COLUMN jdysync.certificate.absent IS 'records in staging that were not in the list';
 COMMENT ON COLUMN jdysync.certificate.why IS 'why there is no certificate';
 COMMENT ON COLUMN jdysync.certificate.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
 COMMENT ON COLUMN jdysync.certificate.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
+
+CREATE TABLE jdysync.absent (
+	stream_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	absent_at timestamptz NOT NULL,
+	run_id bigint NOT NULL,
+	confirmed boolean NOT NULL DEFAULT false,
+	held boolean NOT NULL DEFAULT false,
+	PRIMARY KEY (stream_id, id)
+);
+COMMENT ON TABLE jdysync.absent IS 'records in staging that the last certificate does not name, until it is known what became of them';
+COMMENT ON COLUMN jdysync.absent.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.absent.id IS 'record';
+COMMENT ON COLUMN jdysync.absent.absent_at IS 'instant of the first certificate in a row that does not name it';
+COMMENT ON COLUMN jdysync.absent.run_id IS 'run that made that certificate';
+COMMENT ON COLUMN jdysync.absent.confirmed IS 'another one, at least settle later, does not name it either: proof enough where there are no details';
+COMMENT ON COLUMN jdysync.absent.held IS 'too many at once: it is not marked until jdy_accept_deletes';
 
 CREATE TABLE jdysync.push (
 	push_id integer PRIMARY KEY DEFAULT pg_catalog.nextval('jdysync.stream_stream_id_seq'),
@@ -924,6 +943,11 @@ RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_cancel(bigint) IS
 'stops a queued or running run; false when it is over already; what was landed stays and the next run goes on from there';
 
+CREATE FUNCTION jdy_accept_deletes(stream text)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_accept_deletes(text) IS
+'lets go the deletes that are held because so many records were gone at once (incident "mass delete"): the next run marks those that are proven; returns how many were held';
+
 CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata jsonb, schedule text DEFAULT NULL,
 	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
@@ -1030,6 +1054,7 @@ REVOKE ALL ON FUNCTION
 	jdy_resync(text, timestamptz, timestamptz),
 	jdy_start(text, text),
 	jdy_cancel(bigint),
+	jdy_accept_deletes(text),
 	jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean),
 	jdy_alter_push(text, name, regclass, jsonb, text, integer, integer),
 	jdy_drop_push(text),
@@ -1283,7 +1308,7 @@ COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
 
 CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
-SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed, c.why, c.run_id, c.assumptions, c.evidence
+SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed, c.absent, c.why, c.run_id, c.assumptions, c.evidence
 FROM jdysync.certificate c
 JOIN jdysync.stream s USING (stream_id, epoch)
 JOIN pg_catalog.pg_class k ON k.oid = s.staging
@@ -1616,6 +1641,7 @@ COMMENT ON COLUMN @extschema@.jdy_certificates."count" IS 'what the service coun
 COMMENT ON COLUMN @extschema@.jdy_certificates.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN @extschema@.jdy_certificates.calls IS 'calls of its own: counts and pages';
 COMMENT ON COLUMN @extschema@.jdy_certificates.missed IS 'records in the list that no window had listed; they were landed';
+COMMENT ON COLUMN @extschema@.jdy_certificates.absent IS 'records in staging, not marked yet, that were not in the list';
 COMMENT ON COLUMN @extschema@.jdy_certificates.why IS 'why there is no certificate; NULL = there is one';
 COMMENT ON COLUMN @extschema@.jdy_certificates.run_id IS 'run that made it';
 COMMENT ON COLUMN @extschema@.jdy_certificates.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
@@ -1804,6 +1830,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate_certificate_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.absent', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.agenda', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.home', '');

@@ -27,6 +27,7 @@
  */
 #include "postgres.h"
 
+#include "absent.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
 #include "common/hashfn.h"
@@ -47,6 +48,7 @@
 #define MAX_RESTARTS 2			/* of a pass, because the service gives less than was asked for */
 #define WAIT_US INT64CONST(200000)	/* how often the tail is looked at while time passes */
 #define KEPT_CERTIFICATES "100"
+#define STAGING_ROWS "10000"	/* read at once */
 #define FAR_AHEAD_US (366 * USECS_PER_DAY)
 #define MISSED "missed by windows"
 
@@ -145,9 +147,10 @@ static void add_text(Certify *c, Texts *texts, const char *text);
 static void write_proof(Certify *c);
 static void sort_out(void *arg, const char *id, bool certified);
 static void place_newcomers(Certify *c, Texts *missed);
+static void find_absent(Certify *c, Texts *absent);
 static void write_failure(Certify *c);
 static void note_missed(Certify *c, const Texts *missed);
-static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, int64 missed);
+static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, int64 missed, int64 absent);
 
 void
 jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
@@ -520,6 +523,7 @@ write_proof(Certify *c)
 	Pull	   *pull = c->pull;
 	const Instant *instant = &c->instants[c->proven];
 	Texts		missed = {0};
+	Texts		absent = {0};
 	int64		named;
 	Datum		digest;
 
@@ -536,8 +540,10 @@ write_proof(Certify *c)
 				 errmsg("the ids on record are not those that were seen"),
 				 errdetail("%lld are on record, %lld were seen.", (long long) named, (long long) instant->count),
 				 errhint("Verify again; nothing was certified.")));
+	find_absent(c, &absent);
+	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, instant->at);
 	note_missed(c, &missed);
-	insert_certificate(c, true, instant, digest, missed.n);
+	insert_certificate(c, true, instant, digest, missed.n, absent.n);
 	jdy_pull_commit(pull);
 }
 
@@ -594,6 +600,55 @@ place_newcomers(Certify *c, Texts *missed)
 	}
 }
 
+/*
+ * What staging has and the list had not.  Not so what came after its instant, nor what
+ * lies before start_from, of which nothing is claimed.
+ */
+static void
+find_absent(Certify *c, Texts *absent)
+{
+	const Stream *stream = c->pull->stream;
+	JdyStatement read = {
+		.sql = psprintf("SELECT s.id::text, s.run_id::bigint FROM %s AS s WHERE s.id > $1 AND s.deleted_at IS NULL"
+						" AND s.out_of_scope_at IS NULL AND ($2 IS NULL OR s.modified_at IS NULL OR s.modified_at::timestamptz >= $2)"
+						" ORDER BY s.id LIMIT " STAGING_ROWS, stream->staging_name),
+		.nargs = 2,
+		.argtypes = {TEXTOID, TIMESTAMPTZOID}
+	};
+	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "jdysync staging ids", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *after = pstrdup("");
+	uint64		n;
+
+	do
+	{
+		Datum		values[2] = {CStringGetTextDatum(after), TimestampTzGetDatum(stream->start_from)};
+		SPITupleTable *rows;
+
+		jdy_execute_as_user(&read, values, stream->start_from != 0 ? NULL : " n");
+		rows = SPI_tuptable;
+		n = SPI_processed;
+		MemoryContextSwitchTo(batch);
+		for (uint64 r = 0; r < n; r++)
+		{
+			char	   *id = jdy_spi_text(r, 1);
+			Presence   *presence = find(c, id);
+			bool		later = presence != NULL ? presence->first >= c->proven :
+				jdy_spi_int64(r, 2, 0) == c->pull->run_id;
+
+			if (!later && !was_there(c, presence))
+				add_text(c, absent, id);
+			if (r == n - 1)
+				after = MemoryContextStrdup(caller, id);
+		}
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(batch);
+		SPI_freetuptable(rows);
+	} while (n == atoi(STAGING_ROWS));
+	SPI_freeplan(read.plan);
+	MemoryContextDelete(batch);
+}
+
 /* What was seen counts for the next attempt. */
 static void
 write_failure(Certify *c)
@@ -603,7 +658,7 @@ write_failure(Certify *c)
 	jdy_pull_begin(pull);
 	if (pull->stream->narrowing == NULL)
 		jdy_sighted_note(pull->stream->stream_id, c->newcomers.texts, c->newcomers.n);
-	insert_certificate(c, false, c->pass > 0 ? &c->instants[c->pass] : NULL, (Datum) 0, 0);
+	insert_certificate(c, false, c->pass > 0 ? &c->instants[c->pass] : NULL, (Datum) 0, 0, 0);
 	jdy_pull_commit(pull);
 }
 
@@ -629,16 +684,16 @@ note_missed(Certify *c, const Texts *missed)
 }
 
 static void
-insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, int64 missed)
+insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, int64 missed, int64 absent)
 {
 	static JdyStatement insert = {
-		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why,"
-		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent,"
+		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
 		" (SELECT jsonb_build_object('settle', s.settle::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
 		"  'contract', s.contract) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 14,
+		.nargs = 15,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
-		INT8OID, INT4OID, JSONBOID, INT4OID}
+		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID}
 	};
 	static JdyStatement trim = {
 		.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1 AND c.certificate_id <="
@@ -648,8 +703,8 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		.argtypes = {INT4OID}
 	};
 	const Stream *stream = c->pull->stream;
-	Datum		values[14];
-	char		nulls[15] = "              ";
+	Datum		values[15];
+	char		nulls[16] = "               ";
 
 	if (c->evidence.len > 0)
 		appendStringInfoChar(&c->evidence, ']');
@@ -674,6 +729,7 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	values[12] = DirectFunctionCall1(jsonb_in, CStringGetDatum(c->evidence.data));
 	values[13] = Int32GetDatum(c->proven);
 	nulls[13] = proven ? ' ' : 'n';
+	values[14] = Int64GetDatum(absent);
 	jdy_execute(&insert, values, nulls);
 	jdy_execute(&trim, values, NULL);
 }

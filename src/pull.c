@@ -20,6 +20,7 @@
  */
 #include "postgres.h"
 
+#include "absent.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
 #include "jdysync.h"
@@ -53,6 +54,7 @@ static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
+static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
 static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to);
@@ -115,10 +117,12 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	if (pull->mode == MODE_RANGE && pull->windowed)
 		read_range(pull, from_time, to_time);
 	read_rejected(pull, loaded_all);
+	settle_absent(pull, false);
 	fetch_details(pull);
 	if (pull->mode == MODE_VERIFY)
 	{
 		jdy_certify(pull, keep_up);
+		settle_absent(pull, true);
 		fetch_details(pull);
 	}
 	finish_run(pull);
@@ -153,6 +157,7 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	jdy_execute(&cursor, values, NULL);
 	value = jdy_spi_datum(0, 1, &isnull);
 	pull->cursor = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+	jdy_absent_begin(pull);
 	jdy_tx_commit();
 	MemoryContextSwitchTo(context);
 
@@ -495,6 +500,17 @@ relist(Pull *pull, bool look)
 	if (!look)
 		list_changes(pull);
 	return pull->windowed && jdy_monotonic_us() - pull->listed_at_us >= every_us;
+}
+
+/* What a certificate did not find, and the brake does not hold. */
+static void
+settle_absent(Pull *pull, bool anew)
+{
+	if (!pull->absent)
+		return;
+	jdy_pull_begin(pull);
+	jdy_absent_settle(pull, anew);
+	jdy_pull_commit(pull);
 }
 
 static void

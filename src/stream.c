@@ -313,6 +313,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.stream s"
@@ -588,6 +589,7 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	Datum		values[2] = {Int32GetDatum(stream_id), source ? digest_datum(source) : (Datum) 0};
 
@@ -595,8 +597,9 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 		jdy_execute(&statements[i], values, source ? NULL : " n");
 	jdy_sighted_forget(stream_id);
 
-	/* Its gap went with the ledger. */
+	/* Its gap went with the ledger, and what was held with the list that lacked it. */
 	jdy_incident_close(name, "count not trusted");
+	jdy_incident_close(name, "mass delete");
 }
 
 static Datum

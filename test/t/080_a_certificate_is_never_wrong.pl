@@ -32,7 +32,7 @@ sub scene
 {
 	my ($name, %arguments) = @_;
 
-	add_stream($node, $name, entry => "'customer'", settle => "'300 ms'", %arguments);
+	add_stream($node, $name, entry => "'customer'", settle => "'100 ms'", %arguments);
 	sync_ok($node, $name, 'first load');
 	return;
 }
@@ -146,7 +146,7 @@ subtest 'interrupted' => sub {
 	query($node, "SELECT jdy_cancel($run_id)");
 	wait_for_status($node, $run_id, 'cancelled', 'it can be cancelled at once');
 
-	query($node, q{SELECT jdy_alter_stream('customer', settle => '300 ms')});
+	query($node, q{SELECT jdy_alter_stream('customer', settle => '100 ms')});
 	fault(kind => 'stall', path => $LIST, page => 2, times => -1);
 	$run_id = query($node, q{SELECT jdy_start('customer', 'verify')});
 	poll_until(sub { grep { $_->[0] == 3 } whole_list() }, 'the scan');
@@ -230,7 +230,7 @@ sub refuses
 		$sim->stop;
 		$sim = start_sim(customers => 230, set => {%NO_LIMITS});
 		pull_server($node, $name);
-		add_stream($node, $name, server => "'$name'", settle => "'100 ms'", ($options{metadata} ? () : (entry => "'customer'")), %{ $options{stream} // {} },
+		add_stream($node, $name, server => "'$name'", settle => "'50 ms'", ($options{metadata} ? () : (entry => "'customer'")), %{ $options{stream} // {} },
 			$options{metadata} ? (metadata => "'$options{metadata}'") : ());
 		sync_ok($node, $name, 'first load');
 		$sim->post('/_sim/config', $options{set}) if $options{set};
