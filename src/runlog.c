@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * runlog.c
- *		Runs, calls, rejects and incidents: what happened, for people.
+ *		Runs, calls and rejects: what happened, for people.
  *
  * Calls are made while no transaction is open, so they are kept in memory and
  * written with the next transaction of the run, whatever it is about: up to BATCH
@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -24,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define BATCH 256
 #define KIND "CASE WHEN EXISTS (SELECT FROM jdysync.push p WHERE p.push_id = $1) THEN 'push' ELSE 'pull' END"
@@ -273,36 +275,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 	values[18] = Int64GetDatum(counters->failed);
 	values[19] = Int64GetDatum(counters->dead);
 	jdy_execute(&statement, values, nulls);
-}
-
-void
-jdy_incident_open(const char *name, const char *severity, const char *what, const char *detail, const char *advice)
-{
-	static JdyStatement statement = {
-		"INSERT INTO jdysync.incident (name, severity, what, detail, advice) VALUES ($1, $2, $3, $4, $5) "
-		"ON CONFLICT (name, what) WHERE closed_at IS NULL DO NOTHING",
-		5, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	bool		no_detail;
-	Datum		values[5] = {
-		CStringGetTextDatum(name), CStringGetTextDatum(severity), CStringGetTextDatum(what),
-		text_or_null(detail, &no_detail), CStringGetTextDatum(advice)
-	};
-
-	jdy_execute(&statement, values, no_detail ? "   n " : NULL);
-}
-
-void
-jdy_incident_close(const char *name, const char *what)
-{
-	static JdyStatement statement = {
-		"UPDATE jdysync.incident SET closed_at = pg_catalog.clock_timestamp() "
-		"WHERE name = $1 AND what = $2 AND closed_at IS NULL",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(what)};
-
-	jdy_execute(&statement, values, NULL);
+	jdy_notify_run(run_id, status);
 }
 
 void
@@ -453,10 +426,17 @@ interrupt_dead_runs(int stream_id)
 		"UPDATE jdysync.run SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp(), "
 		"error = 'the runner ended without a word', "
 		"hint = 'What was landed stays; the next run goes on from there.' "
-		"WHERE stream_id = $1 AND status = 'running'",
+		"WHERE stream_id = $1 AND status = 'running' RETURNING run_id",
 		1, {INT4OID}
 	};
 	Datum		values[1] = {Int32GetDatum(stream_id)};
 
 	jdy_execute(&statement, values, NULL);
+	if (SPI_processed > 0)
+	{
+		int64		run_id = jdy_spi_int64(0, 1, 0);
+
+		jdy_notify_run(run_id, "interrupted");
+		jdy_watch_run_ended(stream_id, run_id, "interrupted", ERRCODE_CRASH_SHUTDOWN);
+	}
 }

@@ -19,6 +19,7 @@
 #include "agenda.h"
 #include "catalog/pg_type.h"
 #include "home.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -36,6 +37,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define MAX_STREAMS "1000"		/* whose queued runs are looked at in one visit */
 #define BUSY_MS 60000			/* the stream has an open run, whose end marks us due anyway */
@@ -47,11 +49,14 @@ typedef struct QueuedRun
 	RunRequest	request;
 	bool		can_log_in;
 	bool		more;			/* of the same stream are queued behind it */
+	bool		late;			/* it could have begun long ago */
+	char	   *name;			/* of the stream or push */
 } QueuedRun;
 
 static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
 static bool trim_logs(void);
+static void watch_queue(List *late, int waiting);
 static List *read_queued_runs(MemoryContext context);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
@@ -90,16 +95,22 @@ start_queued_runs(void)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "jdysync queued runs", ALLOCSET_DEFAULT_SIZES);
 	List	   *runs = NIL;
+	List	   *late = NIL;
 	ListCell   *lc;
 	TimestampTz next_due = DT_NOEND;
 	bool		busy = false;
 	bool		again = false;
+	bool		full = false;
+	int			waiting = 0;
 	Oid			extension;
 
 	jdy_tx_begin("read what is due");
 	extension = jdy_extension_oid();
 	if (OidIsValid(extension) && !jdy_home_is_here())
+	{
+		jdy_watch_home(false);
 		extension = InvalidOid;
+	}
 	if (OidIsValid(extension))
 	{
 		end_runs_without_stream();
@@ -124,9 +135,18 @@ start_queued_runs(void)
 		}
 		if (jdy_slot_stream_open(run->request.stream_id))
 			busy = true;
-		else if (!jdy_runner_start_queued(&run->request))
-			return Min(next_due, in_ms(FULL_MS));
+		else if (full || !jdy_runner_start_queued(&run->request))
+		{
+			full = true;
+			waiting += run->late;
+		}
+		else if (run->late)
+			late = lappend(late, run->name);
 	}
+	if (OidIsValid(extension))
+		watch_queue(late, waiting);
+	if (full)
+		return Min(next_due, in_ms(FULL_MS));
 	if (again)
 		return Min(next_due, in_ms(AGAIN_MS));
 	return busy || list_length(runs) == atoi(MAX_STREAMS) ? Min(next_due, in_ms(BUSY_MS)) : next_due;
@@ -139,8 +159,17 @@ trim_logs(void)
 
 	jdy_tx_begin("trim the logs");
 	more = jdy_trim();
+	jdy_incident_close_orphans();
 	jdy_tx_commit();
 	return more;
+}
+
+static void
+watch_queue(List *late, int waiting)
+{
+	jdy_tx_begin("look for what is late");
+	jdy_watch_queue(late, waiting);
+	jdy_tx_commit();
 }
 
 /* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */
@@ -148,17 +177,22 @@ static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more "
-		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
+		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, j.name, "
+		" r.queued_at < $1 AND COALESCE((SELECT pg_catalog.max(o.finished_at) FROM ("
+		"  (SELECT k.finished_at FROM jdysync.run k WHERE k.stream_id = r.stream_id AND k.status = 'ok' ORDER BY k.run_id DESC LIMIT 1) UNION ALL"
+		"  (SELECT k.finished_at FROM jdysync.run k WHERE k.stream_id = r.stream_id AND k.status = 'failed' ORDER BY k.run_id DESC LIMIT 1) UNION ALL"
+		"  (SELECT k.finished_at FROM jdysync.run k WHERE k.stream_id = r.stream_id AND k.status = 'cancelled' ORDER BY k.run_id DESC LIMIT 1)) AS o) < $1, true) "
+		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, q.queued_at, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
 		"JOIN jdysync.subject j USING (stream_id) "
 		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
-		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 0
+		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 1, {TIMESTAMPTZOID}
 	};
+	Datum		values[1] = {TimestampTzGetDatum(in_ms(-JDY_LATE_MS))};
 	List	   *runs = NIL;
 
-	jdy_execute(&statement, NULL, NULL);
+	jdy_execute(&statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(context);
@@ -175,6 +209,8 @@ read_queued_runs(MemoryContext context)
 		run->request.owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
+		run->name = jdy_spi_text(i, 9);
+		run->late = DatumGetBool(jdy_spi_datum(i, 10, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
@@ -209,10 +245,12 @@ end_runs_without_stream(void)
 		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
 		" ELSE 'the push was dropped before its run began, or its source was' END "
 		"WHERE r.status = 'queued' AND NOT EXISTS ("
-		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL)", 0
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL) RETURNING r.run_id", 0
 	};
 
 	jdy_execute(&statement, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		jdy_notify_run(jdy_spi_int64(i, 1, 0), "cancelled");
 }
 
 static TimestampTz
