@@ -140,7 +140,7 @@ jdy_watch_queue(List *late, int waiting)
 		foreach(cell, late)
 			jdy_incident_open(lfirst(cell), "warning", LATE,
 							  psprintf("Its queued run has not begun for over %d minutes.", JDY_LATE_MS / 60000),
-							  "Its worker ends before it begins: the server's log says why. The owner may have reached its connection limit, or may not connect to this database.");
+							  "Its worker ends before it begins: the server's log says why. Mostly the owner may not connect: GRANT CONNECT ON DATABASE … TO ….");
 }
 
 void

@@ -148,15 +148,15 @@ $sim->delete('/_sim/fault');
 poll_sql($node, q{SELECT count(*) = 0 FROM jdy_incidents WHERE what = 'no worker' AND closed_at IS NULL}, 'over when none waits');
 poll_sql($node, q{SELECT count(*) = 0 FROM jdy_runs WHERE status IN ('queued', 'running')}, 'all have ended');
 query($node, "SELECT jdy_drop_stream('s$_')") for 1 .. 3;
-query($node, q{CREATE ROLE crowded LOGIN CONNECTION LIMIT 0; GRANT USAGE ON SCHEMA jdysync TO crowded});
+query($node, q{CREATE ROLE outsider LOGIN; REVOKE CONNECT ON DATABASE postgres FROM PUBLIC});
 add_stream($node, 'material');
-query($node, 'ALTER TABLE jdysync.staging_material OWNER TO crowded');
+query($node, 'ALTER TABLE jdysync.staging_material OWNER TO outsider');
 query($node, q{SELECT jdy_start('material')});
 query($node, q{UPDATE jdysync.run SET queued_at = now() - interval '10 min' WHERE status = 'queued'});
 query($node, q{SELECT jdy_start('customer')});
 poll_sql($node, q{SELECT count(*) = 1 FROM jdy_incidents WHERE closed_at IS NULL}, 'a worker that ends before it begins');
 is(open_ones(), 'material: late warning', 'is an incident of the stream');
-query($node, q{ALTER ROLE crowded CONNECTION LIMIT -1; SELECT jdy_start('customer')});
+query($node, q{GRANT CONNECT ON DATABASE postgres TO PUBLIC; SELECT jdy_start('customer')});
 poll_sql($node, q{SELECT count(*) = 0 FROM jdy_incidents WHERE what = 'late' AND closed_at IS NULL}, 'over when it has run');
 query($node, q{SELECT jdy_drop_stream('material', false)});
 
