@@ -246,6 +246,7 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 {
 	static JdyStatement drops[] = {
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.push p WHERE p.push_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	StreamRef  *ref;

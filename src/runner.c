@@ -41,6 +41,7 @@
 #include "access/xact.h"
 #include "agenda.h"
 #include "catalog/namespace.h"
+#include "clock.h"
 #include "compat.h"
 #include "home.h"
 #include "jdysync.h"
@@ -543,7 +544,7 @@ finish(void)
 
 	if (job.request.run_id != 0 && !job.begun && strcmp(job.status, "cancelled") != 0)
 		jdy_database_due(job.request.database,
-						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+						 TimestampTzPlusMilliseconds(jdy_clock_now(), RETRY_MS));
 	else
 		jdy_database_worker_freed(job.request.database);
 }
@@ -570,12 +571,13 @@ finish_at_exit(int code, Datum arg)
 					  job.last_words.hint[0] != '\0' ? job.last_words.hint :
 					  job.last_words.sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ?
 					  "ALTER ROLE … LOGIN for the owner of the stream, or give the stream another owner." :
+					  job.last_words.sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && !job.begun ? JDY_GRANT_CONNECT_HINT :
 					  "What was landed stays; the next run goes on from there.");
 	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error,
 					job.began_us != 0 ? jdy_monotonic_us() - job.began_us : 0);
 	if (job.request.run_id != 0 && !job.begun)
 		jdy_database_due(job.request.database,
-						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+						 TimestampTzPlusMilliseconds(jdy_clock_now(), RETRY_MS));
 }
 
 /* A FATAL error passes no PG_CATCH; its text is the waiters' only clue (no such role, too many connections …). */

@@ -18,6 +18,7 @@
 
 #include "agenda.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
 #include "home.h"
 #include "incident.h"
 #include "jdysync.h"
@@ -48,15 +49,15 @@ typedef struct QueuedRun
 {
 	RunRequest	request;
 	bool		can_log_in;
+	bool		can_connect;	/* to this database */
 	bool		more;			/* of the same stream are queued behind it */
-	bool		late;			/* it could have begun long ago */
-	char	   *name;			/* of the stream or push */
+	bool		late;			/* it waits for long */
 } QueuedRun;
 
 static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
 static bool trim_logs(void);
-static void watch_queue(List *late, int waiting);
+static void watch_queue(int late);
 static List *read_queued_runs(MemoryContext context);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
@@ -95,13 +96,12 @@ start_queued_runs(void)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "jdysync queued runs", ALLOCSET_DEFAULT_SIZES);
 	List	   *runs = NIL;
-	List	   *late = NIL;
 	ListCell   *lc;
 	TimestampTz next_due = DT_NOEND;
 	bool		busy = false;
 	bool		again = false;
 	bool		full = false;
-	int			waiting = 0;
+	int			late = 0;
 	Oid			extension;
 
 	jdy_tx_begin("read what is due");
@@ -128,7 +128,7 @@ start_queued_runs(void)
 
 		CHECK_FOR_INTERRUPTS();
 		busy = busy || run->more;
-		if (!run->can_log_in)
+		if (!run->can_log_in || !run->can_connect)
 		{
 			again = again || run->more;
 			continue;
@@ -138,13 +138,11 @@ start_queued_runs(void)
 		else if (full || !jdy_runner_start_queued(&run->request))
 		{
 			full = true;
-			waiting += run->late;
+			late += run->late;
 		}
-		else if (run->late)
-			late = lappend(late, run->name);
 	}
 	if (OidIsValid(extension))
-		watch_queue(late, waiting);
+		watch_queue(late);
 	if (full)
 		return Min(next_due, in_ms(FULL_MS));
 	if (again)
@@ -165,10 +163,10 @@ trim_logs(void)
 }
 
 static void
-watch_queue(List *late, int waiting)
+watch_queue(int late)
 {
-	jdy_tx_begin("look for what is late");
-	jdy_watch_queue(late, waiting);
+	jdy_tx_begin("note what is late");
+	jdy_watch_queue(late);
 	jdy_tx_commit();
 }
 
@@ -177,19 +175,17 @@ static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, j.name, "
-		" r.queued_at < $1 AND COALESCE((SELECT pg_catalog.max(o.finished_at) FROM ("
-		"  (SELECT k.finished_at FROM jdysync.run k WHERE k.stream_id = r.stream_id AND k.status = 'ok' ORDER BY k.run_id DESC LIMIT 1) UNION ALL"
-		"  (SELECT k.finished_at FROM jdysync.run k WHERE k.stream_id = r.stream_id AND k.status = 'failed' ORDER BY k.run_id DESC LIMIT 1) UNION ALL"
-		"  (SELECT k.finished_at FROM jdysync.run k WHERE k.stream_id = r.stream_id AND k.status = 'cancelled' ORDER BY k.run_id DESC LIMIT 1)) AS o) < $1, true) "
+		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
+		" pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT'), r.queued_at < $1 "
 		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, q.queued_at, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
 		"JOIN jdysync.subject j USING (stream_id) "
 		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
+		"JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() "
 		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 1, {TIMESTAMPTZOID}
 	};
-	Datum		values[1] = {TimestampTzGetDatum(in_ms(-JDY_LATE_MS))};
+	Datum		values[1] = {TimestampTzGetDatum(TimestampTzPlusMilliseconds(jdy_clock_now(), -JDY_LATE_MS))};
 	List	   *runs = NIL;
 
 	jdy_execute(&statement, values, NULL);
@@ -209,7 +205,7 @@ read_queued_runs(MemoryContext context)
 		run->request.owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
-		run->name = jdy_spi_text(i, 9);
+		run->can_connect = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
 		run->late = DatumGetBool(jdy_spi_datum(i, 10, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
@@ -222,18 +218,27 @@ static void
 end_hopeless_runs(List *runs)
 {
 	RunCounters none = {0};
-	RunError	error;
+	RunError	no_login;
+	RunError	no_connect;
 	ListCell   *lc;
 
-	jdy_run_error(&error, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+	jdy_run_error(&no_login, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
 				  "the stream's owner is not permitted to log in", NULL,
 				  "Give the role LOGIN (a password is not needed), or use PostgreSQL 17 or later.");
+	jdy_run_error(&no_connect, ERRCODE_INSUFFICIENT_PRIVILEGE,
+				  "the stream's owner is not permitted to connect to this database", NULL,
+				  JDY_GRANT_CONNECT_HINT);
 	foreach(lc, runs)
 	{
 		QueuedRun  *run = lfirst(lc);
 
 		if (!run->can_log_in)
-			jdy_run_end(run->request.run_id, "failed", &none, &error);
+			jdy_run_end(run->request.run_id, "failed", &none, &no_login);
+		else if (!run->can_connect)
+			jdy_run_end(run->request.run_id, "failed", &none, &no_connect);
+		else
+			continue;
+		jdy_watch_run_ended(run->request.stream_id, run->request.run_id, "failed", ERRCODE_INSUFFICIENT_PRIVILEGE);
 	}
 }
 
@@ -241,14 +246,15 @@ static void
 end_runs_without_stream(void)
 {
 	static JdyStatement statement = {
-		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), "
+		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = $1, "
 		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
 		" ELSE 'the push was dropped before its run began, or its source was' END "
 		"WHERE r.status = 'queued' AND NOT EXISTS ("
-		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL) RETURNING r.run_id", 0
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL) RETURNING r.run_id", 1, {TIMESTAMPTZOID}
 	};
+	Datum		values[1] = {TimestampTzGetDatum(jdy_clock_now())};
 
-	jdy_execute(&statement, NULL, NULL);
+	jdy_execute(&statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		jdy_notify_run(jdy_spi_int64(i, 1, 0), "cancelled");
 }
@@ -256,5 +262,5 @@ end_runs_without_stream(void)
 static TimestampTz
 in_ms(int ms)
 {
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	return TimestampTzPlusMilliseconds(jdy_clock_now(), ms);
 }

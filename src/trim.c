@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "clock.h"
 #include "fmgr.h"
 #include "jdysync.h"
 #include "launcher.h"
@@ -50,9 +51,10 @@ static JdyStatement remove_runs = {
 bool
 jdy_trim_is_due(void)
 {
-	int64		trimmed_us = jdy_database_trimmed(MyDatabaseId);
+	TimestampTz trimmed_at = jdy_database_trimmed(MyDatabaseId);
+	TimestampTz now = jdy_clock_now();
 
-	return trimmed_us == 0 || jdy_monotonic_us() - trimmed_us >= EVERY_US;
+	return trimmed_at == 0 || now - trimmed_at >= EVERY_US || now < trimmed_at;
 }
 
 bool
@@ -64,7 +66,7 @@ jdy_trim(void)
 	uint64		calls;
 	bool		isnull;
 
-	values[0] = DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(GetCurrentTimestamp()), interval);
+	values[0] = DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(jdy_clock_now()), interval);
 	jdy_execute(&find, values, NULL);
 	values[1] = values[0];
 	values[0] = jdy_spi_datum(0, 1, &isnull);
@@ -76,6 +78,6 @@ jdy_trim(void)
 		if (calls == MOST_ROWS || SPI_processed == MOST_ROWS)
 			return true;
 	}
-	jdy_database_set_trimmed(MyDatabaseId, jdy_monotonic_us());
+	jdy_database_set_trimmed(MyDatabaseId, jdy_clock_now());
 	return false;
 }

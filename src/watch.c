@@ -1,13 +1,12 @@
 /*-------------------------------------------------------------------------
  * watch.c
- *		Which incidents the end of a run, or a run that does not begin, opens and closes.
+ *		Which incidents the end of a run, or what does not begin, opens and closes.
  *
  *	failing					three runs in a row failed or died, or the only one where nothing tries again by itself; over with
  *							the first good run.  One failure is no incident: each call in it was tried several times, and the
  *							run is made again within seconds.  So it does not come and go with every hiccup
  *	authorisation refused	the same, but the service does not let us in: somebody has to act there
- *	late					a queued run has not begun for five minutes though there are workers; over with the next end of a run
- *	no worker				queued runs have not begun for five minutes because all workers are busy: one for the whole
+ *	late					queued runs have not begun for five minutes because no worker is to be had: one for the whole
  *							database, whose cause it is, not one for each that waits; over when none waits so long
  *	dead letters			the target refuses records of a push; over when all are delivered or discarded
  *	rows set aside			PostgreSQL cannot hold rows of a stream; over when none is left
@@ -33,7 +32,6 @@
 #define FAILING "failing"
 #define REFUSED "authorisation refused"
 #define LATE "late"
-#define NO_WORKER "no worker"
 #define DEAD_LETTERS "dead letters"
 #define SET_ASIDE "rows set aside"
 #define LICENCE "licence ends"
@@ -54,7 +52,6 @@ typedef struct Facts
 	bool		set_aside;
 	bool		was_failing;
 	bool		was_refused;
-	bool		was_late;
 	bool		had_dead_letters;
 	bool		had_set_aside;
 } Facts;
@@ -70,7 +67,7 @@ static JdyStatement look = {
 	" " IS_OPEN("push held") " OR j.is_push AND EXISTS (SELECT FROM jdysync.breaker b WHERE b.server = j.server::text AND b.next_try IS NOT NULL),"
 	" EXISTS (SELECT FROM jdysync.delivery d WHERE d.push_id = j.stream_id AND d.status = 'dead' AND d.discarded IS NULL),"
 	" EXISTS (SELECT FROM jdysync.reject x WHERE x.stream_id = j.stream_id AND x.next_try IS NOT NULL),"
-	" " IS_OPEN(FAILING) ", " IS_OPEN(REFUSED) ", " IS_OPEN(LATE) ", " IS_OPEN(DEAD_LETTERS) ", " IS_OPEN(SET_ASIDE)
+	" " IS_OPEN(FAILING) ", " IS_OPEN(REFUSED) ", " IS_OPEN(DEAD_LETTERS) ", " IS_OPEN(SET_ASIDE)
 	" FROM jdysync.subject j WHERE j.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -87,8 +84,6 @@ jdy_watch_run_ended(int subject_id, int64 run_id, const char *status, int sqlsta
 
 	if (!read_facts(subject_id, &facts))
 		return;
-	if (facts.was_late)
-		jdy_incident_close(facts.name, LATE);
 	if (strcmp(status, "failed") == 0 || (strcmp(status, "interrupted") == 0 && facts.failed_often))
 		judge_failure(&facts, run_id, sqlstate);
 	else if (strcmp(status, "ok") == 0)
@@ -117,30 +112,20 @@ jdy_watch_dead_letters(int push_id)
 }
 
 void
-jdy_watch_queue(List *late, int waiting)
+jdy_watch_queue(int late)
 {
-	static JdyStatement no_worker = {
-		.sql = "SELECT FROM jdysync.incident i WHERE i.name = '" JDY_THIS_DATABASE "' AND i.what = '" NO_WORKER "' AND i.closed_at IS NULL"
+	static JdyStatement look_late = {
+		.sql = "SELECT FROM jdysync.incident i WHERE i.name = '" JDY_THIS_DATABASE "' AND i.what = '" LATE "' AND i.closed_at IS NULL"
 	};
-	ListCell   *cell;
-	bool		was_waiting;
 
-	jdy_execute(&no_worker, NULL, NULL);
-	was_waiting = SPI_processed > 0;
-	if (waiting > 0 && !was_waiting)
-		jdy_incident_open(JDY_THIS_DATABASE, "warning", NO_WORKER,
+	jdy_execute(&look_late, NULL, NULL);
+	if (late > 0 && SPI_processed == 0)
+		jdy_incident_open(JDY_THIS_DATABASE, "warning", LATE,
 						  psprintf("%d runs have been waiting for over %d minutes, since no worker is to be had; jdysync.max_workers is %d.",
-								   waiting, JDY_LATE_MS / 60000, jdy_max_workers),
+								   late, JDY_LATE_MS / 60000, jdy_max_workers),
 						  "SELECT * FROM jdy_progress; shows what the workers do. Raise jdysync.max_workers and, to a few more, max_worker_processes, or let schedules be further apart.");
-	else if (waiting == 0 && was_waiting)
-		jdy_incident_close(JDY_THIS_DATABASE, NO_WORKER);
-
-	/* What has just got a worker may be late for the lack of one. */
-	if (!was_waiting && waiting == 0)
-		foreach(cell, late)
-			jdy_incident_open(lfirst(cell), "warning", LATE,
-							  psprintf("Its queued run has not begun for over %d minutes.", JDY_LATE_MS / 60000),
-							  "Its worker ends before it begins: the server's log says why. Mostly the owner may not connect: GRANT CONNECT ON DATABASE … TO ….");
+	else if (late == 0 && SPI_processed > 0)
+		jdy_incident_close(JDY_THIS_DATABASE, LATE);
 }
 
 void
@@ -181,7 +166,7 @@ read_facts(int subject_id, Facts *facts)
 	Datum		values[1] = {Int32GetDatum(subject_id)};
 	bool	   *flags[] = {
 		&facts->is_push, &facts->tried_again, &facts->failed_often, &facts->has_its_own, &facts->dead_letters,
-		&facts->set_aside, &facts->was_failing, &facts->was_refused, &facts->was_late, &facts->had_dead_letters, &facts->had_set_aside
+		&facts->set_aside, &facts->was_failing, &facts->was_refused, &facts->had_dead_letters, &facts->had_set_aside
 	};
 
 	jdy_execute(&look, values, NULL);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * watch.h
- *		Which incidents the end of a run, or a run that does not begin, opens and closes.
+ *		Which incidents the end of a run, or what does not begin, opens and closes.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_WATCH_H
@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "nodes/pg_list.h"
 
 /* A queued run that has not begun for so long is an incident. */
 #define JDY_LATE_MS 300000
@@ -20,11 +19,8 @@ extern void jdy_watch_run_ended(int subject_id, int64 run_id, const char *status
 /* Dead letters of a push were discarded or are to be sent again. */
 extern void jdy_watch_dead_letters(int push_id);
 
-/*
- * After a look at the queue.  late: of char *, streams and pushes whose queued run has not begun
- * although a worker was to be had; waiting: how many wait for a worker for so long.
- */
-extern void jdy_watch_queue(List *late, int waiting);
+/* After a look at the queue: how many runs wait for a worker for so long. */
+extern void jdy_watch_queue(int late);
 
 /* Whether this database is a copy in which nothing runs. */
 extern void jdy_watch_home(bool is_here);
