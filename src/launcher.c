@@ -233,6 +233,24 @@ jdy_database_set_trimmed(Oid database, int64 trimmed_us)
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
+LogShortage
+jdy_database_shortage(Oid database)
+{
+	return copy_of_slot(database).shortage;
+}
+
+void
+jdy_database_set_shortage(Oid database, LogShortage shortage)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+		slot->shortage = shortage;
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
 void
 jdy_wake_launcher_at_commit(void)
 {
@@ -506,6 +524,7 @@ find_slot(Oid database, bool create)
 	spare->next_due = DT_NOEND;
 	spare->scheduler_pid = 0;
 	spare->trimmed_us = 0;
+	spare->shortage = SHORT_OF_NOTHING;
 	return spare;
 }
 

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "shmem.h"
 
 /* Something in `database` is due at `at` (or earlier): the launcher sends a scheduler then. Never raises. */
 extern void jdy_database_due(Oid database, TimestampTz at);
@@ -27,5 +28,9 @@ extern void jdy_database_visited(Oid database, uint64 generation, TimestampTz ne
 /* When the logs of a database were trimmed last, in us of jdy_monotonic_us(); 0 = not since the server started. */
 extern int64 jdy_database_trimmed(Oid database);
 extern void jdy_database_set_trimmed(Oid database, int64 trimmed_us);
+
+/* Whether the logs were too small then: the server's log says so when that changes. */
+extern LogShortage jdy_database_shortage(Oid database);
+extern void jdy_database_set_shortage(Oid database, LogShortage shortage);
 
 #endif							/* JDY_LAUNCHER_H */

@@ -185,6 +185,14 @@ typedef struct RunSlot
 	ConditionVariable changed;	/* broadcast at every change of state */
 } RunSlot;
 
+/* What jdysync.log_size does not hold a day of; calls go first. */
+typedef enum LogShortage
+{
+	SHORT_OF_NOTHING,
+	SHORT_OF_CALLS,
+	SHORT_OF_RUNS
+} LogShortage;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid = free */
@@ -192,6 +200,7 @@ typedef struct DatabaseSlot
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
 	int64		trimmed_us;		/* monotonic: when its logs were trimmed last; 0 = not since the server started */
+	LogShortage shortage;		/* as it was logged last */
 	int			scheduler_pid;	/* 0 = none */
 } DatabaseSlot;
 

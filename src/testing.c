@@ -36,6 +36,7 @@
 #include "schedule.h"
 #include "spi.h"
 #include "stream.h"
+#include "trim.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -867,4 +868,22 @@ jdy_test_schedule_next(PG_FUNCTION_ARGS)
 	jdy_schedule_check(schedule);
 	PG_RETURN_TIMESTAMPTZ(jdy_schedule_next(schedule, PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(2),
 											pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(3)))));
+}
+
+/*
+ * Logs.
+ */
+
+PG_FUNCTION_INFO_V1(jdy_test_trim);
+
+/* (now timestamptz) returns whether there may be more: trims the logs as a scheduler would at that time */
+Datum
+jdy_test_trim(PG_FUNCTION_ARGS)
+{
+	bool		more;
+
+	SPI_connect();
+	more = jdy_trim(PG_GETARG_TIMESTAMPTZ(0));
+	SPI_finish();
+	PG_RETURN_BOOL(more);
 }
