@@ -15,6 +15,7 @@
 #include <limits.h>
 
 #include "address.h"
+#include "clock.h"
 #include "fmgr.h"
 #include "jdysync.h"
 #include "miscadmin.h"
@@ -39,6 +40,8 @@ char	   *jdy_log_retention = "30 days";
 int			jdy_log_size_mb = 1024;
 
 bool		jdy_preloaded = false;
+
+static char *clock_offset = "";	/* its show hook knows */
 
 static const struct config_enum_entry log_calls_options[] = {
 	{"all", LOG_CALLS_ALL, false},
@@ -118,6 +121,12 @@ define_settings(void)
 							"When it is reached calls go first, the oldest first.",
 							&jdy_log_size_mb, 1024, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("jdysync.clock_offset",
+							   "How far the clock of schedules is ahead of the system's.",
+							   "Not zero in jdysync's own tests only.",
+							   &clock_offset, "",
+							   PGC_INTERNAL, GUC_NO_SHOW_ALL | GUC_DISALLOW_IN_FILE, NULL, NULL, jdy_clock_show_offset);
 
 	MarkGUCPrefixReserved("jdysync");
 }

@@ -10,6 +10,7 @@
  *	jdy_start commits			the session marks its database as due, sets the latch
  *	a scheduler left work		it says when to come back
  *	a runner ends				marks its database as due if work was left there
+ *	the clock is stepped		it looks again what is due (tests only)
  *	configuration reload		every database is visited (settings of ours may
  *								have changed, the kill switch among them)
  *	a scheduler fails			its database is due again after RETRY_MS
@@ -33,6 +34,7 @@
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
+#include "clock.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -169,6 +171,14 @@ jdy_database_due(Oid database, TimestampTz at)
 }
 
 void
+jdy_launcher_wake(void)
+{
+	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
+	wake_launcher();
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+void
 jdy_database_worker_freed(Oid database)
 {
 	DatabaseSlot *slot;
@@ -215,21 +225,21 @@ jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
-int64
-jdy_database_trimmed(Oid database)
+TimestampTz
+jdy_database_trim_at(Oid database)
 {
-	return copy_of_slot(database).trimmed_us;
+	return copy_of_slot(database).trim_at;
 }
 
 void
-jdy_database_set_trimmed(Oid database, int64 trimmed_us)
+jdy_database_set_trim_at(Oid database, TimestampTz trim_at)
 {
 	DatabaseSlot *slot;
 
 	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	slot = find_slot(database, false);
 	if (slot != NULL)
-		slot->trimmed_us = trimmed_us;
+		slot->trim_at = trim_at;
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
@@ -312,7 +322,7 @@ end_visits(void)
 	{
 		Visit	   *visit = &visits[i];
 		DatabaseSlot *slot;
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz now = jdy_clock_now();
 		pid_t		pid;
 
 		if (!OidIsValid(visit->database) ||
@@ -372,7 +382,7 @@ static List *
 due_databases(long *wait_ms)
 {
 	List	   *due = NIL;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = jdy_clock_now();
 
 	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
 	for (int i = 0; i < JDY_MAX_DATABASES; i++)
@@ -523,7 +533,7 @@ find_slot(Oid database, bool create)
 	spare->database = database;
 	spare->next_due = DT_NOEND;
 	spare->scheduler_pid = 0;
-	spare->trimmed_us = 0;
+	spare->trim_at = 0;
 	spare->shortage = SHORT_OF_NOTHING;
 	return spare;
 }

@@ -41,6 +41,7 @@
 #include "access/xact.h"
 #include "agenda.h"
 #include "catalog/namespace.h"
+#include "clock.h"
 #include "compat.h"
 #include "home.h"
 #include "jdysync.h"
@@ -541,7 +542,7 @@ finish(void)
 
 	if (job.request.run_id != 0 && !job.begun && strcmp(job.status, "cancelled") != 0)
 		jdy_database_due(job.request.database,
-						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+						 TimestampTzPlusMilliseconds(jdy_clock_now(), RETRY_MS));
 	else
 		jdy_database_worker_freed(job.request.database);
 }
@@ -573,7 +574,7 @@ finish_at_exit(int code, Datum arg)
 					job.began_us != 0 ? jdy_monotonic_us() - job.began_us : 0);
 	if (job.request.run_id != 0 && !job.begun)
 		jdy_database_due(job.request.database,
-						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+						 TimestampTzPlusMilliseconds(jdy_clock_now(), RETRY_MS));
 }
 
 /* A FATAL error passes no PG_CATCH; its text is the waiters' only clue (no such role, too many connections …). */

@@ -18,6 +18,7 @@
 
 #include "agenda.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
 #include "commands/dbcommands.h"
 #include "home.h"
 #include "jdysync.h"
@@ -158,7 +159,7 @@ trim_logs(void)
 static void
 trim(void *more)
 {
-	*(bool *) more = jdy_trim(GetCurrentTimestamp());
+	*(bool *) more = jdy_trim(jdy_clock_now());
 }
 
 /* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */
@@ -223,18 +224,19 @@ static void
 end_runs_without_stream(void)
 {
 	static JdyStatement statement = {
-		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), "
+		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = $1, "
 		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
 		" ELSE 'the push was dropped before its run began, or its source was' END "
 		"WHERE r.status = 'queued' AND NOT EXISTS ("
-		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL)", 0
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL)", 1, {TIMESTAMPTZOID}
 	};
+	Datum		values[1] = {TimestampTzGetDatum(jdy_clock_now())};
 
-	jdy_execute(&statement, NULL, NULL);
+	jdy_execute(&statement, values, NULL);
 }
 
 static TimestampTz
 in_ms(int ms)
 {
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	return TimestampTzPlusMilliseconds(jdy_clock_now(), ms);
 }

@@ -19,6 +19,7 @@
 #include "access/xlog.h"
 #include "breaker.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
@@ -187,12 +188,12 @@ jdy_cancel(PG_FUNCTION_ARGS)
 		1, {INT8OID}
 	};
 	static JdyStatement cancel = {
-		"UPDATE jdysync.run SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), "
+		"UPDATE jdysync.run SET status = 'cancelled', finished_at = $2, "
 		"error = 'the run was cancelled' WHERE run_id = $1 AND status = 'queued'",
-		1, {INT8OID}
+		2, {INT8OID, TIMESTAMPTZOID}
 	};
 	int64		run_id = PG_GETARG_INT64(0);
-	Datum		values[1] = {Int64GetDatum(run_id)};
+	Datum		values[2] = {Int64GetDatum(run_id), TimestampTzGetDatum(jdy_clock_now())};
 	StreamRef  *stream;
 	bool		cancelled;
 

@@ -15,6 +15,7 @@
 #include "budget.h"
 #include "catalog/pg_type_d.h"
 #include "client.h"
+#include "clock.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -868,6 +869,17 @@ jdy_test_schedule_next(PG_FUNCTION_ARGS)
 	jdy_schedule_check(schedule);
 	PG_RETURN_TIMESTAMPTZ(jdy_schedule_next(schedule, PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(2),
 											pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(3)))));
+}
+
+/* jdy_test_clock(at timestamptz) returns what the clock of schedules shows, after it was set to `at` unless that is null. */
+PG_FUNCTION_INFO_V1(jdy_test_clock);
+
+Datum
+jdy_test_clock(PG_FUNCTION_ARGS)
+{
+	if (!PG_ARGISNULL(0))
+		jdy_clock_set(PG_GETARG_TIMESTAMPTZ(0));
+	PG_RETURN_TIMESTAMPTZ(jdy_clock_now());
 }
 
 /*

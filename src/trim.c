@@ -25,6 +25,7 @@
 
 #include "callring.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "jdysync.h"
@@ -37,8 +38,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define EVERY_US (5 * 60 * INT64CONST(1000000))
-#define AFTER_FAILURE_US (3600 * INT64CONST(1000000))
+#define EVERY_US (5 * USECS_PER_MINUTE)
+#define AFTER_FAILURE_US USECS_PER_HOUR
 #define MERGE_AFTER_US (7 * USECS_PER_DAY)
 #define MOST_ROWS 20000			/* removed in one transaction */
 #define MOST_ROWS_TEXT CppAsString2(MOST_ROWS)
@@ -102,15 +103,16 @@ static void warn_once(TimestampTz now, TimestampTz oldest, const Cut *cut, const
 bool
 jdy_trim_is_due(void)
 {
-	int64		trimmed_us = jdy_database_trimmed(MyDatabaseId);
+	TimestampTz at = jdy_database_trim_at(MyDatabaseId);
+	TimestampTz now = jdy_clock_now();
 
-	return trimmed_us == 0 || jdy_monotonic_us() - trimmed_us >= EVERY_US;
+	return now >= at || at > now + AFTER_FAILURE_US;	/* else the clock was set back */
 }
 
 void
 jdy_trim_done(bool put_off)
 {
-	jdy_database_set_trimmed(MyDatabaseId, jdy_monotonic_us() + (put_off ? AFTER_FAILURE_US - EVERY_US : 0));
+	jdy_database_set_trim_at(MyDatabaseId, jdy_clock_now() + (put_off ? AFTER_FAILURE_US : EVERY_US));
 }
 
 bool
