@@ -211,6 +211,7 @@ typedef struct DatabaseSlot
 	uint64		generation;		/* +1 when something became due from outside */
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
+	int			failures;		/* in a row, that did not */
 	TimestampTz trim_at;		/* when its logs are to be trimmed next; 0 = they were not since the server started */
 	LogShortage shortage;		/* as it was logged last */
 	int			scheduler_pid;	/* 0 = none */
