@@ -145,6 +145,7 @@ typedef enum RunPhase
 	PHASE_LOADING,				/* first load: anchored pages */
 	PHASE_LISTING,				/* windows */
 	PHASE_DETAILS,
+	PHASE_VERIFYING,			/* counting and scanning for a certificate */
 	PHASE_SCANNING,				/* a push's source */
 	PHASE_PUSHING,
 	PHASE_FINISHING
@@ -156,7 +157,8 @@ typedef enum RunWaiting
 	WAITING_HTTP,
 	WAITING_BUDGET,
 	WAITING_BACKOFF,
-	WAITING_TOKEN
+	WAITING_TOKEN,
+	WAITING_SETTLE				/* for time to pass before and after a count */
 } RunWaiting;
 
 /* Live progress: written by the runner, read by anyone who may see the stream. */
