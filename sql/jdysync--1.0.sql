@@ -107,18 +107,22 @@ CREATE TABLE jdysync."window" (
 	epoch integer NOT NULL,
 	span tstzrange NOT NULL CHECK (NOT pg_catalog.isempty(span)),
 	rule text NOT NULL,
-	calls integer NOT NULL,
+	calls bigint NOT NULL,
 	"rows" bigint NOT NULL,
 	"count" bigint,
 	run_id bigint NOT NULL,
-	proven_at timestamptz NOT NULL DEFAULT now()
+	proven_at timestamptz NOT NULL DEFAULT now(),
+	windows integer NOT NULL DEFAULT 1,
+	first_run_id bigint
 );
 CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
 COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
 COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
 COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
-COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed';
-COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said; NULL = it does not say';
+COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed; of several windows, added up';
+COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said, of several windows added up; NULL = it does not say';
+COMMENT ON COLUMN jdysync."window".windows IS 'how many windows this is: neighbours that were proven by the same rule become one row after seven days';
+COMMENT ON COLUMN jdysync."window".first_run_id IS 'run that proved the first of several, run_id the last; NULL = it is one';
 
 CREATE TABLE jdysync.sighted (
 	stream_id integer NOT NULL,
@@ -374,11 +378,30 @@ CREATE TABLE jdysync.call (
 	ms integer NOT NULL,
 	bytes bigint NOT NULL,
 	error text,
-	id text COLLATE "C"
-);
+	id text COLLATE "C",
+	segment smallint NOT NULL DEFAULT 1
+) PARTITION BY LIST (segment);
 CREATE INDEX call_run ON jdysync.call USING brin (run_id);
 CREATE INDEX call_id ON jdysync.call USING hash (id);	/* jdy_trace */
 COMMENT ON TABLE jdysync.call IS 'HTTP attempts; values in urls are masked but for times and paging';
+
+/* A ring: one is written to, the oldest is emptied, and then the next to be written to. */
+DO $$
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		EXECUTE pg_catalog.format('CREATE TABLE jdysync.call_%s PARTITION OF jdysync.call FOR VALUES IN (%s)', i, i);
+	END LOOP;
+END $$;
+
+CREATE TABLE jdysync.call_segment (
+	segment smallint PRIMARY KEY,
+	turn bigint NOT NULL,
+	began_at timestamptz NOT NULL
+);
+COMMENT ON TABLE jdysync.call_segment IS 'segments of the log of calls that were written to';
+COMMENT ON COLUMN jdysync.call_segment.segment IS 'number of the segment; without a row here, the first is written to';
+COMMENT ON COLUMN jdysync.call_segment.turn IS '+1 with each that is begun: the highest is written to now';
+COMMENT ON COLUMN jdysync.call_segment.began_at IS 'when it was begun: calls in the one before are older';
 
 CREATE TABLE jdysync.tally (
 	stream_id integer NOT NULL,
@@ -1739,6 +1762,19 @@ COMMENT ON COLUMN jdysync.call.ms IS 'milliseconds';
 COMMENT ON COLUMN jdysync.call.bytes IS 'received, headers included';
 COMMENT ON COLUMN jdysync.call.error IS 'NULL = the reply was used';
 COMMENT ON COLUMN jdysync.call.id IS 'the record whose detail was asked for';
+COMMENT ON COLUMN jdysync.call.segment IS 'part of the log that it is in';
+DO $$
+DECLARE
+	col record;
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		EXECUTE pg_catalog.format('COMMENT ON TABLE jdysync.call_%s IS %L', i, 'part of jdysync.call');
+		FOR col IN SELECT a.attname, pg_catalog.col_description(a.attrelid, a.attnum) AS text FROM pg_catalog.pg_attribute a
+				WHERE a.attrelid = 'jdysync.call'::pg_catalog.regclass AND a.attnum > 0 LOOP
+			EXECUTE pg_catalog.format('COMMENT ON COLUMN jdysync.call_%s.%I IS %L', i, col.attname, col.text);
+		END LOOP;
+	END LOOP;
+END $$;
 
 COMMENT ON COLUMN jdysync.tally.stream_id IS 'stream or push';
 COMMENT ON COLUMN jdysync.tally.day IS 'day on which the runs ended, by log_timezone; -infinity = any';
@@ -1817,7 +1853,13 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.counterpart', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');
-SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
+DO $$
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('jdysync.call_%s', i)::pg_catalog.regclass, '');
+	END LOOP;
+END $$;
+SELECT pg_catalog.pg_extension_config_dump('jdysync.call_segment', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.tally', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');
