@@ -107,18 +107,22 @@ CREATE TABLE jdysync."window" (
 	epoch integer NOT NULL,
 	span tstzrange NOT NULL CHECK (NOT pg_catalog.isempty(span)),
 	rule text NOT NULL,
-	calls integer NOT NULL,
+	calls bigint NOT NULL,
 	"rows" bigint NOT NULL,
 	"count" bigint,
 	run_id bigint NOT NULL,
-	proven_at timestamptz NOT NULL DEFAULT now()
+	proven_at timestamptz NOT NULL DEFAULT now(),
+	windows integer NOT NULL DEFAULT 1,
+	first_run_id bigint
 );
 CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
 COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
 COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
 COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
-COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed';
-COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said; NULL = it does not say';
+COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed; of several windows, added up';
+COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said, of several windows added up; NULL = it does not say';
+COMMENT ON COLUMN jdysync."window".windows IS 'how many windows this is: neighbours that were proven by the same rule become one row after seven days';
+COMMENT ON COLUMN jdysync."window".first_run_id IS 'run that proved the first of several, run_id the last; NULL = it is one';
 
 CREATE TABLE jdysync.sighted (
 	stream_id integer NOT NULL,
@@ -393,11 +397,30 @@ CREATE TABLE jdysync.call (
 	ms integer NOT NULL,
 	bytes bigint NOT NULL,
 	error text,
-	id text COLLATE "C"
-);
+	id text COLLATE "C",
+	segment smallint NOT NULL DEFAULT 1
+) PARTITION BY LIST (segment);
 CREATE INDEX call_run ON jdysync.call USING brin (run_id);
 CREATE INDEX call_id ON jdysync.call USING hash (id);	/* jdy_trace */
 COMMENT ON TABLE jdysync.call IS 'HTTP attempts; values in urls are masked but for times and paging';
+
+/* A ring: one is written to, the oldest is emptied, and then the next to be written to. */
+DO $$
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		EXECUTE pg_catalog.format('CREATE TABLE jdysync.call_%s PARTITION OF jdysync.call FOR VALUES IN (%s)', i, i);
+	END LOOP;
+END $$;
+
+CREATE TABLE jdysync.call_segment (
+	segment smallint PRIMARY KEY,
+	turn bigint NOT NULL,
+	began_at timestamptz NOT NULL
+);
+COMMENT ON TABLE jdysync.call_segment IS 'segments of the log of calls that were written to';
+COMMENT ON COLUMN jdysync.call_segment.segment IS 'number of the segment; without a row here, the first is written to';
+COMMENT ON COLUMN jdysync.call_segment.turn IS '+1 with each that is begun: the highest is written to now';
+COMMENT ON COLUMN jdysync.call_segment.began_at IS 'when it was begun: calls in the one before are older';
 
 CREATE TABLE jdysync.tally (
 	stream_id integer NOT NULL,
@@ -1125,11 +1148,12 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
  */
 CREATE VIEW jdysync.subject AS
 SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
-	false AS is_push
+	false AS is_push, CASE WHEN c.oid IS NOT NULL THEN format('server %I of %I', s.server, pg_catalog.pg_get_userbyid(c.relowner)) END AS mapping
 FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
 	SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
 UNION ALL
-SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true
+SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true,
+	CASE WHEN c.oid IS NOT NULL THEN format('server %I of %I', p.server, pg_catalog.pg_get_userbyid(c.relowner)) END
 FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source;
 COMMENT ON VIEW jdysync.subject IS 'what runs are of: streams and pushes, with their owners';
 COMMENT ON COLUMN jdysync.subject.stream_id IS 'number of the stream or push';
@@ -1140,6 +1164,7 @@ COMMENT ON COLUMN jdysync.subject.loaded IS 'its first load is over';
 COMMENT ON COLUMN jdysync.subject.relation IS 'staging table, or source of the push';
 COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
+COMMENT ON COLUMN jdysync.subject.mapping IS 'as whom it calls what: name of the incidents of that';
 
 CREATE VIEW jdysync.at_work AS
 SELECT k.objid AS stream_id
@@ -1184,8 +1209,9 @@ COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL c
 CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
 SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
 FROM jdysync.incident i
-LEFT JOIN jdysync.subject s USING (name)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR i.name = '(this database)' OR i.name IN (
+	SELECT u.name FROM jdysync.subject s CROSS JOIN LATERAL (VALUES (s.name), (format('server %I', s.server)), (s.mapping)) AS u (name)
+	WHERE pg_catalog.pg_has_role(s.owner, 'USAGE'));
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 /*
@@ -1257,8 +1283,9 @@ CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
 	SELECT FROM jdysync.delivery d WHERE d.push_id = s.stream_id AND d.status = 'dead' AND d.discarded IS NULL LIMIT 1001) l) d
 CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
 	SELECT FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL LIMIT 1001) l) j
-CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i
-	WHERE i.name = s.name AND i.closed_at IS NULL AND i.severity <> 'info' AND i.what <> 'push held') i
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i	/* those that the line does not tell as it is */
+	WHERE i.name IN (s.name, s.mapping) AND i.closed_at IS NULL AND i.severity <> 'info'
+		AND i.what NOT IN ('failing', 'authorisation refused', 'late', 'push held', 'dead letters', 'rows set aside')) i
 CROSS JOIN LATERAL (SELECT CASE
 	WHEN NOT s.enabled OR pg_catalog.current_setting('jdysync.enabled', true) = 'off' THEN 'paused'
 	WHEN s.owner IS NULL THEN 'failing'
@@ -1563,7 +1590,7 @@ COMMENT ON COLUMN @extschema@.jdy_incidents.id IS 'number of the incident';
 COMMENT ON COLUMN @extschema@.jdy_incidents.opened_at IS 'since when it is so';
 COMMENT ON COLUMN @extschema@.jdy_incidents.closed_at IS 'NULL = it is still so';
 COMMENT ON COLUMN @extschema@.jdy_incidents.severity IS 'info | warning | critical';
-COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
 COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
 COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
@@ -1761,6 +1788,19 @@ COMMENT ON COLUMN jdysync.call.ms IS 'milliseconds';
 COMMENT ON COLUMN jdysync.call.bytes IS 'received, headers included';
 COMMENT ON COLUMN jdysync.call.error IS 'NULL = the reply was used';
 COMMENT ON COLUMN jdysync.call.id IS 'the record whose detail was asked for';
+COMMENT ON COLUMN jdysync.call.segment IS 'part of the log that it is in';
+DO $$
+DECLARE
+	col record;
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		EXECUTE pg_catalog.format('COMMENT ON TABLE jdysync.call_%s IS %L', i, 'part of jdysync.call');
+		FOR col IN SELECT a.attname, pg_catalog.col_description(a.attrelid, a.attnum) AS text FROM pg_catalog.pg_attribute a
+				WHERE a.attrelid = 'jdysync.call'::pg_catalog.regclass AND a.attnum > 0 LOOP
+			EXECUTE pg_catalog.format('COMMENT ON COLUMN jdysync.call_%s.%I IS %L', i, col.attname, col.text);
+		END LOOP;
+	END LOOP;
+END $$;
 
 COMMENT ON COLUMN jdysync.tally.stream_id IS 'stream or push';
 COMMENT ON COLUMN jdysync.tally.day IS 'day on which the runs ended, by log_timezone; -infinity = any';
@@ -1789,7 +1829,7 @@ COMMENT ON COLUMN jdysync.reject.raw IS 'its bytes as they came';
 COMMENT ON COLUMN jdysync.reject.tries IS 'times its window was read again for it';
 
 COMMENT ON COLUMN jdysync.incident.id IS 'number of the incident';
-COMMENT ON COLUMN jdysync.incident.name IS 'stream';
+COMMENT ON COLUMN jdysync.incident.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN jdysync.incident.opened_at IS 'since when';
 COMMENT ON COLUMN jdysync.incident.closed_at IS 'NULL = it is still so';
 COMMENT ON COLUMN jdysync.incident.severity IS 'info | warning | critical';
@@ -1840,7 +1880,13 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.counterpart', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');
-SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
+DO $$
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('jdysync.call_%s', i)::pg_catalog.regclass, '');
+	END LOOP;
+END $$;
+SELECT pg_catalog.pg_extension_config_dump('jdysync.call_segment', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.tally', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');

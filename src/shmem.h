@@ -199,6 +199,14 @@ typedef struct RunSlot
 	ConditionVariable changed;	/* broadcast at every change of state */
 } RunSlot;
 
+/* What jdysync.log_size does not hold a day of; calls go first. */
+typedef enum LogShortage
+{
+	SHORT_OF_NOTHING,
+	SHORT_OF_CALLS,
+	SHORT_OF_RUNS
+} LogShortage;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid = free */
@@ -206,7 +214,8 @@ typedef struct DatabaseSlot
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
 	int			failures;		/* in a row, that did not */
-	TimestampTz trimmed_at;		/* when its logs were trimmed last; 0 = not since the server started */
+	TimestampTz trim_at;		/* when its logs are to be trimmed next; 0 = they were not since the server started */
+	LogShortage shortage;		/* as it was logged last */
 	int			scheduler_pid;	/* 0 = none */
 } DatabaseSlot;
 
