@@ -23,7 +23,7 @@
 #include "absent.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "runlog.h"
+#include "incident.h"
 #include "spi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

@@ -11,6 +11,9 @@
  *	the run fails				tried again after 1 s, 2 s, … 5 min, whatever the schedule says
  *	somebody runs it by hand	the same, but a time that has not come yet stays
  *
+ * Once a day a stream's run is to certify the list, too (stream.verify_at).  It comes back an hour later
+ * when nothing came of that.  Pushes do not wait for it: what they wait for, it does first.
+ *
  * A queued run is a row, too, so no time is lost when processes die in between.
  *
  * A push whose source reads a stream's table, directly or through views, and that has the same schedule
@@ -102,8 +105,11 @@ static JdyStatement due_ones = {
 };
 
 static JdyStatement queue = {
-	.sql = "INSERT INTO jdysync.run (stream_id, name, kind, mode, status, requested_by, queued_at)"
-	" SELECT $1, j.name, CASE WHEN j.is_push THEN 'push' ELSE 'pull' END, 'auto', 'queued', a.rolname, $2"
+	.sql = "WITH v AS (UPDATE jdysync.stream s SET verify_at = $2 + interval '1 hour'"
+	"  WHERE s.stream_id = $1 AND s.verify_at <= $2 AND s.loaded_at IS NOT NULL RETURNING s.stream_id)"
+	" INSERT INTO jdysync.run (stream_id, name, kind, mode, status, requested_by, queued_at)"
+	" SELECT $1, j.name, CASE WHEN j.is_push THEN 'push' ELSE 'pull' END,"
+	"  CASE WHEN EXISTS (SELECT FROM v) THEN 'verify' ELSE 'auto' END, 'queued', a.rolname, $2"
 	" FROM jdysync.subject j JOIN pg_catalog.pg_authid a ON a.oid = j.owner WHERE j.stream_id = $1",
 	.nargs = 2,
 	.argtypes = {INT4OID, TIMESTAMPTZOID}
@@ -262,7 +268,7 @@ try_later(int subject_id, int failures, TimestampTz now)
 	jdy_execute(&put_off, values, NULL);
 }
 
-/* Whether one of the streams has an open run. */
+/* Whether one of the streams has an open run, but for one that certifies its list. */
 static bool
 is_open(Datum streams)
 {
@@ -272,6 +278,6 @@ is_open(Datum streams)
 
 	deconstruct_array(DatumGetArrayTypeP(streams), INT4OID, 4, true, TYPALIGN_INT, &ids, NULL, &n);
 	for (int i = 0; i < n && !found; i++)
-		found = jdy_slot_stream_open(DatumGetInt32(ids[i]));
+		found = jdy_slot_stream_open(DatumGetInt32(ids[i])) && !jdy_slot_stream_verifies(DatumGetInt32(ids[i]));
 	return found;
 }

@@ -30,8 +30,10 @@
 #include "absent.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
+#include "clock.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
+#include "incident.h"
 #include "incident.h"
 #include "miscadmin.h"
 #include "progress.h"
@@ -49,6 +51,7 @@
 #define MAX_RESTARTS 2			/* of a pass, because the service gives less than was asked for */
 #define WAIT_US INT64CONST(200000)	/* how often the tail is looked at while time passes */
 #define KEPT_CERTIFICATES "100"
+#define NAMED_MISSED 100
 #define STAGING_ROWS "10000"	/* read at once */
 #define FAR_AHEAD_US (366 * USECS_PER_DAY)
 #define MISSED "missed by windows"
@@ -112,6 +115,7 @@ typedef struct Certify
 	int			size;			/* rows of a page */
 	int			calls;
 	StringInfoData evidence;	/* JSON array of calls, not closed */
+	bool		gave_way;
 	const char *why;			/* there can be no certificate; NULL = so far there can */
 
 	/* When there is one. */
@@ -131,6 +135,7 @@ typedef struct Pass
 } Pass;
 
 static const char *uncertifiable(Pull *pull);
+static void give_way(Certify *c);
 static void read_known(Certify *c);
 static void know(void *arg, const char *id, bool certified);
 static void let_settle(Certify *c, int64 since_us);
@@ -151,7 +156,7 @@ static void place_newcomers(Certify *c, Texts *missed);
 static void find_absent(Certify *c, Texts *absent);
 static void write_failure(Certify *c);
 static void note_missed(Certify *c, const Texts *missed);
-static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, int64 missed, int64 absent);
+static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent);
 
 void
 jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
@@ -262,6 +267,16 @@ know(void *arg, const char *id, bool certified)
 	presence->certified = presence->certified || certified;
 }
 
+/* Who wants another run of the stream should not wait for a certificate that nobody waits for. */
+static void
+give_way(Certify *c)
+{
+	if (c->why != NULL || !jdy_tx_lock_is_wanted() || jdy_progress_is_awaited())
+		return;
+	c->gave_way = true;
+	c->why = "another run of the stream was asked for meanwhile";
+}
+
 /* Until settle has passed since then: the run keeps up with its list meanwhile. */
 static void
 let_settle(Certify *c, int64 since_us)
@@ -280,6 +295,7 @@ let_settle(Certify *c, int64 since_us)
 				c->why = "the service does not heed the time filter any more";
 			continue;
 		}
+		give_way(c);
 		jdy_pull_progress(pull);
 		jdy_progress_waiting(WAITING_SETTLE);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(left_us, WAIT_US) / 1000 + 1,
@@ -338,6 +354,7 @@ scan_pages(Certify *c)
 		while (!tail_due && pass.next <= pass.pages && pass.short_page == 0 && c->why == NULL &&
 			   jdy_client_pending(pull->client) < 2 * pull->stream->endpoint->concurrency)
 			jdy_list_submit(pull, LANE_BACKFILL, c->from, c->to, pass.next++, c->size, NULL);
+		give_way(c);
 		if (jdy_client_pending(pull->client) == 0)
 		{
 			if (c->why != NULL || pass.short_page > 0)
@@ -544,7 +561,7 @@ write_proof(Certify *c)
 	find_absent(c, &absent);
 	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, instant->at);
 	note_missed(c, &missed);
-	insert_certificate(c, true, instant, digest, missed.n, absent.n);
+	insert_certificate(c, true, instant, digest, &missed, absent.n);
 	jdy_pull_commit(pull);
 }
 
@@ -659,7 +676,7 @@ write_failure(Certify *c)
 	jdy_pull_begin(pull);
 	if (pull->stream->narrowing == NULL)
 		jdy_sighted_note(pull->stream->stream_id, c->newcomers.texts, c->newcomers.n);
-	insert_certificate(c, false, c->pass > 0 ? &c->instants[c->pass] : NULL, (Datum) 0, 0, 0);
+	insert_certificate(c, false, c->pass > 0 ? &c->instants[c->pass] : NULL, (Datum) 0, NULL, 0);
 	jdy_pull_commit(pull);
 }
 
@@ -677,24 +694,33 @@ note_missed(Certify *c, const Texts *missed)
 		return;
 	}
 	jdy_incident_open(stream->name, "warning", MISSED,
-					  psprintf("%d %s in the list that no window of modify time had listed, such as %s; %s here now.",
-							   missed->n, missed->n == 1 ? "record was" : "records were", missed->texts[0],
+					  psprintf("%d %s in the list that no window of modify time had listed; %s here now.",
+							   missed->n, missed->n == 1 ? "record was" : "records were",
 							   missed->n == 1 ? "it is" : "they are"),
-					  psprintf("They became visible later than settle (%s) after their modify time, or were dated back. If it happens again, raise settle: SELECT jdy_alter_stream('%s', settle => '...').",
+					  psprintf("missed_ids in jdy_certificates names them. They became visible later than settle (%s) after their modify time, or were dated back. If it happens again, raise settle: SELECT jdy_alter_stream('%s', settle => '...').",
 							   settle, stream->name));
 }
 
 static void
-insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, int64 missed, int64 absent)
+insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent)
 {
 	static JdyStatement insert = {
-		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent,"
+		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent, content_until, missed_ids,"
 		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
+		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $5 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
 		" (SELECT jsonb_build_object('settle', s.settle::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
 		"  'contract', s.contract) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 15,
+		.nargs = 18,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
-		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID}
+		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,
+		BOOLOID, BOOLOID, TEXTARRAYOID}
+	};
+
+	/* Not all streams at the same time, and never later than a day. */
+	static JdyStatement set_next = {
+		.sql = "UPDATE jdysync.stream s SET verify_at = $2 + (0.9 + 0.1 * random()) * interval '1 day' WHERE s.stream_id = $1",
+		.nargs = 2,
+		.argtypes = {INT4OID, TIMESTAMPTZOID}
 	};
 	static JdyStatement trim = {
 		.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1 AND c.certificate_id <="
@@ -704,8 +730,8 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		.argtypes = {INT4OID}
 	};
 	const Stream *stream = c->pull->stream;
-	Datum		values[15];
-	char		nulls[16] = "               ";
+	Datum		values[18];
+	char		nulls[19] = "                  ";
 
 	if (c->evidence.len > 0)
 		appendStringInfoChar(&c->evidence, ']');
@@ -722,7 +748,7 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	values[6] = digest;
 	nulls[6] = proven ? ' ' : 'n';
 	values[7] = Int32GetDatum(c->calls);
-	values[8] = Int64GetDatum(missed);
+	values[8] = Int64GetDatum(missed ? missed->n : 0);
 	values[9] = c->why ? CStringGetTextDatum(c->why) : (Datum) 0;
 	nulls[9] = c->why ? ' ' : 'n';
 	values[10] = Int64GetDatum(c->known);
@@ -731,6 +757,15 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	values[13] = Int32GetDatum(c->proven);
 	nulls[13] = proven ? ' ' : 'n';
 	values[14] = Int64GetDatum(absent);
+
+	/* Details were asked since the load of this run began, list rows after the instant. */
+	values[15] = BoolGetDatum(stream->details);
+	values[16] = BoolGetDatum(c->pull->windowed);
+	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, NAMED_MISSED)) : (Datum) 0;
+	nulls[17] = missed && missed->n > 0 ? ' ' : 'n';
 	jdy_execute(&insert, values, nulls);
 	jdy_execute(&trim, values, NULL);
+	values[1] = TimestampTzGetDatum(jdy_clock_now());
+	if (!c->gave_way)
+		jdy_execute(&set_next, values, NULL);
 }

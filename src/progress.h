@@ -21,6 +21,9 @@ typedef struct PaceLimits
 	bool		details;		/* the stream's records have details */
 } PaceLimits;
 
+/* Whether a caller waits for the run of this process. */
+extern bool jdy_progress_is_awaited(void);
+
 extern void jdy_progress_phase(RunPhase phase);
 extern void jdy_progress_waiting(RunWaiting waiting);
 

@@ -23,6 +23,7 @@
 #include "absent.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
+#include "clock.h"
 #include "incident.h"
 #include "jdysync.h"
 #include "progress.h"
@@ -383,13 +384,14 @@ end_load(Pull *pull, bool prove)
 {
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
+		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'),"
 		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
 		" contract = s.contract || jsonb_build_object('cap', $3) WHERE s.stream_id = $1",
-		.nargs = 3,
-		.argtypes = {INT4OID, BOOLOID, INT4OID}
+		.nargs = 4,
+		.argtypes = {INT4OID, BOOLOID, INT4OID, TIMESTAMPTZOID}
 	};
 	Stream	   *stream = pull->stream;
-	Datum		values[3];
+	Datum		values[4];
 
 	jdy_pull_begin(pull);
 	if (prove && pull->windowed)
@@ -403,6 +405,7 @@ end_load(Pull *pull, bool prove)
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = BoolGetDatum(pull->windowed);
 	values[2] = Int32GetDatum(pull->cap);
+	values[3] = TimestampTzGetDatum(jdy_clock_now());
 	jdy_execute(&end, values, NULL);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
