@@ -75,6 +75,7 @@ typedef struct Stream
 	char	   *method;
 	RequestPlan *plan;
 	PageShape	shape;
+	bool		whole;			/* the list takes no pages: one answer is all of it */
 	bool		narrowed;		/* a fixed parameter narrows the pull: nothing can be certified */
 
 	/*
