@@ -92,6 +92,7 @@ static void ask_ahead(Load *load);
 static void ask_page(Load *load, int page, int size);
 static void take(Load *load, Call *call);
 static void accept_page(Load *load, PageAsk *ask);
+static void check_keys(Load *load, ListPage *page, int full);
 static void step_back(Load *load, PageAsk *ask, int64 rows);
 static void drop_asked(Load *load);
 static int	last_anchor(Load *load, ListPage *page);
@@ -330,6 +331,7 @@ accept_page(Load *load, PageAsk *ask)
 		return;
 	}
 	page = jdy_list_answer(ask->call);
+	check_keys(load, page, Min(ask->size, load->cap));
 	anchor = last_anchor(load, page);
 	if (page->count >= 0)
 		load->count = page->count;
@@ -417,6 +419,28 @@ accept_page(Load *load, PageAsk *ask)
 	if (!as_expected)
 		drop_asked(load);
 	jdy_progress_totals(load->count, -1);
+}
+
+/* Where no row has a key, no page could ever be anchored to another. */
+static void
+check_keys(Load *load, ListPage *page, int full)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (page->nrows < 2 || page->nrows < full)
+		return;
+	for (int i = 0; i < page->nrows; i++)
+		if (page->rows[i].id != NULL)
+			return;
+	initStringInfo(&names);
+	foreach(cell, load->pull->stream->shape.id_fields)
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(cell));
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_COLUMN_NAME_NOT_FOUND),
+			 errmsg("no row of the list has its key"),
+			 errdetail("%d rows of \"%s\" came, none with a value for \"%s\".", page->nrows, load->pull->stream->api, names.data),
+			 errhint("Name as \"id\" in the metadata what every row has: jdy_fetch() shows a page as it comes.")));
 }
 
 /* Rows left the part that was read, so this page begins after the last anchor. */
