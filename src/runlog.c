@@ -13,13 +13,17 @@
  */
 #include "postgres.h"
 
+#include "callring.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "jdysync.h"
+#include "launcher.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "runlog.h"
 #include "spi.h"
+#include "tally.h"
+#include "trim.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -113,6 +117,10 @@ jdy_runlog_flush(RunLog *log)
 	log->nattempts = 0;
 	log->attempts = NULL;
 	MemoryContextReset(log->kept);
+
+	/* A long run would otherwise write as much as it likes. */
+	if (jdy_trim_is_due())
+		jdy_database_due(MyDatabaseId, DT_NOBEGIN);
 }
 
 TimestampTz
@@ -277,6 +285,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 	values[19] = Int64GetDatum(counters->dead);
 	values[20] = TimestampTzGetDatum(jdy_clock_now());
 	jdy_execute(&statement, values, nulls);
+	jdy_tally(run_id);
 }
 
 void
@@ -365,8 +374,8 @@ static void
 write_attempts(int64 run_id, const Attempt *attempts, int count)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
-		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
+		"INSERT INTO jdysync.call (segment, run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
+		"SELECT " JDY_CALL_SEGMENT ", $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
 		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
 		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error, id)",
 		11, {
@@ -458,10 +467,16 @@ interrupt_dead_runs(int stream_id, Datum now)
 		"UPDATE jdysync.run SET status = 'interrupted', finished_at = $2, "
 		"error = 'the runner ended without a word', "
 		"hint = 'What was landed stays; the next run goes on from there.' "
-		"WHERE stream_id = $1 AND status = 'running'",
+		"WHERE stream_id = $1 AND status = 'running' RETURNING run_id",
 		2, {INT4OID, TIMESTAMPTZOID}
 	};
 	Datum		values[2] = {Int32GetDatum(stream_id), now};
+	int64		run_id;
 
 	jdy_execute(&statement, values, NULL);
+	if (SPI_processed == 0)
+		return;
+	/* One at most: whoever begins a run interrupts the one before. */
+	run_id = jdy_spi_int64(0, 1, 0);
+	jdy_tally(run_id);
 }
