@@ -1367,11 +1367,12 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
  */
 CREATE VIEW jdysync.subject AS
 SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
-	false AS is_push
+	false AS is_push, CASE WHEN c.oid IS NOT NULL THEN format('server %I of %I', s.server, pg_catalog.pg_get_userbyid(c.relowner)) END AS mapping
 FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
 	SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
 UNION ALL
-SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true
+SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true,
+	CASE WHEN c.oid IS NOT NULL THEN format('server %I of %I', p.server, pg_catalog.pg_get_userbyid(c.relowner)) END
 FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source;
 COMMENT ON VIEW jdysync.subject IS 'what runs are of: streams and pushes, with their owners';
 COMMENT ON COLUMN jdysync.subject.stream_id IS 'number of the stream or push';
@@ -1382,6 +1383,7 @@ COMMENT ON COLUMN jdysync.subject.loaded IS 'its first load is over';
 COMMENT ON COLUMN jdysync.subject.relation IS 'staging table, or source of the push';
 COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
+COMMENT ON COLUMN jdysync.subject.mapping IS 'as whom it calls what: name of the incidents of that';
 
 CREATE VIEW jdysync.at_work AS
 SELECT k.objid AS stream_id
@@ -1426,8 +1428,9 @@ COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL c
 CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
 SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
 FROM jdysync.incident i
-LEFT JOIN jdysync.subject s USING (name)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR i.name = '(this database)' OR i.name IN (
+	SELECT u.name FROM jdysync.subject s CROSS JOIN LATERAL (VALUES (s.name), (format('server %I', s.server)), (s.mapping)) AS u (name)
+	WHERE pg_catalog.pg_has_role(s.owner, 'USAGE'));
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 /*
@@ -1499,8 +1502,9 @@ CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
 	SELECT FROM jdysync.delivery d WHERE d.push_id = s.stream_id AND d.status = 'dead' AND d.discarded IS NULL LIMIT 1001) l) d
 CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
 	SELECT FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL LIMIT 1001) l) j
-CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i
-	WHERE i.name = s.name AND i.closed_at IS NULL AND i.severity <> 'info' AND i.what <> 'push held') i
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i	/* those that the line does not tell as it is */
+	WHERE i.name IN (s.name, s.mapping) AND i.closed_at IS NULL AND i.severity <> 'info'
+		AND i.what NOT IN ('failing', 'authorisation refused', 'late', 'push held', 'dead letters', 'rows set aside')) i
 CROSS JOIN LATERAL (SELECT CASE
 	WHEN NOT s.enabled OR pg_catalog.current_setting('jdysync.enabled', true) = 'off' THEN 'paused'
 	WHEN s.owner IS NULL THEN 'failing'
@@ -1805,7 +1809,7 @@ COMMENT ON COLUMN @extschema@.jdy_incidents.id IS 'number of the incident';
 COMMENT ON COLUMN @extschema@.jdy_incidents.opened_at IS 'since when it is so';
 COMMENT ON COLUMN @extschema@.jdy_incidents.closed_at IS 'NULL = it is still so';
 COMMENT ON COLUMN @extschema@.jdy_incidents.severity IS 'info | warning | critical';
-COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
 COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
 COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
@@ -2044,7 +2048,7 @@ COMMENT ON COLUMN jdysync.reject.raw IS 'its bytes as they came';
 COMMENT ON COLUMN jdysync.reject.tries IS 'times its window was read again for it';
 
 COMMENT ON COLUMN jdysync.incident.id IS 'number of the incident';
-COMMENT ON COLUMN jdysync.incident.name IS 'stream';
+COMMENT ON COLUMN jdysync.incident.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN jdysync.incident.opened_at IS 'since when';
 COMMENT ON COLUMN jdysync.incident.closed_at IS 'NULL = it is still so';
 COMMENT ON COLUMN jdysync.incident.severity IS 'info | warning | critical';
