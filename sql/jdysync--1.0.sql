@@ -1336,7 +1336,7 @@ COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows 
  * state sets.  What never happened has no sample.
  */
 CREATE FUNCTION @extschema@.jdy_metrics()
-RETURNS text LANGUAGE sql STABLE
+RETURNS text LANGUAGE sql STABLE SET jit = off
 BEGIN ATOMIC
 	WITH family (place, name, type, unit, help) AS (VALUES
 		(1, 'jdysync_status', 'gauge', NULL, '0 ok, 1 never ran, 2 paused, 3 held, 4 late, 5 failing: as in jdy_status'),
@@ -1410,6 +1410,12 @@ BEGIN ATOMIC
 END;
 REVOKE ALL ON FUNCTION @extschema@.jdy_metrics() FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@.jdy_metrics() IS 'what the caller may see of jdy_health, jdy_totals, jdy_budgets and jdy_incidents, as OpenMetrics text';
+
+CREATE FUNCTION @extschema@.jdy_report()
+RETURNS text AS 'MODULE_PATHNAME' LANGUAGE C STABLE SET search_path = pg_catalog, pg_temp SET jit = off;
+REVOKE ALL ON FUNCTION @extschema@.jdy_report() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.jdy_report() IS
+'how all of it stands that the caller may see, as one page of HTML without script or outside files, in English and Chinese';
 
 REVOKE ALL ON ALL TABLES IN SCHEMA jdysync FROM PUBLIC;
 
