@@ -958,6 +958,11 @@ AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_trace(text, text) IS
 'a record''s whole life as far as it is kept, by time: modified, listed, detail calls, written, set aside, and what views and pushes over the stream make of it; of a push, where the record stands toward it; no call is made and nothing is written';
 
+CREATE FUNCTION jdy_explain(stream text)
+RETURNS SETOF text AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_explain(text) IS
+'what a stream or push will ask, how many calls and minutes that takes, what proves it and what waits; also of a catalogue entry that is no stream yet; no call is made and nothing is written';
+
 CREATE FUNCTION jdysync.progress()
 RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
@@ -994,6 +999,7 @@ REVOKE ALL ON FUNCTION
 	jdy_render(jsonb, jsonb),
 	jdy_create_view(text, text, jsonb),
 	jdy_trace(text, text),
+	jdy_explain(text),
 	jdysync.progress(),	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
 	jdysync.budgets()	/* so do readers of jdy_budgets */
 FROM PUBLIC;

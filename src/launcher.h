@@ -19,6 +19,9 @@ extern void jdy_launcher_wake(void);
 /* A worker is free again: due now if a scheduler left work behind in `database`. */
 extern void jdy_database_worker_freed(Oid database);
 
+/* Terminates our workers in `database`, which somebody is about to drop, copy, move or rename, and marks it as due. */
+extern void jdy_database_stop(Oid database);
+
 /*
  * A scheduler's visit.  visit notes its pid (0: takes its own away again) and
  * returns the database's generation; visited says when the next visit is due, unless

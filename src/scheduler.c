@@ -47,6 +47,7 @@ typedef struct QueuedRun
 {
 	RunRequest	request;
 	bool		can_log_in;
+	bool		can_connect;	/* to this database */
 	bool		more;			/* of the same stream are queued behind it */
 } QueuedRun;
 
@@ -118,7 +119,7 @@ start_queued_runs(void)
 
 		CHECK_FOR_INTERRUPTS();
 		busy = busy || run->more;
-		if (!run->can_log_in)
+		if (!run->can_log_in || !run->can_connect)
 		{
 			again = again || run->more;
 			continue;
@@ -149,12 +150,14 @@ static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more "
+		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
+		" pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT') "
 		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
 		"JOIN jdysync.subject j USING (stream_id) "
 		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
+		"JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() "
 		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 0
 	};
 	List	   *runs = NIL;
@@ -176,6 +179,7 @@ read_queued_runs(MemoryContext context)
 		run->request.owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
+		run->can_connect = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
@@ -187,18 +191,24 @@ static void
 end_hopeless_runs(List *runs)
 {
 	RunCounters none = {0};
-	RunError	error;
+	RunError	no_login;
+	RunError	no_connect;
 	ListCell   *lc;
 
-	jdy_run_error(&error, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+	jdy_run_error(&no_login, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
 				  "the stream's owner is not permitted to log in", NULL,
 				  "Give the role LOGIN (a password is not needed), or use PostgreSQL 17 or later.");
+	jdy_run_error(&no_connect, ERRCODE_INSUFFICIENT_PRIVILEGE,
+				  "the stream's owner is not permitted to connect to this database", NULL,
+				  JDY_GRANT_CONNECT_HINT);
 	foreach(lc, runs)
 	{
 		QueuedRun  *run = lfirst(lc);
 
 		if (!run->can_log_in)
-			jdy_run_end(run->request.run_id, "failed", &none, &error);
+			jdy_run_end(run->request.run_id, "failed", &none, &no_login);
+		else if (!run->can_connect)
+			jdy_run_end(run->request.run_id, "failed", &none, &no_connect);
 	}
 }
 

@@ -203,6 +203,7 @@ typedef struct DatabaseSlot
 	uint64		generation;		/* +1 when something became due from outside */
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
+	int			failures;		/* in a row, that did not */
 	TimestampTz trimmed_at;		/* when its logs were trimmed last; 0 = not since the server started */
 	int			scheduler_pid;	/* 0 = none */
 } DatabaseSlot;

@@ -45,6 +45,15 @@ is(detail($id, 'detail call', q{concat_ws(' ', detail->>'run_id', detail->>'meth
 is(detail($id, 'mapped', q{detail->>'view'}), 'public.jdy_customer; public.jdy_customer_masked', 'the views that show it');
 is(query($node, "SELECT count(*) FROM jdy_calls WHERE id = '$id'"), '1', 'jdy_calls names the record, too');
 
+# What jdy_explain says that a load takes is what it took.
+{
+	my ($list, $details) = query($node, q{BEGIN READ ONLY; SELECT l FROM jdy_explain('customer') AS l WHERE l LIKE '%First load%'}) =~ /about (\d+) list calls and (\d+) detail calls/;
+	my ($calls, $fetched) = split /\|/, query($node, "SELECT calls, details FROM jdy_runs WHERE run_id = $load");
+
+	is($details, $fetched, 'jdy_explain: the details of a load');
+	cmp_ok(abs($list + $details - $calls), '<=', 4, 'and about its calls') or diag("$list and $details, were $calls and $fetched");
+}
+
 query($node, q{SELECT jdy_create_view('clean', 'customer', '{"name":"name"}'); CREATE VIEW again AS SELECT id, name FROM clean});
 query($node, "SELECT jdy_add_push('shop', 'target', 'again', '$BATCH')");
 is(detail($id, 'in the source', q{detail->>'state'}), 'to be sent by the next run', 'a push over a view of a view is found; it has not sent the record');
