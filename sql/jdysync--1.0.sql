@@ -351,7 +351,7 @@ CREATE TABLE jdysync.tally (
 	calls bigint NOT NULL,
 	retries bigint NOT NULL,
 	PRIMARY KEY (stream_id, day, status)
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 85);
 COMMENT ON TABLE jdysync.tally IS 'what runs did, added up when each ends: it does not shrink when the log of runs is cut';
 
 CREATE TABLE jdysync.reject (

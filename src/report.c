@@ -24,6 +24,7 @@
 #include "reportstyle.h"
 #include "spi.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define MOST_LINES 500			/* of a table with a line for each stream */
