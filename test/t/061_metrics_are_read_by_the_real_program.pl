@@ -144,7 +144,7 @@ SKIP:
 		$ENV{DATA_SOURCE_NAME} = 'postgresql://watcher@/postgres?host=' . $node->host . '&port=' . $node->port;
 		open STDOUT, '>', $log;
 		open STDERR, '>&', \*STDOUT;
-		exec $exporter, '--disable-default-metrics', '--disable-settings-metrics', '--no-collector.database', '--no-collector.bgwriter',
+		exec $exporter, '--disable-default-metrics', '--disable-settings-metrics',
 		  "--extend.query-path=$doc/prometheus/postgres_exporter.yaml", "--web.listen-address=127.0.0.1:$port" or POSIX::_exit(127);
 	}
 	my $reply;
