@@ -387,6 +387,8 @@ phase_name(RunPhase phase)
 			return "listing";
 		case PHASE_DETAILS:
 			return "details";
+		case PHASE_VERIFYING:
+			return "verifying";
 		case PHASE_SCANNING:
 			return "scanning";
 		case PHASE_PUSHING:
@@ -417,6 +419,8 @@ waiting_name(const RunSlot *slot, bool is_push)
 			return "back-off";
 		case WAITING_TOKEN:
 			return "token";
+		case WAITING_SETTLE:
+			return "settle";
 	}
 	return NULL;
 }

@@ -73,6 +73,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define RETRY_MS 30000			/* a queued run whose runner died before it began */
 #define KEPT_BYTES (16 * 1024 * 1024)	/* of freed memory */
@@ -435,6 +436,7 @@ end_run(MemoryContext context)
 		if (there)
 		{
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
+			jdy_watch_run_ended(job.request.stream_id, job.request.run_id, job.status, job.error.sqlstate);
 			jdy_agenda_run_ended(job.request.stream_id, strcmp(job.status, "failed") != 0);
 			next_due = jdy_trim_is_due() ? DT_NOBEGIN : jdy_agenda_first();
 		}
@@ -569,6 +571,7 @@ finish_at_exit(int code, Datum arg)
 					  job.last_words.hint[0] != '\0' ? job.last_words.hint :
 					  job.last_words.sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ?
 					  "ALTER ROLE … LOGIN for the owner of the stream, or give the stream another owner." :
+					  job.last_words.sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && !job.begun ? JDY_GRANT_CONNECT_HINT :
 					  "What was landed stays; the next run goes on from there.");
 	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error,
 					job.began_us != 0 ? jdy_monotonic_us() - job.began_us : 0);

@@ -145,6 +145,7 @@ typedef enum RunPhase
 	PHASE_LOADING,				/* first load: anchored pages */
 	PHASE_LISTING,				/* windows */
 	PHASE_DETAILS,
+	PHASE_VERIFYING,			/* counting and scanning for a certificate */
 	PHASE_SCANNING,				/* a push's source */
 	PHASE_PUSHING,
 	PHASE_FINISHING
@@ -157,7 +158,8 @@ typedef enum RunWaiting
 	WAITING_BUDGET,
 	WAITING_REFUSED,			/* the budget, after a 429 of this run */
 	WAITING_BACKOFF,
-	WAITING_TOKEN
+	WAITING_TOKEN,
+	WAITING_SETTLE				/* for time to pass before and after a count */
 } RunWaiting;
 
 /* What an estimate needs to know of a run's stream and server. */
@@ -214,13 +216,23 @@ typedef struct RunSlot
 	ConditionVariable changed;	/* broadcast at every change of state */
 } RunSlot;
 
+/* What jdysync.log_size does not hold a day of; calls go first. */
+typedef enum LogShortage
+{
+	SHORT_OF_NOTHING,
+	SHORT_OF_CALLS,
+	SHORT_OF_RUNS
+} LogShortage;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid = free */
 	uint64		generation;		/* +1 when something became due from outside */
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
-	TimestampTz trimmed_at;		/* when its logs were trimmed last; 0 = not since the server started */
+	int			failures;		/* in a row, that did not */
+	TimestampTz trim_at;		/* when its logs are to be trimmed next; 0 = they were not since the server started */
+	LogShortage shortage;		/* as it was logged last */
 	int			scheduler_pid;	/* 0 = none */
 } DatabaseSlot;
 

@@ -21,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "funcapi.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -166,6 +167,11 @@ jdy_start(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
 	stream = jdy_stream_ref(name);
+	if (stream->is_push && mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a push: only streams can be verified", name),
+				 errhint("SELECT jdy_start('%s') runs it.", name)));
 	run_id = jdy_run_queue(stream->stream_id, stream->name, mode);
 	SPI_finish();
 	jdy_wake_launcher_at_commit();
@@ -208,6 +214,8 @@ jdy_cancel(PG_FUNCTION_ARGS)
 
 	jdy_execute(&cancel, values, NULL);
 	cancelled = SPI_processed > 0;
+	if (cancelled)
+		jdy_notify_run(run_id, "cancelled");
 	SPI_finish();
 	if (!cancelled)
 		cancelled = jdy_runner_cancel(run_id);
@@ -264,14 +272,7 @@ require_can_wait(void)
 static RunMode
 requested_mode(const char *word)
 {
-	RunMode		mode = strcmp(word, "range") == 0 ? jdy_mode_parse("") : jdy_mode_parse(word);
-
-	if (mode == MODE_VERIFY)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode verify is not supported by this version"),
-				 errhint("Mode full reads the whole list and every detail again.")));
-	return mode;
+	return strcmp(word, "range") == 0 ? jdy_mode_parse("") : jdy_mode_parse(word);
 }
 
 static void

@@ -37,6 +37,7 @@
 #include "schedule.h"
 #include "spi.h"
 #include "stream.h"
+#include "trim.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -478,7 +479,8 @@ jdy_test_plan(PG_FUNCTION_ARGS)
 		appendStringInfo(&out, "start: %s in %s\n", plan->start_param, formats[plan->start_format]);
 	if (plan->end_param)
 		appendStringInfo(&out, "end: %s in %s\n", plan->end_param, formats[plan->end_format]);
-	appendStringInfo(&out, "paging: %s, %s %d\n", plan->page_param, plan->size_param, plan->page_size);
+	appendStringInfo(&out, "paging: %s, %s %d\n", plan->page_param ? plan->page_param : "page",
+					 plan->size_param ? plan->size_param : "page_size", plan->page_size);
 	foreach(cell, plan->fixed)
 		appendStringInfo(&out, "fixed: %s=%s\n", ((CallParam *) lfirst(cell))->name, ((CallParam *) lfirst(cell))->value);
 	foreach(cell, plan->untouched)
@@ -877,4 +879,22 @@ jdy_test_clock(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		jdy_clock_set(PG_GETARG_TIMESTAMPTZ(0));
 	PG_RETURN_TIMESTAMPTZ(jdy_clock_now());
+}
+
+/*
+ * Logs.
+ */
+
+PG_FUNCTION_INFO_V1(jdy_test_trim);
+
+/* (now timestamptz) returns whether there may be more: trims the logs as a scheduler would at that time */
+Datum
+jdy_test_trim(PG_FUNCTION_ARGS)
+{
+	bool		more;
+
+	SPI_connect();
+	more = jdy_trim(PG_GETARG_TIMESTAMPTZ(0));
+	SPI_finish();
+	PG_RETURN_BOOL(more);
 }
