@@ -1574,7 +1574,7 @@ COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last c
 
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
 SELECT p.run_id, s.name, p.phase, p.percent, p.eta::timestamptz(0) AS eta,
-	p.waiting_for || COALESCE(to_char(CASE WHEN p.waiting_for IN ('budget', 'Retry-After', 'back-off') THEN p.waiting_until END,
+	p.waiting_for || COALESCE(to_char(CASE WHEN p.waiting_for IN ('budget', 'Retry-After', 'back-off', 'settle') THEN p.waiting_until END,
 		' "until" HH24:MI:SS'), '') AS waiting_for,
 	p.listed, p.list_total, p.details, p.details_due, p.calls, p.calls_left, p.pending, p.delivered, p.dead, p.pages,
 	CASE WHEN p.pages > 0 THEN tstzrange(p.window_from, p.window_to) END AS reading,
@@ -1902,10 +1902,10 @@ COMMENT ON COLUMN @extschema@.jdy_certified.id IS 'record';
 
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
 COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream or push';
-COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | scanning (a push''s source) | pushing | finishing';
+COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | scanning (a push''s source) | pushing | finishing';
 COMMENT ON COLUMN @extschema@.jdy_progress.percent IS 'of the calls that are known to be needed, or of the records to be sent; NULL = not known';
 COMMENT ON COLUMN @extschema@.jdy_progress.eta IS 'when it ends, by its pace so far and the budget; NULL = not known';
-COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'service or target (their answer) | budget | Retry-After (they said 429) | back-off | token | lock (in this database: pg_blocking_pids(pid)); with the time until when, where it is known';
+COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'service or target (their answer) | budget | Retry-After (they said 429) | back-off | settle (so that a count can be believed) | token | lock (in this database: pg_blocking_pids(pid)); with the time until when, where it is known';
 COMMENT ON COLUMN @extschema@.jdy_progress.listed IS 'list rows landed so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.list_total IS 'rows that the service says there are; NULL = it does not';
 COMMENT ON COLUMN @extschema@.jdy_progress.details IS 'details landed so far';
