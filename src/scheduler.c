@@ -100,7 +100,7 @@ start_queued_runs(void)
 
 	jdy_tx_begin("read what is due");
 	extension = jdy_extension_oid();
-	if (OidIsValid(extension) && !jdy_home_is_here())
+	if (OidIsValid(extension) && !jdy_home_may_act())
 		extension = InvalidOid;
 	if (OidIsValid(extension))
 	{

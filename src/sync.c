@@ -23,6 +23,7 @@
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
+#include "home.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -170,8 +171,10 @@ jdy_start(PG_FUNCTION_ARGS)
 	int64		run_id;
 
 	jdy_require_preload();
+	jdy_require_primary();
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
+	jdy_home_check();
 	stream = jdy_stream_ref(name);
 	run_id = jdy_run_queue(stream->stream_id, stream->name, mode);
 	SPI_finish();
@@ -198,6 +201,7 @@ jdy_cancel(PG_FUNCTION_ARGS)
 	bool		cancelled;
 
 	jdy_require_preload();
+	jdy_require_primary();
 	PreventCommandIfReadOnly("jdy_cancel()");
 	SPI_connect();
 	jdy_execute(&look, values, NULL);
@@ -248,7 +252,7 @@ static void
 require_can_wait(void)
 {
 	jdy_require_preload();
-	PreventCommandDuringRecovery("jdy_sync()");
+	jdy_require_primary();
 	if (!jdy_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
