@@ -29,6 +29,7 @@
 #include "spi.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "watch.h"
 
 static JdyStatement note = {
 	.sql = "INSERT INTO jdysync.home (cluster, database, extension) SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM jdysync.home)",
@@ -52,7 +53,6 @@ static const char *const known_versions[] = {JDY_VERSION};
 
 PG_FUNCTION_INFO_V1(jdy_adopt);
 
-static bool is_here(void);
 static bool check_version(int elevel);
 static void here(Datum *values);
 
@@ -67,15 +67,26 @@ jdy_home_note(void)
 }
 
 bool
-jdy_home_may_act(void)
+jdy_home_is_here(void)
 {
-	return is_here() && check_version(LOG);
+	Datum		values[3];
+	bool		isnull;
+
+	here(values);
+	jdy_execute(&look, values, NULL);
+	return DatumGetBool(jdy_spi_datum(0, 1, &isnull));
+}
+
+bool
+jdy_home_fits(void)
+{
+	return check_version(LOG);
 }
 
 void
 jdy_home_check(void)
 {
-	if (!is_here())
+	if (!jdy_home_is_here())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this database is a copy: nothing runs here"),
@@ -111,23 +122,13 @@ jdy_adopt(PG_FUNCTION_ARGS)
 	if (SPI_processed > 0)
 	{
 		jdy_execute(&look_anew, NULL, NULL);
+		jdy_watch_home(true);
 		jdy_execute(&subjects, NULL, NULL);
 		n = jdy_spi_int64(0, 1, 0);
 		jdy_wake_launcher_at_commit();
 	}
 	SPI_finish();
 	PG_RETURN_INT64(n);
-}
-
-static bool
-is_here(void)
-{
-	Datum		values[3];
-	bool		isnull;
-
-	here(values);
-	jdy_execute(&look, values, NULL);
-	return DatumGetBool(jdy_spi_datum(0, 1, &isnull));
 }
 
 /* The hint names both ways: which of the two is older cannot be told from what the other does not know. */

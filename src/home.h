@@ -17,7 +17,8 @@ extern void jdy_home_note(void);
 /* Raises an error with what to do unless runs may be made here. */
 extern void jdy_home_check(void);
 
-/* The same for the scheduler: false; versions that do not fit are told to the log, a copy by jdy_status. */
-extern bool jdy_home_may_act(void);
+/* The two halves of it, for the scheduler: false if not; fits tells that to the log. */
+extern bool jdy_home_is_here(void);
+extern bool jdy_home_fits(void);
 
 #endif							/* JDY_HOME_H */

@@ -24,6 +24,7 @@
 #include "foreign/foreign.h"
 #include "funcapi.h"
 #include "home.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -176,6 +177,11 @@ jdy_start(PG_FUNCTION_ARGS)
 	SPI_connect();
 	jdy_home_check();
 	stream = jdy_stream_ref(name);
+	if (stream->is_push && mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a push: only streams can be verified", name),
+				 errhint("SELECT jdy_start('%s') runs it.", name)));
 	run_id = jdy_run_queue(stream->stream_id, stream->name, mode);
 	SPI_finish();
 	jdy_wake_launcher_at_commit();
@@ -219,6 +225,8 @@ jdy_cancel(PG_FUNCTION_ARGS)
 
 	jdy_execute(&cancel, values, NULL);
 	cancelled = SPI_processed > 0;
+	if (cancelled)
+		jdy_notify_run(run_id, "cancelled");
 	SPI_finish();
 	if (!cancelled)
 		cancelled = jdy_runner_cancel(run_id);
@@ -276,14 +284,7 @@ require_can_wait(void)
 static RunMode
 requested_mode(const char *word)
 {
-	RunMode		mode = strcmp(word, "range") == 0 ? jdy_mode_parse("") : jdy_mode_parse(word);
-
-	if (mode == MODE_VERIFY)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode verify is not supported by this version"),
-				 errhint("Mode full reads the whole list and every detail again.")));
-	return mode;
+	return strcmp(word, "range") == 0 ? jdy_mode_parse("") : jdy_mode_parse(word);
 }
 
 static void

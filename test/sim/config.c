@@ -57,6 +57,7 @@ static const Switch switches[] = {
 	TEXT(plain_token, "plain-token"),
 	ONOFF(authorised, "on"),
 	INT(other_accounts, "0"),
+	INT(licence_days, "365"),
 
 	INT(token_lifetime_s, "86400"),
 	ONOFF(new_token_kills_old, "off"),

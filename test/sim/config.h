@@ -47,6 +47,7 @@ typedef struct Config
 	char		plain_token[128];
 	int64_t		authorised;
 	int64_t		other_accounts;
+	int64_t		licence_days;
 
 	/* tokens and signatures */
 	int64_t		token_lifetime_s;
