@@ -208,12 +208,14 @@ COMMENT ON COLUMN jdysync.push.seen_xmin IS 'transactions before this one were s
 
 CREATE TABLE jdysync.home (
 	cluster bigint NOT NULL,
-	database oid NOT NULL
+	database oid NOT NULL,
+	extension oid NOT NULL
 );
 CREATE UNIQUE INDEX home_only ON jdysync.home ((true));
 COMMENT ON TABLE jdysync.home IS 'where all this was made: in any other database it is a copy, and nothing runs until jdy_adopt()';
 COMMENT ON COLUMN jdysync.home.cluster IS 'its system identifier';
 COMMENT ON COLUMN jdysync.home.database IS 'oid of the database';
+COMMENT ON COLUMN jdysync.home.extension IS 'oid of the extension: a dump that is restored where it was made is a copy, too';
 
 CREATE TABLE jdysync.agenda (
 	subject_id integer PRIMARY KEY,
@@ -1441,8 +1443,9 @@ COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; 
 CREATE VIEW @extschema@.jdy_status WITH (security_barrier) AS
 WITH clock AS MATERIALIZED (SELECT now() + COALESCE(pg_catalog.current_setting('jdysync.clock_offset', true), '0')::interval AS now),
 at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w),
-home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.cluster <> c.system_identifier OR h.database <> d.oid) AS is_here
-	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.cluster <> c.system_identifier OR h.database <> d.oid OR h.extension <> e.oid) AS is_here
+	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d, pg_catalog.pg_extension e
+	WHERE d.datname = pg_catalog.current_database() AND e.extname = 'jdysync')
 SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status,
 	GREATEST(o.run_id, f.run_id) AS last_run_id,
 	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,

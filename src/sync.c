@@ -21,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "funcapi.h"
+#include "home.h"
 #include "incident.h"
 #include "jdysync.h"
 #include "miscadmin.h"
@@ -164,8 +165,10 @@ jdy_start(PG_FUNCTION_ARGS)
 	int64		run_id;
 
 	jdy_require_preload();
+	jdy_require_primary();
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
+	jdy_home_check();
 	stream = jdy_stream_ref(name);
 	if (stream->is_push && mode == MODE_VERIFY)
 		ereport(ERROR,
@@ -197,6 +200,7 @@ jdy_cancel(PG_FUNCTION_ARGS)
 	bool		cancelled;
 
 	jdy_require_preload();
+	jdy_require_primary();
 	PreventCommandIfReadOnly("jdy_cancel()");
 	SPI_connect();
 	jdy_execute(&look, values, NULL);
@@ -248,7 +252,7 @@ static void
 require_can_wait(void)
 {
 	jdy_require_preload();
-	PreventCommandDuringRecovery("jdy_sync()");
+	jdy_require_primary();
 	if (!jdy_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
