@@ -110,6 +110,7 @@ typedef enum ClientWait
 {
 	CLIENT_WAITS_FOR_REPLY,
 	CLIENT_WAITS_FOR_BUDGET,
+	CLIENT_WAITS_AFTER_REFUSAL, /* for the budget, which a 429 to one of our own calls has stopped */
 	CLIENT_WAITS_FOR_BACKOFF,
 	CLIENT_WAITS_FOR_TOKEN
 } ClientWait;
@@ -174,6 +175,9 @@ extern TimestampTz jdy_client_server_time(Client *client, bool *known);
 
 /* Before the end of a run: writes the account's last call time (in the caller's transaction with SPI). */
 extern void jdy_client_persist(Client *client);
+
+/* When the account's licence ends, as the service said when it last signed us in; 0 = it did not. */
+extern TimestampTz jdy_client_licence_ends(Client *client);
 
 /* Calls left in the account's running window; -1 = no limit. */
 extern int	jdy_client_calls_left(Client *client);

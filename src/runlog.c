@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * runlog.c
- *		Runs, calls, rejects and incidents: what happened, for people.
+ *		Runs, calls and rejects: what happened, for people.
  *
  * Calls are made while no transaction is open, so they are kept in memory and
  * written with the next transaction of the run, whatever it is about: up to BATCH
@@ -13,19 +13,24 @@
  */
 #include "postgres.h"
 
+#include "callring.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
+#include "incident.h"
 #include "jdysync.h"
+#include "launcher.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "runlog.h"
 #include "spi.h"
 #include "tally.h"
+#include "trim.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define BATCH 256
 #define KIND "CASE WHEN EXISTS (SELECT FROM jdysync.push p WHERE p.push_id = $1) THEN 'push' ELSE 'pull' END"
@@ -114,6 +119,10 @@ jdy_runlog_flush(RunLog *log)
 	log->nattempts = 0;
 	log->attempts = NULL;
 	MemoryContextReset(log->kept);
+
+	/* A long run would otherwise write as much as it likes. */
+	if (jdy_trim_is_due())
+		jdy_database_due(MyDatabaseId, DT_NOBEGIN);
 }
 
 TimestampTz
@@ -279,36 +288,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 	values[20] = TimestampTzGetDatum(jdy_clock_now());
 	jdy_execute(&statement, values, nulls);
 	jdy_tally(run_id);
-}
-
-void
-jdy_incident_open(const char *name, const char *severity, const char *what, const char *detail, const char *advice)
-{
-	static JdyStatement statement = {
-		"INSERT INTO jdysync.incident (name, severity, what, detail, advice) VALUES ($1, $2, $3, $4, $5) "
-		"ON CONFLICT (name, what) WHERE closed_at IS NULL DO NOTHING",
-		5, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	bool		no_detail;
-	Datum		values[5] = {
-		CStringGetTextDatum(name), CStringGetTextDatum(severity), CStringGetTextDatum(what),
-		text_or_null(detail, &no_detail), CStringGetTextDatum(advice)
-	};
-
-	jdy_execute(&statement, values, no_detail ? "   n " : NULL);
-}
-
-void
-jdy_incident_close(const char *name, const char *what)
-{
-	static JdyStatement statement = {
-		"UPDATE jdysync.incident SET closed_at = pg_catalog.clock_timestamp() "
-		"WHERE name = $1 AND what = $2 AND closed_at IS NULL",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(what)};
-
-	jdy_execute(&statement, values, NULL);
+	jdy_notify_run(run_id, status);
 }
 
 void
@@ -367,8 +347,8 @@ static void
 write_attempts(int64 run_id, const Attempt *attempts, int count)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
-		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
+		"INSERT INTO jdysync.call (segment, run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
+		"SELECT " JDY_CALL_SEGMENT ", $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
 		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
 		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error, id)",
 		11, {
@@ -472,4 +452,6 @@ interrupt_dead_runs(int stream_id, Datum now)
 	/* One at most: whoever begins a run interrupts the one before. */
 	run_id = jdy_spi_int64(0, 1, 0);
 	jdy_tally(run_id);
+	jdy_notify_run(run_id, "interrupted");
+	jdy_watch_run_ended(stream_id, run_id, "interrupted", ERRCODE_CRASH_SHUTDOWN);
 }

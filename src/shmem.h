@@ -145,6 +145,7 @@ typedef enum RunPhase
 	PHASE_LOADING,				/* first load: anchored pages */
 	PHASE_LISTING,				/* windows */
 	PHASE_DETAILS,
+	PHASE_VERIFYING,			/* counting and scanning for a certificate */
 	PHASE_SCANNING,				/* a push's source */
 	PHASE_PUSHING,
 	PHASE_FINISHING
@@ -155,15 +156,33 @@ typedef enum RunWaiting
 	WAITING_NOTHING,
 	WAITING_HTTP,
 	WAITING_BUDGET,
+	WAITING_REFUSED,			/* the budget, after a 429 of this run */
 	WAITING_BACKOFF,
-	WAITING_TOKEN
+	WAITING_TOKEN,
+	WAITING_SETTLE				/* for time to pass before and after a count */
 } RunWaiting;
+
+/* What an estimate needs to know of a run's stream and server. */
+typedef struct PaceLimits
+{
+	int			calls_per_minute;	/* 0 = no limit */
+	int			backfill_share; /* percent of it that a first load may take */
+	bool		details;		/* the stream's records have details */
+} PaceLimits;
 
 /* Live progress: written by the runner, read by anyone who may see the stream. */
 typedef struct RunProgress
 {
 	RunPhase	phase;
+	TimestampTz phase_since;
 	RunWaiting	waiting;
+	TimestampTz waiting_until;	/* 0 = for no time */
+	TimestampTz window_from;	/* what was asked for last; DT_NOBEGIN and DT_NOEND = the whole list */
+	TimestampTz window_to;		/* 0 = nothing yet */
+	int64		pages;			/* asked for */
+	Oid			server_id;		/* that it calls, */
+	Oid			mapping_role;	/* and with whose mapping: they say which budget is its */
+	PaceLimits	limits;
 	int64		list_total;		/* rows the service says there are; -1 = not known */
 	int64		details_due;	/* -1 = not known */
 	bool		backfill;		/* the whole list was read, so all its details are due, at the pace of a first load */
@@ -197,6 +216,14 @@ typedef struct RunSlot
 	ConditionVariable changed;	/* broadcast at every change of state */
 } RunSlot;
 
+/* What jdysync.log_size does not hold a day of; calls go first. */
+typedef enum LogShortage
+{
+	SHORT_OF_NOTHING,
+	SHORT_OF_CALLS,
+	SHORT_OF_RUNS
+} LogShortage;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid = free */
@@ -204,7 +231,8 @@ typedef struct DatabaseSlot
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
 	int			failures;		/* in a row, that did not */
-	TimestampTz trimmed_at;		/* when its logs were trimmed last; 0 = not since the server started */
+	TimestampTz trim_at;		/* when its logs are to be trimmed next; 0 = they were not since the server started */
+	LogShortage shortage;		/* as it was logged last */
 	int			scheduler_pid;	/* 0 = none */
 } DatabaseSlot;
 

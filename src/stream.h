@@ -75,7 +75,8 @@ typedef struct Stream
 	char	   *method;
 	RequestPlan *plan;
 	PageShape	shape;
-	bool		narrowed;		/* a fixed parameter narrows the pull: nothing can be certified */
+	bool		whole;			/* the list takes no pages: one answer is all of it */
+	const char *narrowing;		/* a parameter that may narrow the list: then it cannot be certified; NULL = none does */
 
 	/*
 	 * A row keeps its place among the others of the whole list as long as its id and
