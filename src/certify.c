@@ -183,7 +183,8 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 		{
 			bool		known;
 
-			c->from = jdy_tick_floor(pull, pull->stream->start_from);
+			/* As windows are asked: whether the service's bounds are inclusive is not known. */
+			c->from = jdy_tick_floor(pull, pull->stream->start_from) - jdy_tick_us(pull);
 			c->to = jdy_tick_floor(pull, jdy_client_server_time(pull->client, &known)) + FAR_AHEAD_US;
 		}
 		read_known(c);
@@ -287,6 +288,7 @@ let_settle(Certify *c, int64 since_us)
 
 	while (c->why == NULL && (left_us = until_us - jdy_monotonic_us()) > 0)
 	{
+		give_way(c);
 		if (c->keep_up(pull, true))
 		{
 			(void) c->keep_up(pull, false);
@@ -295,7 +297,6 @@ let_settle(Certify *c, int64 since_us)
 				c->why = "the service does not heed the time filter any more";
 			continue;
 		}
-		give_way(c);
 		jdy_pull_progress(pull);
 		jdy_progress_waiting(WAITING_SETTLE, left_us);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(left_us, WAIT_US) / 1000 + 1,
@@ -343,7 +344,8 @@ scan_pages(Certify *c)
 	Pull	   *pull = c->pull;
 	Pass		pass = {0};
 
-	pass.pages = (int) Min(c->instants[c->pass].count / c->size + (c->instants[c->pass].count % c->size > 0), INT_MAX - 1);
+	/* One in any case: that there is nothing must be seen, too. */
+	pass.pages = (int) Max(Min(c->instants[c->pass].count / c->size + (c->instants[c->pass].count % c->size > 0), INT_MAX - 1), 1);
 	pass.next = 1;
 	for (;;)
 	{
@@ -631,7 +633,8 @@ find_absent(Certify *c, Texts *absent)
 						" AND s.out_of_scope_at IS NULL AND ($2 IS NULL OR s.modified_at IS NULL OR s.modified_at::timestamptz >= $2)"
 						" ORDER BY s.id LIMIT " STAGING_ROWS, stream->staging_name),
 		.nargs = 2,
-		.argtypes = {TEXTOID, TIMESTAMPTZOID}
+		.argtypes = {TEXTOID, TIMESTAMPTZOID},
+		.by_index = true
 	};
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "jdysync staging ids", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = CurrentMemoryContext;
