@@ -176,6 +176,11 @@ jdy_start(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
 	stream = jdy_stream_ref_to_run(name);
+	if (stream->is_push && mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a push: only streams can be verified", name),
+				 errhint("SELECT jdy_start('%s') runs it.", name)));
 	run_id = jdy_run_queue(stream->stream_id, stream->name, mode);
 	SPI_finish();
 	jdy_wake_launcher_at_commit();
@@ -277,14 +282,7 @@ require_can_wait(void)
 static RunMode
 requested_mode(const char *word)
 {
-	RunMode		mode = strcmp(word, "range") == 0 ? jdy_mode_parse("") : jdy_mode_parse(word);
-
-	if (mode == MODE_VERIFY)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode verify is not supported by this version"),
-				 errhint("Mode full reads the whole list and every detail again.")));
-	return mode;
+	return strcmp(word, "range") == 0 ? jdy_mode_parse("") : jdy_mode_parse(word);
 }
 
 static void

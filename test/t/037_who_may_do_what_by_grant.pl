@@ -46,6 +46,7 @@ as('etl', "SELECT jdy_add_stream('customer', 'kingdee', settle => '2 s', overlap
 as('etl', q{CREATE TABLE source (id text PRIMARY KEY, name text); INSERT INTO source SELECT 'c' || i, 'A' FROM generate_series(1, 5) AS i});
 as('etl', q{SELECT jdy_add_push('out', 'target', 'source', '{"api":"batch","effect":"EXECUTE","operation":{"method":"batchArraySave","rows":10,"rowsKey":"array"}}')});
 as('etl', q{SELECT * FROM jdy_sync('customer')});
+as('etl', q{SELECT * FROM jdy_sync('customer', 'verify')});
 $sim->post('/_sim/target/poison', { ids => ['c1'] });
 as('etl', q{SELECT * FROM jdy_push('out')});
 query($node, q{INSERT INTO jdysync.reject (stream_id, run_id, id, reason, digest, raw, next_try) SELECT stream_id, 1, 'x', 'broken', 'x', 'x', 'infinity' FROM jdysync.stream});
@@ -88,6 +89,8 @@ my @views = (
 	[ 'jdy_totals', 'jdy_totals', \%health ],
 	[ 'jdy_coverage', 'jdy_coverage', \%health ],
 	[ 'jdy_coverage', 'jdy_coverage WHERE exceptions IS NOT NULL', \%all ],
+	[ 'jdy_certificates', 'jdy_certificates', \%health ],
+	[ 'jdy_certified', 'jdy_certified', \%all ],
 	[ 'jdy_progress', 'jdy_progress', \%health, 1 ],
 	[ 'jdy_deliveries', "jdy_deliveries WHERE status = 'dead'", \%all ],
 	[ 'jdy_deliveries', 'jdy_deliveries WHERE request IS NOT NULL OR reply IS NOT NULL', \%owner ],
