@@ -1432,6 +1432,54 @@ JOIN pg_catalog.pg_foreign_server f ON f.oid = b.server_id
 JOIN pg_catalog.pg_roles r ON r.oid = b.role;
 COMMENT ON VIEW @extschema@.jdy_budgets IS 'calls that servers with a limit may still make, since the server started; servers of one account share its budget, across databases';
 
+/*
+ * Incidents as messages for robots of chat groups, as payloads of a push: one when an incident opens, and, since
+ * it is another content then, one when it is over.  A push never tells of itself: its own trouble would be one
+ * more message that it cannot send.  What is over for a day is told no more.
+ */
+CREATE VIEW jdysync.alarm AS
+SELECT i.id::text AS id, concat(CASE WHEN i.closed_at IS NOT NULL THEN '已恢复 over' WHEN i.severity = 'critical' THEN '严重 critical' ELSE '警告 warning' END,
+		': jdysync ', i.name, ' ', t.title) AS title,
+	concat_ws(E'\n\n', CASE WHEN i.closed_at IS NULL THEN '自 since ' || o.opened ELSE o.opened || ' – ' || o.closed END || ' (UTC+8), ' || pg_catalog.current_database(),
+		"left"(i.detail, 500), CASE WHEN i.closed_at IS NULL THEN concat_ws(E'\n\n', t.what_to_do, "left"(i.advice, 500)) END) AS text,
+	ARRAY(SELECT c.relname::text FROM jdysync.push p JOIN pg_catalog.pg_class c ON c.oid = p.source
+		WHERE i.name IN (p.name, format('server %I', p.server))) AS of_pushes_from
+FROM @extschema@.jdy_incidents i
+LEFT JOIN (VALUES
+	('failing', '运行失败 failing', '请查看 jdy_runs 中的错误原因；有计划的任务会自动重试。'),
+	('authorisation refused', '授权被拒绝 authorisation refused', '请用 jdy_check 查看哪一步被拒绝：让客户管理员重新授权，或更正用户映射。'),
+	('late', '任务积压 late', '请增大 jdysync.max_workers，或拉开任务的时间间隔。'),
+	('held', '数据库副本，已停用 held', '确认原库不再运行后执行 SELECT jdy_adopt();'),
+	('push held', '推送已暂停：变化过多 push held', '用 jdy_preview 核对；如属正常，用 jdy_resume 放行。'),
+	('target away', '推送目标无响应 target away', '目标恢复后自动继续推送。'),
+	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
+	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
+	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。')) AS k (what, title, what_to_do) ON k.what = i.what
+CROSS JOIN LATERAL (SELECT COALESCE(k.title, i.what) AS title, k.what_to_do) t
+CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,
+	to_char(i.closed_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS closed) o
+WHERE i.severity <> 'info' AND (i.closed_at IS NULL OR i.closed_at > now() - interval '1 day');
+COMMENT ON VIEW jdysync.alarm IS 'incidents in words, Chinese and English, for the views jdy_incidents_…';
+COMMENT ON COLUMN jdysync.alarm.id IS 'number of the incident';
+COMMENT ON COLUMN jdysync.alarm.title IS 'what is wrong, or over';
+COMMENT ON COLUMN jdysync.alarm.text IS 'since when, particulars, what to do';
+COMMENT ON COLUMN jdysync.alarm.of_pushes_from IS 'names of the views that pushes read which it is about';
+
+CREATE VIEW @extschema@.jdy_incidents_dingtalk WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msgtype', 'markdown', 'markdown', jsonb_build_object('title', a.title, 'text', concat('### ', a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_dingtalk' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_dingtalk IS 'incidents as messages for a DingTalk robot: source of a push';
+
+CREATE VIEW @extschema@.jdy_incidents_wecom WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msgtype', 'markdown', 'markdown', jsonb_build_object('content', concat('### ', a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_wecom' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_wecom IS 'incidents as messages for a WeCom robot: source of a push';
+
+CREATE VIEW @extschema@.jdy_incidents_feishu WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msg_type', 'text', 'content', jsonb_build_object('text', concat(a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_feishu' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_feishu IS 'incidents as messages for a Feishu robot: source of a push';
+
 CREATE VIEW @extschema@.jdy_catalog AS
 SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
 	c.list_secrets, c.detail_secrets
@@ -1583,6 +1631,12 @@ COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream or push; server …:
 COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
 COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
 COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
+COMMENT ON COLUMN @extschema@.jdy_incidents_dingtalk.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_dingtalk.payload IS 'message: it changes when the incident is over';
+COMMENT ON COLUMN @extschema@.jdy_incidents_wecom.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_wecom.payload IS 'message: it changes when the incident is over';
+COMMENT ON COLUMN @extschema@.jdy_incidents_feishu.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_feishu.payload IS 'message: it changes when the incident is over';
 
 COMMENT ON COLUMN @extschema@.jdy_status.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_status.kind IS 'pull | push';

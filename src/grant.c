@@ -209,8 +209,7 @@ on_relations(const StreamRef *ref, const char *before, const char *after)
 	ListCell   *cell;
 
 	jdy_execute(&find_views, values, NULL);
-	relations = lappend(texts(), unconstify(char *, quote_qualified_identifier(get_namespace_name(get_rel_namespace(ref->staging)),
-																		  get_rel_name(ref->staging))));
+	relations = lappend(texts(), quote_qualified_identifier(get_namespace_name(get_rel_namespace(ref->staging)), get_rel_name(ref->staging)));
 	foreach(cell, relations)
 		jdy_execute_utility(psprintf("%s %s %s", before, (char *) lfirst(cell), after));
 }

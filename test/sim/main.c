@@ -11,6 +11,7 @@
 #include "data.h"
 #include "faults.h"
 #include "gateway.h"
+#include "robot.h"
 #include "server.h"
 #include "shape.h"
 #include "stats.h"
@@ -234,6 +235,7 @@ main(int argc, char **argv)
 	fault_clear();
 	gateway_free();
 	target_reset();
+	robot_reset();
 	qeasy_reset();
 	stats_free();
 	data_free();
