@@ -95,6 +95,7 @@ my @views = (
 	[ 'jdy_deliveries', "jdy_deliveries WHERE status = 'dead'", \%all ],
 	[ 'jdy_deliveries', 'jdy_deliveries WHERE request IS NOT NULL OR reply IS NOT NULL', \%owner ],
 	[ 'jdy_budgets', 'jdy_budgets', undef ],
+	(map { [ "jdy_incidents_$_", "jdy_incidents_$_", \%health ] } qw(dingtalk wecom feishu)),
 	[ 'jdy_catalog', 'jdy_catalog', { map { $_ => 1 } @roles } ],
 	[ 'staging', 'jdysync.staging_customer', \%all ],
 	[ 'view', 'jdy_customer', \%all ],
@@ -218,9 +219,14 @@ is(query($node, "SELECT error FROM jdy_runs WHERE run_id = $run_id"), 'who queue
 as('etl', q{SELECT jdy_grant('customer', 'reader', 'read'); SELECT jdy_grant('customer', 'stranger', 'run')});
 my $dump = $node->basedir . '/dump';
 $node->run_log([ 'pg_dump', '-Fc', '-f', $dump, $node->connstr('postgres') ]);
-query($node, 'REASSIGN OWNED BY stranger TO postgres; DROP OWNED BY stranger; DROP ROLE stranger; CREATE DATABASE copy');
+query($node, 'CREATE DATABASE copy');
 $node->run_log([ 'pg_restore', '-d', $node->connstr('copy'), $dump ]);
-is($node->safe_psql('copy', q{SET SESSION AUTHORIZATION reader; SELECT count(*) > 0 FROM jdy_runs WHERE name = 'customer'}), 't', 'the reader reads the copy');
-is($node->safe_psql('copy', q{SELECT count(*) FROM jdysync.stream}), '1', 'all of it is there');
+is($node->safe_psql('copy', q{SET SESSION AUTHORIZATION reader; SELECT count(*) > 0 FROM jdy_runs WHERE name = 'customer'}), 't', 'who may read it may read the copy');
+$node->safe_psql('copy', 'SELECT jdy_adopt()');
+like($node->safe_psql('copy', q{SET SESSION AUTHORIZATION stranger; SELECT jdy_start('customer')}), qr/^\d+$/, 'who may run it may run the copy');
+query($node, 'DROP DATABASE copy WITH (FORCE)');
+query($node, 'DROP OWNED BY stranger; DROP ROLE stranger; CREATE DATABASE copy');
+$node->run_log([ 'pg_restore', '-d', $node->connstr('copy'), $dump ]);
+is($node->safe_psql('copy', q{SELECT count(*) FROM jdy_status}), '2', 'a role that is missing is in the way of nothing');
 
 done_testing();

@@ -2,6 +2,7 @@
 # opens, one when it is over; refusals, which come with HTTP 200, are refusals; a push does not tell of itself without end.
 use strict;
 use warnings;
+use utf8;
 
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
@@ -16,6 +17,9 @@ my %robots = (
 	dingtalk => q{path '/robot/send', query 'access_token=r0b0t', secret 'SECd1ng'},
 	wecom => q{path '/cgi-bin/webhook/send', query 'key=r0b0t'},
 	feishu => q{path '/open-apis/bot/v2/hook/r0b0t', body_secret 'SECfe1shu'});
+
+# What incidents are of.
+add_stream($node, $_, metadata => q{'{"api":"/jdy/v2/bd/customer","effect":"QUERY","id":"id"}'}) for qw(old customer unsigned first second);
 
 sub told
 {
