@@ -223,6 +223,7 @@ jdy_stream_lock_for_change(int stream_id)
 {
 	LOCKTAG		tag;
 
+	jdy_require_primary();
 	set_lock_tag(&tag, stream_id);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }

@@ -24,6 +24,7 @@
 #include "foreign/foreign.h"
 #include "funcapi.h"
 #include "grant.h"
+#include "home.h"
 #include "incident.h"
 #include "jdysync.h"
 #include "miscadmin.h"
@@ -173,8 +174,10 @@ jdy_start(PG_FUNCTION_ARGS)
 	int64		run_id;
 
 	jdy_require_preload();
+	jdy_require_primary();
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
+	jdy_home_check();
 	stream = jdy_stream_ref_to_run(name);
 	if (stream->is_push && mode == MODE_VERIFY)
 		ereport(ERROR,
@@ -206,6 +209,7 @@ jdy_cancel(PG_FUNCTION_ARGS)
 	bool		cancelled;
 
 	jdy_require_preload();
+	jdy_require_primary();
 	PreventCommandIfReadOnly("jdy_cancel()");
 	SPI_connect();
 	jdy_execute(&look, values, NULL);
@@ -258,7 +262,7 @@ static void
 require_can_wait(void)
 {
 	jdy_require_preload();
-	PreventCommandDuringRecovery("jdy_sync()");
+	jdy_require_primary();
 	if (!jdy_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -11,6 +11,7 @@
 #include "data.h"
 #include "faults.h"
 #include "gateway.h"
+#include "otherlist.h"
 #include "robot.h"
 #include "server.h"
 #include "shape.h"
@@ -220,6 +221,8 @@ main(int argc, char **argv)
 	sigaddset(&signals, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
+	if (!otherlist_load())
+		fail("lists.tsv is not beside the program", "");
 	data_init(o.seed, o.counts);
 	port = server_start(&o.server);
 	if (port == 0)
@@ -241,6 +244,7 @@ main(int argc, char **argv)
 	data_free();
 	crypt_cleanup();
 	shape_cleanup();
+	otherlist_free();
 	free((char *) o.server.tls_cert);
 	free((char *) o.server.tls_key);
 	return 0;
