@@ -104,16 +104,18 @@ my %known = map { $_->[0] => 1 } @views;
 
 sub look
 {
-	for my $view (grep { ($_->[3] // 0) == $_[0] } @views)
-	{
-		my ($name, $from, $who) = @$view;
+	my @looks = grep { ($_->[3] // 0) == $_[0] && defined $_->[2] } @views;
+	my @ours = grep { $_->[1] !~ /^(jdysync\.|jdy_customer)/ } @looks;
 
-		next if !defined $who;
-		for my $role (@roles)
-		{
-			my $sees = $from =~ /^(jdysync\.|jdy_customer)/ ? (outcome($role, "SELECT FROM $from") eq 'ok' ? 't' : 'f') : rows_seen($role, $from);
-			is($sees, $who->{$role} ? 't' : 'f', "$role: $from");
-		}
+	for my $role (@roles)
+	{
+		my @seen = split /\n/, as($role, join ' UNION ALL ', map { "SELECT EXISTS (SELECT FROM $_->[1])" } @ours);
+
+		is(shift @seen, $_->[2]->{$role} ? 't' : 'f', "$role: $_->[1]") for @ours;
+	}
+	for my $view (grep { $_->[1] =~ /^(jdysync\.|jdy_customer)/ } @looks)
+	{
+		is(outcome($_, "SELECT FROM $view->[1]"), $view->[2]->{$_} ? 'ok' : '42501', "$_: $view->[1]") for @roles;
 	}
 	return;
 }
