@@ -1443,11 +1443,12 @@ WHERE s.may_read;
 COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL cannot hold it; raw = its bytes as they came';
 
 CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
-SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
+SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, CASE WHEN a.may_read THEN i.detail END AS detail
 FROM jdysync.incident i
-WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR i.name = '(this database)' OR i.name IN (
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(10::oid, 'USAGE') OR i.name = '(this database)' OR i.name IN (
 	SELECT u.name FROM jdysync.subject s CROSS JOIN LATERAL (VALUES (s.name), (format('server %I', s.server)), (s.mapping)) AS u (name)
-	WHERE s.may_read);
+	WHERE s.may_read) AS may_read) a
+WHERE a.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 /*
@@ -1877,7 +1878,7 @@ COMMENT ON COLUMN @extschema@.jdy_incidents.severity IS 'info | warning | critic
 COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
 COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
-COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
+COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case, its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_incidents_dingtalk.id IS 'number of the incident';
 COMMENT ON COLUMN @extschema@.jdy_incidents_dingtalk.payload IS 'message: it changes when the incident is over';
 COMMENT ON COLUMN @extschema@.jdy_incidents_wecom.id IS 'number of the incident';

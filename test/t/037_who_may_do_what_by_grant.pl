@@ -51,7 +51,7 @@ $sim->post('/_sim/target/poison', { ids => ['c1'] });
 as('etl', q{SELECT * FROM jdy_push('out')});
 query($node, q{INSERT INTO jdysync.reject (stream_id, run_id, id, reason, digest, raw, next_try) SELECT stream_id, 1, 'x', 'broken', 'x', 'x', 'infinity' FROM jdysync.stream});
 query($node, q{INSERT INTO jdysync.run (stream_id, name, kind, mode, status, started_at, finished_at, sqlstate, error) SELECT stream_id, name, 'pull', 'auto', 'failed', now(), now(), '22P02', 'record c1 says' FROM jdysync.stream});
-query($node, q{INSERT INTO jdysync.incident (name, severity, what, advice) VALUES ('customer', 'warning', 'a test', 'none'), ('server kingdee of etl', 'warning', 'a test', 'none'), ('server kingdee', 'warning', 'a test', 'none')});
+query($node, q{INSERT INTO jdysync.incident (name, severity, what, detail, advice) VALUES ('customer', 'warning', 'a test', 'record c1', 'none'), ('server kingdee of etl', 'warning', 'a test', NULL, 'none'), ('server kingdee', 'warning', 'a test', NULL, 'none')});
 
 # Before anything is granted, reader and runner are strangers.
 sub rows_seen { my ($role, $from) = @_; return as($role, "SELECT count(*) > 0 FROM $from"); }
@@ -83,6 +83,7 @@ my @views = (
 	[ 'jdy_incidents', "jdy_incidents WHERE name = 'customer'", \%health ],
 	[ 'jdy_incidents', "jdy_incidents WHERE name = 'server kingdee of etl'", \%health ],
 	[ 'jdy_incidents', "jdy_incidents WHERE name = 'server kingdee'", \%health ],
+	[ 'jdy_incidents', "jdy_incidents WHERE detail IS NOT NULL", \%all ],
 	[ 'jdy_status', "jdy_status WHERE name = 'customer'", \%health ],
 	[ 'jdy_status', "jdy_status WHERE why LIKE '%record c1%'", \%all ],
 	[ 'jdy_health', 'jdy_health', \%health ],
