@@ -1612,7 +1612,7 @@ COMMENT ON VIEW @extschema@.jdy_coverage IS
 
 CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
 SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed,
-	CASE WHEN pg_catalog.pg_has_role(k.relowner, 'USAGE') THEN c.missed_ids END AS missed_ids, c.absent, c.why, c.run_id, c.assumptions, c.evidence
+	CASE WHEN k.may_read THEN c.missed_ids END AS missed_ids, c.absent, c.why, c.run_id, c.assumptions, c.evidence
 FROM jdysync.certificate c
 JOIN jdysync.stream s USING (stream_id, epoch)
 JOIN jdysync.subject k ON k.stream_id = s.stream_id
