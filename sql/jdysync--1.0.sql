@@ -107,18 +107,68 @@ CREATE TABLE jdysync."window" (
 	epoch integer NOT NULL,
 	span tstzrange NOT NULL CHECK (NOT pg_catalog.isempty(span)),
 	rule text NOT NULL,
-	calls integer NOT NULL,
+	calls bigint NOT NULL,
 	"rows" bigint NOT NULL,
 	"count" bigint,
 	run_id bigint NOT NULL,
-	proven_at timestamptz NOT NULL DEFAULT now()
+	proven_at timestamptz NOT NULL DEFAULT now(),
+	windows integer NOT NULL DEFAULT 1,
+	first_run_id bigint
 );
 CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
 COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
 COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
 COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
-COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed';
-COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said; NULL = it does not say';
+COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed; of several windows, added up';
+COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said, of several windows added up; NULL = it does not say';
+COMMENT ON COLUMN jdysync."window".windows IS 'how many windows this is: neighbours that were proven by the same rule become one row after seven days';
+COMMENT ON COLUMN jdysync."window".first_run_id IS 'run that proved the first of several, run_id the last; NULL = it is one';
+
+CREATE TABLE jdysync.sighted (
+	stream_id integer NOT NULL,
+	certified boolean NOT NULL,
+	ids text[] COLLATE "C" NOT NULL
+);
+CREATE INDEX sighted_stream ON jdysync.sighted (stream_id);
+COMMENT ON TABLE jdysync.sighted IS 'ids that the service showed, many in a row: those that a stream''s last certificate names, and those shown for the first time since';
+COMMENT ON COLUMN jdysync.sighted.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.sighted.certified IS 'the last certificate names them';
+COMMENT ON COLUMN jdysync.sighted.ids IS 'in order within the row';
+
+CREATE TABLE jdysync.certificate (
+	certificate_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stream_id integer NOT NULL,
+	epoch integer NOT NULL,
+	run_id bigint NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	proven boolean NOT NULL,
+	instant timestamptz,
+	"count" bigint,
+	digest bytea,
+	calls integer NOT NULL,
+	missed bigint NOT NULL,
+	why text,
+	assumptions jsonb NOT NULL,
+	evidence jsonb NOT NULL,
+	CHECK (NOT proven OR (instant IS NOT NULL AND "count" IS NOT NULL AND digest IS NOT NULL AND why IS NULL)),
+	CHECK (proven OR why IS NOT NULL)
+);
+CREATE INDEX certificate_stream ON jdysync.certificate (stream_id, certificate_id);
+COMMENT ON TABLE jdysync.certificate IS 'attempts to prove which records a list held at an instant';
+COMMENT ON COLUMN jdysync.certificate.certificate_id IS 'number of the certificate';
+COMMENT ON COLUMN jdysync.certificate.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.certificate.epoch IS 'epoch of the stream it counts for';
+COMMENT ON COLUMN jdysync.certificate.run_id IS 'run that made it';
+COMMENT ON COLUMN jdysync.certificate.at IS 'when it was committed';
+COMMENT ON COLUMN jdysync.certificate.proven IS 'the list at `instant` is exactly the ids on record; false: `why` says why not';
+COMMENT ON COLUMN jdysync.certificate.instant IS 'when the list was counted, by the service''s clock; NULL = it was not';
+COMMENT ON COLUMN jdysync.certificate."count" IS 'what the service counted then';
+COMMENT ON COLUMN jdysync.certificate.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
+COMMENT ON COLUMN jdysync.certificate.calls IS 'calls of its own: counts and pages';
+COMMENT ON COLUMN jdysync.certificate.missed IS 'records in the list that no window had listed';
+COMMENT ON COLUMN jdysync.certificate.why IS 'why there is no certificate';
+COMMENT ON COLUMN jdysync.certificate.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
+COMMENT ON COLUMN jdysync.certificate.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
 
 CREATE TABLE jdysync.push (
 	push_id integer PRIMARY KEY DEFAULT pg_catalog.nextval('jdysync.stream_stream_id_seq'),
@@ -158,12 +208,14 @@ COMMENT ON COLUMN jdysync.push.seen_xmin IS 'transactions before this one were s
 
 CREATE TABLE jdysync.home (
 	cluster bigint NOT NULL,
-	database oid NOT NULL
+	database oid NOT NULL,
+	extension oid NOT NULL
 );
 CREATE UNIQUE INDEX home_only ON jdysync.home ((true));
 COMMENT ON TABLE jdysync.home IS 'where all this was made: in any other database it is a copy, and nothing runs until jdy_adopt()';
 COMMENT ON COLUMN jdysync.home.cluster IS 'its system identifier';
 COMMENT ON COLUMN jdysync.home.database IS 'oid of the database';
+COMMENT ON COLUMN jdysync.home.extension IS 'oid of the extension: a dump that is restored where it was made is a copy, too';
 
 CREATE TABLE jdysync.agenda (
 	subject_id integer PRIMARY KEY,
@@ -312,6 +364,8 @@ CREATE TABLE jdysync.run (
 );
 CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
 CREATE INDEX run_name ON jdysync.run (name, run_id);
+CREATE INDEX run_started ON jdysync.run (stream_id, started_at);	/* jdy_trace: the one that was open then */
+CREATE INDEX run_began ON jdysync.run (started_at);	/* jdy_report: the last day */
 CREATE INDEX run_status ON jdysync.run (stream_id, status, run_id);	/* jdy_status: the last of each */
 COMMENT ON TABLE jdysync.run IS 'one execution of a stream or a push';
 
@@ -325,10 +379,51 @@ CREATE TABLE jdysync.call (
 	errcode bigint,
 	ms integer NOT NULL,
 	bytes bigint NOT NULL,
-	error text
-);
+	error text,
+	id text COLLATE "C",
+	segment smallint NOT NULL DEFAULT 1
+) PARTITION BY LIST (segment);
 CREATE INDEX call_run ON jdysync.call USING brin (run_id);
+CREATE INDEX call_id ON jdysync.call USING hash (id);	/* jdy_trace */
 COMMENT ON TABLE jdysync.call IS 'HTTP attempts; values in urls are masked but for times and paging';
+
+/* A ring: one is written to, the oldest is emptied, and then the next to be written to. */
+DO $$
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		EXECUTE pg_catalog.format('CREATE TABLE jdysync.call_%s PARTITION OF jdysync.call FOR VALUES IN (%s)', i, i);
+	END LOOP;
+END $$;
+
+CREATE TABLE jdysync.call_segment (
+	segment smallint PRIMARY KEY,
+	turn bigint NOT NULL,
+	began_at timestamptz NOT NULL
+);
+COMMENT ON TABLE jdysync.call_segment IS 'segments of the log of calls that were written to';
+COMMENT ON COLUMN jdysync.call_segment.segment IS 'number of the segment; without a row here, the first is written to';
+COMMENT ON COLUMN jdysync.call_segment.turn IS '+1 with each that is begun: the highest is written to now';
+COMMENT ON COLUMN jdysync.call_segment.began_at IS 'when it was begun: calls in the one before are older';
+
+CREATE TABLE jdysync.tally (
+	stream_id integer NOT NULL,
+	day date NOT NULL,
+	status text COLLATE "C" NOT NULL,
+	runs bigint NOT NULL,
+	seconds double precision NOT NULL,
+	listed bigint NOT NULL,
+	details bigint NOT NULL,
+	inserted bigint NOT NULL,
+	updated bigint NOT NULL,
+	deleted bigint NOT NULL,
+	rejected bigint NOT NULL,
+	delivered bigint NOT NULL,
+	dead bigint NOT NULL,
+	calls bigint NOT NULL,
+	retries bigint NOT NULL,
+	PRIMARY KEY (stream_id, day, status)
+) WITH (fillfactor = 85);
+COMMENT ON TABLE jdysync.tally IS 'what runs did, added up when each ends: it does not shrink when the log of runs is cut';
 
 CREATE TABLE jdysync.reject (
 	reject_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -344,6 +439,7 @@ CREATE TABLE jdysync.reject (
 	next_try timestamptz,
 	UNIQUE (stream_id, digest)
 );
+CREATE INDEX reject_id ON jdysync.reject USING hash (id);	/* jdy_trace; no B-tree: an id that is set aside may be of any length */
 CREATE INDEX reject_next_try ON jdysync.reject (stream_id, next_try) WHERE next_try IS NOT NULL;
 COMMENT ON TABLE jdysync.reject IS 'input set aside because PostgreSQL cannot hold it, each distinct one once, with its raw bytes';
 COMMENT ON COLUMN jdysync.reject.span IS 'the window of modify time that listed it; its rows since ever came with a load';
@@ -414,6 +510,10 @@ CREATE TABLE jdysync.catalog (
 	start_param text,
 	end_param text,
 	window_format text CHECK (window_format IN ('ms', 's', 'datetime', 'date')),
+	window_off text,
+	page_param text DEFAULT 'page',
+	size_param text DEFAULT 'page_size' CHECK ((size_param IS NULL) = (page_param IS NULL)),
+	required text[] NOT NULL DEFAULT '{}',
 	fixed jsonb NOT NULL DEFAULT '{}',
 	modified_field text,
 	list_secrets text[] NOT NULL DEFAULT '{}',
@@ -421,6 +521,11 @@ CREATE TABLE jdysync.catalog (
 	line_items text
 );
 COMMENT ON TABLE jdysync.catalog IS 'the lists of 星辰 V2 that jdysync knows: how each is asked';
+COMMENT ON COLUMN jdysync.catalog.id_fields IS 'fields that make a row unique; of several, one with ? behind it may be empty; * = nothing does, the whole row is its key';
+COMMENT ON COLUMN jdysync.catalog.window_off IS 'what start_param and end_param are sent as where nothing is to be left out; NULL = then they are not sent';
+COMMENT ON COLUMN jdysync.catalog.page_param IS 'parameter for the page''s number; NULL = the list takes no pages, one answer is all of it';
+COMMENT ON COLUMN jdysync.catalog.size_param IS 'parameter for the rows of a page';
+COMMENT ON COLUMN jdysync.catalog.required IS 'parameters without which the service refuses: metadata must give them';
 COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen, never narrow';
 COMMENT ON COLUMN jdysync.catalog.modified_field IS 'field of the detail that holds the modify time (server''s zone)';
 COMMENT ON COLUMN jdysync.catalog.list_secrets IS 'encrypted fields of list rows';
@@ -463,6 +568,241 @@ VALUES
 	('sal_order', '销售订单', '/jdy/v2/scm/sal_order', '{id}', 'bill_no', '/jdy/v2/scm/sal_order_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{}', 'modify_time', '{}',
 	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}', 'material_entity');
+
+/*
+ * The other lists that the documents describe.  dialect: how a span of modify time is asked; enable = -1 asks
+ * for disabled records too, where the documents of the family (bd, fi) name it; a detail's path is the list's with _detail.
+ */
+INSERT INTO jdysync.catalog (entry, title, api, id_fields, number_field, detail_api, start_param, end_param, window_format, window_off,
+	fixed, modified_field)
+SELECT v.entry, v.title, '/jdy/v2/' || v.path, '{id}', v.number_field, CASE WHEN v.detail THEN '/jdy/v2/' || v.path || '_detail' END,
+	d.start_param, d.end_param, d.format, d.off, CASE WHEN v.enable THEN '{"enable": "-1"}'::jsonb ELSE '{}' END,
+	CASE WHEN v.dated THEN 'modify_time' END
+FROM (VALUES
+	('bom', 'BOM单', 'bd/bom', 'begin day', 'number', true, false, true),
+	('bom_query', '产品查询BOM', 'bd/bom_query', 'none', 'number', false, false, false),
+	('spaces', '仓位', 'bd/spaces', 'modify', 'number', false, true, false),
+	('store', '仓库', 'bd/store', 'modify', 'number', true, true, false),
+	('store_group', '仓库分类', 'bd/store_group', 'modify', 'number', true, false, false),
+	('supplier_group', '供应商分类', 'bd/supplier_group', 'modify', 'number', false, true, false),
+	('customer_group', '客户分类', 'bd/customer_group', 'modify', 'number', false, false, false),
+	('payout_type', '支出类别', 'bd/payout_type', 'modify', 'number', false, false, false),
+	('pay_out_type_group_list', '支出类别分类', 'bd/pay_out_type_group_list', 'none', 'number', false, true, false),
+	('income_type', '收入类别', 'bd/income_type', 'modify', 'number', false, true, false),
+	('income_categorization', '收入类别分类', 'bd/income_categorization', 'none', 'number', false, true, false),
+	('logistics_company', '物流公司', 'bd/logistics_company', 'modify', 'number', true, true, true),
+	('settling_term', '结算期限', 'bd/settling_term', 'modify', NULL, true, true, false),
+	('emp', '职员', 'bd/emp', 'modify', 'number', true, true, false),
+	('aux_info', '辅助资料', 'bd/aux_info', 'modify', 'number', true, true, true),
+	('aux_info_type', '辅助资料分类', 'bd/aux_info_type', 'modify', 'number', true, false, true),
+	('department', '部门', 'bd/department', 'modify', 'number', true, false, false),
+	('material_price', '商品价格策略', 'bd/material_price', 'none', NULL, false, false, false),
+	('outside_material', '外部商品库', 'bd/outside_material', 'none', 'number', false, false, false),
+	('material_group', '商品分类', 'bd/material_group', 'modify', 'number', true, false, true),
+	('material_brand', '商品品牌', 'bd/material_brand', 'modify', 'number', true, true, true),
+	('material_brand_group', '商品品牌分类', 'bd/material_brand_group', 'none', NULL, false, false, false),
+	('label', '标签', 'bd/label', 'modify', 'number', true, true, true),
+	('material_label', '商品标签', 'bd/material_label', 'modify', 'number', false, true, false),
+	('label_group', '标签分类', 'bd/label_group', 'modify', 'number', false, false, false),
+	('material_unit', '商品单位', 'bd/material_unit', 'modify', NULL, true, false, false),
+	('measure_unit', '计量单位', 'bd/measure_unit', 'modify', 'number', true, true, true),
+	('aux_attribute', '辅助属性', 'bd/aux_attribute', 'modify', 'number', false, true, false),
+	('aux_type', '辅助属性分类', 'bd/aux_type', 'modify', 'number', false, false, false),
+	('voucher_type', '凭证字', 'fi/voucher_type', 'none', 'number', false, false, false),
+	('currency', '币别', 'bd/currency', 'modify', 'number', true, true, true),
+	('account', '科目', 'fi/account', 'none', 'number', true, true, false),
+	('account_type', '科目类别', 'fi/account_type', 'none', 'number', false, false, false),
+	('settlement_type', '结算方式', 'bd/settlement_type', 'modify', NULL, false, true, false),
+	('settlement_account', '账户', 'bd/settlement_account', 'modify', 'number', false, true, false),
+	('subm_prodin', '委外产品入库单', 'pm/subm_prodin', 'begin', 'bill_no', true, false, true),
+	('subm_prod_rtn', '委外产品退货单', 'pm/subm_prod_rtn', 'begin', 'bill_no', true, false, true),
+	('subm_workorder', '委外加工单', 'pm/subm_workorder', 'begin', 'bill_no', true, false, true),
+	('mat_issue_order', '委外发料单', 'pm/mat_issue_order', 'begin', 'bill_no', true, false, true),
+	('mat_order_ret', '委外退料单', 'pm/mat_order_ret', 'begin', 'bill_no', true, false, true),
+	('mo_taskbill', '生产任务单', 'pm/mo_taskbill', 'modify', 'bill_no', true, false, true),
+	('country_load', '国家行政区域查询', 'sys/country_load', 'none', 'number', false, false, false),
+	('division_load', '省市区查询', 'sys/division_load', 'none', NULL, false, false, false),
+	('mutex_list', '查询网络锁', 'sys/mutex_list', 'none', NULL, false, false, false),
+	('user_func_perm_list', '获取当前用户功能权限', 'sys/user_func_perm_list', 'none', NULL, false, false, false),
+	('user_list', '用户信息', 'sys/user_list', 'none', NULL, false, false, false),
+	('voucher', '凭证', 'fi/voucher', 'modify', 'number', true, false, false),
+	('voucher_attachment', '凭证附件', 'fi/voucher_attachment', 'none', 'voucher_no', false, false, false),
+	('virtual', '外部单据', 'fi/virtual', 'modify', 'bill_no', true, false, true),
+	('virtual_type', '外部单据分类', 'fi/virtual_type', 'none', NULL, false, false, false),
+	('journal', '日记账', 'fi/journal', 'modify', 'number', true, false, false),
+	('sa_bill', '工资单', 'fi/sa_bill', 'none', 'bill_no', true, false, false),
+	('sa_item', '工资项目', 'fi/sa_item', 'none', 'number', false, false, false),
+	('invoice_fp', '发票', 'fi/invoice_fp', 'none', 'voucher_no', false, false, false),
+	('invoice_kp', '手工开票', 'fp/invoice_kp', 'none', 'bill_no', true, false, false),
+	('invoice_kp_query', '销售出库单查询发票信息', 'fp/invoice_kp_query', 'none', NULL, false, false, false),
+	('tax_category_data', '税收分类编码', 'fi/tax_category_data', 'none', 'number', false, false, false),
+	('tax_category_type', '税收分类编码类别', 'fi/tax_category_type', 'none', 'number', false, false, false),
+	('assist_type_list', '辅助核算类别', 'fi/assist_type_list', 'none', NULL, false, false, false),
+	('fa_alter_list', '资产变动', 'fi/fa_alter_list', 'none', 'number', false, false, false),
+	('fa_card', '资产', 'fi/fa_card', 'none', 'number', true, false, false),
+	('fa_clean', '资产清理', 'fi/fa_clean', 'none', 'bill_no', true, false, false),
+	('fa_usestatus', '使用状态', 'fi/fa_usestatus', 'none', 'number', false, false, false),
+	('fa_altermode', '变动方式', 'fi/fa_altermode', 'none', 'number', false, false, false),
+	('fa_modegroup', '变动方式分类', 'fi/fa_modegroup', 'none', 'number', false, false, false),
+	('fa_location', '存放地点', 'fi/fa_location', 'none', 'number', false, false, false),
+	('fa_group', '资产类别', 'fi/fa_group', 'none', 'number', false, false, false),
+	('inv_product', '产品入库单', 'scm/inv_product', 'modify', 'bill_no', true, false, true),
+	('inv_product_ret', '产品退库单', 'scm/inv_product_ret', 'modify', 'bill_no', true, false, true),
+	('inv_other_in', '其他入库单', 'scm/inv_other_in', 'modify', 'bill_no', true, false, true),
+	('inv_other_out', '其他出库单', 'scm/inv_other_out', 'modify', 'bill_no', true, false, true),
+	('inv_multi_check', '分量盘点单', 'scm/inv_multi_check', 'none', 'bill_no', true, false, true),
+	('inv_disassemble', '拆卸单', 'scm/inv_disassemble', 'modify', 'bill_no', true, false, true),
+	('inv_pick_inspect', '拣验货单', 'scm/inv_pick_inspect', 'modify', 'bill_no', true, false, true),
+	('inv_pick_ret', '生产退料单', 'scm/inv_pick_ret', 'modify', 'bill_no', true, false, true),
+	('inv_pick', '生产领料单', 'scm/inv_pick', 'modify', 'bill_no', true, false, true),
+	('inv_check_loss_bill', '盘亏单', 'scm/inv_check_loss_bill', 'modify', 'bill_no', true, false, true),
+	('inv_check_bill', '盘点单', 'scm/inv_check_bill', 'modify', 'bill_no', true, false, true),
+	('inv_check_task', '盘点任务', 'scm/inv_check_task', 'none', NULL, false, false, false),
+	('inv_check_gail_bill', '盘盈单', 'scm/inv_check_gail_bill', 'modify', 'bill_no', true, false, true),
+	('inv_tfmove', '移仓单', 'scm/inv_tfmove', 'modify', 'bill_no', true, false, true),
+	('inv_assemble', '组装单', 'scm/inv_assemble', 'modify', 'bill_no', true, false, true),
+	('assemble_tpl', '组装拆卸模板', 'scm/assemble_tpl', 'modify', 'bill_no', true, false, true),
+	('inv_tfin', '调拨入库单', 'scm/inv_tfin', 'modify', 'bill_no', true, false, true),
+	('inv_tfdiff', '调拨差异单', 'scm/inv_tfdiff', 'modify', 'bill_no', false, false, false),
+	('inv_tfout', '调拨出库单', 'scm/inv_tfout', 'modify', 'bill_no', true, false, true),
+	('inv_synchronous', '库存同步', 'inv/inv_synchronous', 'none', NULL, false, false, false),
+	('batch_kfperiod_inventory', '批次保质期及库存', 'scm/batch_kfperiod_inventory', 'modify', NULL, false, false, false),
+	('inv_serial_track_bill_list', '序列号跟踪表', 'scm/inv_serial_track_bill_list', 'none', 'bill_no', false, false, false),
+	('inventory', '商品库存', 'scm/inventory', 'modify', NULL, false, false, false),
+	('inventory_serial_status', '序列号状态表', 'scm/inventory_serial_status', 'none', NULL, false, false, false),
+	('inventory_stock', '商品仓库库存查询', 'scm/inventory_stock', 'none', NULL, false, false, false),
+	('ap_credit', '付款单', 'arap/ap_credit', 'modify', 'bill_no', true, false, false),
+	('ap_pay_ret', '付款退款单', 'arap/ap_pay_ret', 'modify', 'bill_no', true, false, false),
+	('ap_other_credit', '其他支出单', 'arap/ap_other_credit', 'modify', 'bill_no', true, false, false),
+	('ap_pre_credit', '预付款单', 'arap/ap_pre_credit', 'modify', 'bill_no', true, false, false),
+	('ap_pre_credit_ret', '预付退款单', 'arap/ap_pre_credit_ret', 'modify', 'bill_no', true, false, false),
+	('ar_other_credit', '其他收入单', 'arap/ar_other_credit', 'modify', 'bill_no', true, false, false),
+	('ar_other_credit_ret', '其他收入退款单', 'arap/ar_other_credit_ret', 'modify', 'bill_no', true, false, false),
+	('ar_credit', '收款单', 'arap/ar_credit', 'modify', 'bill_no', true, false, false),
+	('ar_credit_ret', '收款退款单', 'arap/ar_credit_ret', 'modify', 'bill_no', true, false, false),
+	('ar_pre_credit', '预收款单', 'arap/ar_pre_credit', 'modify', 'bill_no', true, false, false),
+	('ar_pre_credit_ret', '预收退款单', 'arap/ar_pre_credit_ret', 'modify', 'bill_no', true, false, false),
+	('customer_pay_number', '客户交易次数', 'arap/customer_pay_number', 'none', NULL, false, false, false),
+	('pur_mat_rec_notice', '收料通知单', 'scm/pur_mat_rec_notice', 'modify', 'bill_no', true, false, true),
+	('pur_inbound', '采购入库单', 'scm/pur_inbound', 'modify', 'bill_no', true, false, true),
+	('pur_invoice', '采购发票单', 'scm/pur_invoice', 'begin', 'bill_no', true, false, true),
+	('pur_request', '采购申请单', 'scm/pur_request', 'modify', 'bill_no', true, false, true),
+	('pur_order', '采购订单', 'scm/pur_order', 'modify', 'bill_no', true, false, true),
+	('pur_ret', '采购退货单', 'scm/pur_ret', 'modify', 'bill_no', true, false, true),
+	('sal_delivery_notice', '发货通知单', 'scm/sal_delivery_notice', 'begin day', 'bill_no', true, false, true),
+	('entrust', '委托代销', 'scm/entrust', 'begin', 'bill_no', true, false, true),
+	('entrust_settle', '委托代销结算', 'scm/entrust_settle', 'begin', 'bill_no', true, false, true),
+	('entrust_settle_rtn', '委托代销结算退货', 'scm/entrust_settle_rtn', 'begin', 'bill_no', true, false, true),
+	('entrust_rtn', '委托代销退货', 'scm/entrust_rtn', 'begin', 'bill_no', true, false, true),
+	('sal_out_bound', '销售出库单', 'scm/sal_out_bound', 'modify', 'bill_no', true, false, true),
+	('sal_invoice_list', '销售发票单', 'scm/sal_invoice_list', 'begin day', 'bill_no', false, false, false),
+	('sal_quota', '销售报价单', 'scm/sal_quota', 'begin', 'bill_no', true, false, true),
+	('sal_exchange_request', '销售换货申请单', 'scm/sal_exchange_request', 'modify', 'bill_no', true, false, true),
+	('sal_summary_rpt_ims', '销售汇总表', 'sal/sal_summary_rpt_ims', 'none', NULL, false, false, false),
+	('sal_in_bound', '销售退货单', 'scm/sal_in_bound', 'modify', 'bill_no', true, false, true),
+	('sal_in_bound_request', '销售退货申请单', 'scm/sal_in_bound_request', 'modify', 'bill_no', true, false, true),
+	('coupon_center', '领劵中心查询', 'ls/coupon_center', 'none', 'number', false, false, false),
+	('coupons', '会员优惠券查询', 'ls/coupons', 'updated', 'bill_no', false, false, false),
+	('mb_level', '会员级别', 'ls/mb_level', 'modified', 'number', false, false, false),
+	('member', '会员', 'ls/member', 'modified', NULL, true, false, false),
+	('integral_record', '积分流水查询', 'ls/integral_record', 'none', NULL, false, false, false),
+	('mall_recharge_rule', '充值赠送规则', 'ls/mall_recharge_rule', 'none', NULL, false, false, false),
+	('recharge_record', '储值流水查询', 'ls/recharge_record', 'none', NULL, false, false, false),
+	('coupons_write_off', '优惠券核销', 'ls/coupons_write_off', 'modify text', 'bill_no', false, false, false),
+	('delivery', '发货单', 'ls/delivery', 'none', 'bill_no', false, false, false),
+	('ls_material', '门店商品', 'ls/material', 'none', 'number', false, false, false),
+	('shelf', '商品上下架', 'ls/shelf', 'modified', NULL, false, false, false),
+	('ls_store', '门店', 'ls/store', 'modified', 'number', false, false, false),
+	('retail_bill', '零售单', 'ls/retail_bill', 'none', 'bill_no', true, false, false),
+	('balance_bill', '零售结存单', 'ls/balance_bill', 'begin day', 'bill_no', false, false, false),
+	('formula', '配方', 'ls/formula', 'data', 'number', false, false, false)
+) AS v (entry, title, path, dialect, number_field, detail, enable, dated)
+JOIN (VALUES
+	('modify', 'modify_start_time', 'modify_end_time', 'ms', NULL),
+	('modify text', 'modify_start_time', 'modify_end_time', 'datetime', NULL),
+	('data', 'data.modify_start_time', 'data.modify_end_time', 'ms', NULL),
+	('begin', 'begin_time', 'expire_time', 'ms', '-1'),
+	('begin day', 'begin_date', 'expire_date', 'date', NULL),
+	('modified', 'start_modified', 'end_modified', 'datetime', NULL),
+	('updated', 'start_time', 'end_time', 'datetime', NULL),
+	('none', NULL, NULL, NULL, NULL)
+) AS d (dialect, start_param, end_param, format, off) USING (dialect);
+
+/* Where a key is not "id", pages are asked by other names or not at all, or the service wants parameters. */
+UPDATE jdysync.catalog c
+SET id_fields = v.id_fields::text[], page_param = v.page_param, size_param = v.size_param, required = v.required::text[],
+	detail_param = v.detail_param
+FROM (VALUES
+	('bom_query', '{id}', 'page', 'page_size', '{material_id}', 'id'),
+	('material_price', '{aux_prop_id?,unit_id,qty?}', NULL, NULL, '{bill_date,bill_type_id,currency_id,exchange_rate,material_id,qty,unit_id}', 'id'),
+	('account', '{id}', NULL, NULL, '{}', 'id'),
+	('account_type', '{id}', NULL, NULL, '{}', 'id'),
+	('division_load', '{id}', NULL, NULL, '{}', 'id'),
+	('user_func_perm_list', '{id}', NULL, NULL, '{}', 'id'),
+	('user_list', '{uid}', 'page', 'page_size', '{}', 'id'),
+	('voucher_attachment', '{id}', NULL, NULL, '{period}', 'id'),
+	('invoice_fp', '{invoice_no,invoice_type?,invoice_category?}', 'page_no', 'page_size', '{}', 'id'),
+	('invoice_kp', '{id}', 'page', 'page_size', '{}', 'serial_number'),
+	('invoice_kp_query', '{*}', NULL, NULL, '{bill_no}', 'id'),
+	('tax_category_data', '{number}', 'page', 'page_size', '{}', 'id'),
+	('tax_category_type', '{number}', NULL, NULL, '{}', 'id'),
+	('assist_type_list', '{assistanttype_id}', NULL, NULL, '{}', 'id'),
+	('inv_synchronous', '{id}', NULL, NULL, '{}', 'id'),
+	('inv_serial_track_bill_list', '{*}', 'page', 'page_size', '{}', 'id'),
+	('inventory', '{material_id,stock_id?,sp_id?,aux_prop_id?,batch_no?,kf_date?}', 'page', 'page_size', '{}', 'id'),
+	('inventory_serial_status', '{sn,material_id?}', 'page', 'page_size', '{}', 'id'),
+	('inventory_stock', '{inv_stock_id,inv_stock_position?}', NULL, NULL, '{material_id}', 'id'),
+	('customer_pay_number', '{customer_id}', NULL, NULL, '{end_date,start_date}', 'id'),
+	('sal_invoice_list', '{id}', 'page', 'page_size', '{end_date,start_date}', 'id'),
+	('sal_summary_rpt_ims', '{*}', 'page', 'page_size', '{filter_summary_field,end_date,start_date}', 'id'),
+	('coupon_center', '{id}', 'page', 'page_size', '{member_id}', 'id'),
+	('coupons', '{coupons_id}', 'page', 'page_size', '{member_id}', 'id'),
+	('integral_record', '{*}', 'page', 'page_size', '{}', 'id'),
+	('mall_recharge_rule', '{id}', NULL, NULL, '{member_id}', 'id'),
+	('coupons_write_off', '{coupons_no,bill_no?}', 'page', 'page_size', '{store_id}', 'id'),
+	('delivery', '{id}', 'page_data.page', 'page_data.page_size', '{request.store_id}', 'id'),
+	('ls_material', '{id}', 'page', 'page_size', '{store_id}', 'id'),
+	('shelf', '{id}', 'page', 'page_size', '{store_id}', 'id'),
+	('retail_bill', '{id}', 'page_no', 'page_size', '{}', 'bill_id'),
+	('formula', '{id}', 'data.page', 'data.page_size', '{}', 'id')
+) AS v (entry, id_fields, page_param, size_param, required, detail_param)
+WHERE c.entry = v.entry;
+
+UPDATE jdysync.catalog c SET list_secrets = v.list_secrets::text[], detail_secrets = v.detail_secrets::text[]
+FROM (VALUES
+	('emp', '{id_number,mobile}', '{birthday,email,id_number,mobile,wechat}'),
+	('subm_prodin', '{}', '{contact_phone}'),
+	('subm_workorder', '{}', '{contact_phone}'),
+	('mat_issue_order', '{}', '{contact_phone}'),
+	('mat_order_ret', '{}', '{contact_phone}'),
+	('user_list', '{phone}', '{}'),
+	('journal', '{}', '{contacts_account_number}'),
+	('sa_bill', '{}', '{entry_list.bank_account,entry_list.id_number,entry_list.mobile}'),
+	('invoice_kp', '{}', '{seller_info.address_phone,sellerinfo.address_phone,seller_info.account,sellerinfo.account,buyer_info.account,buyerinfo.account,buyer_info.address_phone,buyerinfo.address_phone,buyer_info.email,buyerinfo.email,buyer_info.mobile,buyerinfo.mobile}'),
+	('inv_other_in', '{}', '{contact_address,contact_phone}'),
+	('inv_other_out', '{contact_address,contact_phone}', '{contact_address,contact_phone}'),
+	('inv_tfout', '{}', '{dispatcher_address,dispatcher_phone}'),
+	('pur_mat_rec_notice', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('pur_inbound', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('pur_invoice', '{}', '{contact_address,contact_phone}'),
+	('pur_request', '{}', '{dispatcher_address,dispatcher_phone}'),
+	('pur_order', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('pur_ret', '{}', '{contact_address,contact_phone}'),
+	('sal_delivery_notice', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('entrust', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('entrust_settle', '{}', '{contact_address,contact_phone}'),
+	('entrust_settle_rtn', '{}', '{contact_address,contact_phone}'),
+	('entrust_rtn', '{}', '{contact_address,contact_phone}'),
+	('sal_out_bound', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('sal_quota', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('sal_exchange_request', '{}', '{contact_address,contact_phone}'),
+	('sal_in_bound', '{}', '{contact_address,contact_phone}'),
+	('member', '{birthday,detail_address,mobile,referreremp_birthday,referreremp_email,referreremp_idnumber,referreremp_mobile,referreremp_wechat,sex_group}', '{mobile}'),
+	('coupons_write_off', '{member_mobile}', '{}'),
+	('delivery', '{delivery_address,receiver_address,receiver_mobile}', '{}'),
+	('ls_store', '{telephone}', '{}')
+) AS v (entry, list_secrets, detail_secrets)
+WHERE c.entry = v.entry;
 
 /* What the documents name: list row and detail, and the elements of their arrays. */
 INSERT INTO jdysync.catalog_field (entry, entry_of, place, field, "as", label, sensitive)
@@ -833,7 +1173,7 @@ RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details b
 	elapsed interval, error text)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_sync(text, text) IS
-'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail); raises the run''s error when a stream is named';
+'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail) | verify (jdy_certificates says what came of it); raises the run''s error when a stream is named';
 
 CREATE FUNCTION jdy_resync(stream text, from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details bigint, inserted bigint,
@@ -901,6 +1241,11 @@ RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_resume(text, boolean) IS
 'ends jdy_pause; force: lets a push that is held because too many records changed at once go once; true when that changed something';
 
+CREATE FUNCTION jdy_grant(name text, role regrole, privilege text)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_grant(text, regrole, text) IS
+'lets a role besides the owner''s members read a stream or push (SELECT on its table or source and the views it came with, its lines of the views jdy_…, but no raw bytes and no bodies of requests), run it (sync or push, start, cancel, pause, resume; its runs are made with its owner''s rights), or none of both: that takes back what was granted';
+
 CREATE FUNCTION jdy_adopt()
 RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_adopt() IS
@@ -927,12 +1272,29 @@ RETURNS regclass AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_create_view(text, text, jsonb) IS
 'compiles a mapping to a plain SQL view over a stream''s staging table, made with the caller''s rights; columns in the order of jsonb, id first; $where, $flat and $deleted are no columns; a view that it made and nobody changed is replaced';
 
+CREATE FUNCTION jdy_trace(stream text, id text)
+RETURNS TABLE (at timestamptz, what text, detail jsonb)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_trace(text, text) IS
+'a record''s whole life as far as it is kept, by time: modified, listed, detail calls, written, set aside, and what views and pushes over the stream make of it; of a push, where the record stands toward it; no call is made and nothing is written';
+
+CREATE FUNCTION jdy_explain(stream text)
+RETURNS SETOF text AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_explain(text) IS
+'what a stream or push will ask, how many calls and minutes that takes, what proves it and what waits; also of a catalogue entry that is no stream yet; no call is made and nothing is written';
+
 CREATE FUNCTION jdysync.progress()
-RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
+RETURNS TABLE (run_id bigint, stream_id integer, pid integer, phase text, percent integer, eta timestamptz, waiting_for text,
+	waiting_until timestamptz, listed bigint, list_total bigint, pages bigint, window_from timestamptz, window_to timestamptz,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
-	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
+	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, calls_left integer, started_at timestamptz, updated_at timestamptz)
 AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database that the caller may see, from shared memory; read it through the view jdy_progress';
+
+CREATE FUNCTION jdysync.budgets()
+RETURNS TABLE (server_id oid, role oid, "limit" integer, calls integer, "left" integer, rate_window interval, paused_until timestamptz)
+AS 'MODULE_PATHNAME', 'jdy_budget_rows' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdysync.budgets() IS 'call budgets of this database that the caller may see, from shared memory; read it through the view jdy_budgets';
 
 REVOKE ALL ON FUNCTION
 	jdy_check(name),
@@ -952,12 +1314,16 @@ REVOKE ALL ON FUNCTION
 	jdy_discard(text, text[], text),
 	jdy_pause(text),
 	jdy_resume(text, boolean),
+	jdy_grant(text, regrole, text),
 	jdy_adopt(),
 	jdy_fetch(name, text, jsonb, text, jsonb),
 	jdy_decrypt(name, text),
 	jdy_render(jsonb, jsonb),
 	jdy_create_view(text, text, jsonb),
-	jdysync.progress()	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
+	jdy_trace(text, text),
+	jdy_explain(text),
+	jdysync.progress(),	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
+	jdysync.budgets()	/* so do readers of jdy_budgets */
 FROM PUBLIC;
 
 ---------------------------------------------------------------------------
@@ -993,7 +1359,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA jdysync_shim FROM PUBLIC;
 ---------------------------------------------------------------------------
 
 /*
- * Who may see a stream: members of its staging table's owner; pg_monitor sees
+ * Who may see a stream: members of its staging table's owner, and whom jdy_grant lets read it, but for
+ * raw bytes and bodies; jdysync.subject says so for all views.  pg_monitor sees
  * health (runs, coverage, incidents, progress) without contents (calls, rejects, texts of errors, ids of
  * records).
  *
@@ -1009,13 +1376,21 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
  * relation's: then its owner would become the owner of a stream that is none of his.
  */
 CREATE VIEW jdysync.subject AS
-SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
-	false AS is_push
-FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
-	SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
-UNION ALL
-SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true
-FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source;
+SELECT k.stream_id, k.name, k.server, k.enabled, k.loaded, k.relation, k.owner, k.is_push,
+	CASE WHEN k.owner IS NOT NULL THEN format('server %I of %I', k.server, pg_catalog.pg_get_userbyid(k.owner)) END AS mapping,
+	pg_catalog.pg_has_role(COALESCE(k.owner, 10::oid), 'USAGE') AS own,
+	pg_catalog.pg_has_role(COALESCE(k.owner, 10::oid), 'USAGE')
+		OR g.oid IS NOT NULL AND pg_catalog.has_column_privilege(g.oid, 'read', 'REFERENCES') AS may_read
+FROM (
+	SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
+		false AS is_push
+	FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
+		SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
+	UNION ALL
+	SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true
+	FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source) AS k
+LEFT JOIN pg_catalog.pg_class g ON g.relnamespace = 'jdysync'::pg_catalog.regnamespace AND g.relname = ('grants_' || k.name)::name
+	AND g.relkind = 'v' AND g.relowner = k.owner;
 COMMENT ON VIEW jdysync.subject IS 'what runs are of: streams and pushes, with their owners';
 COMMENT ON COLUMN jdysync.subject.stream_id IS 'number of the stream or push';
 COMMENT ON COLUMN jdysync.subject.name IS 'its name';
@@ -1025,6 +1400,9 @@ COMMENT ON COLUMN jdysync.subject.loaded IS 'its first load is over';
 COMMENT ON COLUMN jdysync.subject.relation IS 'staging table, or source of the push';
 COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
+COMMENT ON COLUMN jdysync.subject.own IS 'the current role is a member of its owner; of what has none, a superuser';
+COMMENT ON COLUMN jdysync.subject.may_read IS 'or was granted that with jdy_grant';
+COMMENT ON COLUMN jdysync.subject.mapping IS 'as whom it calls what: name of the incidents of that';
 
 CREATE VIEW jdysync.at_work AS
 SELECT k.objid AS stream_id
@@ -1042,35 +1420,36 @@ SELECT r.run_id, r.name, r.kind,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
 	r.rejected, r.pending, r.delivered, r.verified, r.failed, r.dead, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
 	/* what a trigger or a cast of the owner's says may quote the record it failed on */
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.error END AS error,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.detail END AS detail,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.hint END AS hint
+	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.error END AS error,
+	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.detail END AS detail,
+	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.hint END AS hint
 FROM jdysync.run r
 LEFT JOIN jdysync.subject s USING (stream_id)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
-SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error
+SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error, k.id
 FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
 LEFT JOIN jdysync.subject s USING (stream_id)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE');
+WHERE COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE'));
 COMMENT ON VIEW @extschema@.jdy_calls IS 'HTTP attempts of runs (jdysync.log_calls says which are kept); http_status NULL = no reply; ms = milliseconds';
 
 CREATE VIEW @extschema@.jdy_rejects WITH (security_barrier) AS
-SELECT j.reject_id, s.name, j.id, j.reason, j.at, j.run_id, j.raw
+SELECT j.reject_id, s.name, j.id, j.reason, j.at, j.run_id, CASE WHEN s.own THEN j.raw END AS raw
 FROM jdysync.reject j
-JOIN jdysync.stream s USING (stream_id)
-JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+JOIN jdysync.subject s USING (stream_id)
+WHERE s.may_read;
 COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL cannot hold it; raw = its bytes as they came';
 
 CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
-SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
+SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, CASE WHEN a.may_read THEN i.detail END AS detail
 FROM jdysync.incident i
-LEFT JOIN jdysync.subject s USING (name)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(10::oid, 'USAGE') OR i.name = '(this database)' OR i.name IN (
+	SELECT u.name FROM jdysync.subject s CROSS JOIN LATERAL (VALUES (s.name), (format('server %I', s.server)), (s.mapping)) AS u (name)
+	WHERE s.may_read) AS may_read) a
+WHERE a.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 /*
@@ -1078,13 +1457,15 @@ COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; 
  * must not slow down who only wants to know whether all is well.
  */
 CREATE VIEW @extschema@.jdy_status WITH (security_barrier) AS
-WITH at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w),
-home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.cluster <> c.system_identifier OR h.database <> d.oid) AS is_here
-	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+WITH clock AS MATERIALIZED (SELECT now() + COALESCE(pg_catalog.current_setting('jdysync.clock_offset', true), '0')::interval AS now),
+at_work AS MATERIALIZED (SELECT w.stream_id FROM jdysync.at_work w),
+home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.cluster <> c.system_identifier OR h.database <> d.oid OR h.extension <> e.oid) AS is_here
+	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d, pg_catalog.pg_extension e
+	WHERE d.datname = pg_catalog.current_database() AND e.extname = 'jdysync')
 SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status,
 	GREATEST(o.run_id, f.run_id) AS last_run_id,
 	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,
-	now() - COALESCE(t.listed_until, o.started_at) AS lag,
+	CASE WHEN t.listed_until IS NULL THEN c.now ELSE now() END - COALESCE(t.listed_until, o.started_at) AS lag,
 	g.next_at AS next_run,
 	v.status || COALESCE(': ' || NULLIF(concat_ws('; ',
 		CASE v.status
@@ -1096,13 +1477,13 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 				WHEN b.server IS NOT NULL THEN format('the target has not answered since %s (%s), %s', m.since, b.problem,
 					CASE WHEN b.next_try > now() THEN 'next try ' || m.next_try ELSE 'next try with the next run' END)
 				/* what a trigger or a cast of the owner's says may quote the record it failed on */
-				WHEN a.own THEN concat_ws(': ', COALESCE(f.error, 'the process of its run died'), "left"(rtrim(f.detail, '.'), 200))
+				WHEN s.may_read THEN concat_ws(': ', COALESCE(f.error, 'the process of its run died'), "left"(rtrim(f.detail, '.'), 200))
 				ELSE concat('run ', f.run_id, ' failed') || COALESCE(' with SQLSTATE ' || f.sqlstate, '') END
 			END,
 		CASE WHEN v.status = 'held' THEN CASE WHEN NOT (SELECT is_here FROM home) THEN 'SELECT jdy_adopt() when the original does not run any more'
 			WHEN p.released THEN 'jdy_resume was called, the next run lets it go'
 			ELSE format('jdy_resume(%L, force => true)', s.name) END END,
-		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > now() THEN 'next try ' || m.next_run END,
+		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > c.now THEN 'next try ' || m.next_run END,
 		CASE WHEN v.status IN ('failing', 'late') THEN COALESCE('last ok ' || m.last_ok, 'never ok so far') END,
 		CASE WHEN d.n > 1000 THEN 'more than 1000 dead letters, see jdy_deliveries'
 			WHEN d.n > 0 THEN d.n || CASE d.n WHEN 1 THEN ' dead letter' ELSE ' dead letters' END || ', see jdy_deliveries' END,
@@ -1112,12 +1493,12 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
 			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why
 FROM jdysync.subject s
+CROSS JOIN clock c
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
 LEFT JOIN jdysync.push p ON p.push_id = s.stream_id
 LEFT JOIN jdysync.agenda g ON g.subject_id = s.stream_id
 LEFT JOIN jdysync.breaker b ON s.is_push AND b.server = s.server::text AND b.next_try IS NOT NULL
 LEFT JOIN jdysync.incident h ON h.name = s.name AND h.what = 'push held' AND h.closed_at IS NULL
-CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') AS own) a
 LEFT JOIN LATERAL (
 	SELECT r.run_id, r.started_at, r.finished_at FROM jdysync.run r
 	WHERE r.stream_id = s.stream_id AND r.status = 'ok' ORDER BY r.run_id DESC LIMIT 1) o ON true
@@ -1140,15 +1521,16 @@ CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
 	SELECT FROM jdysync.delivery d WHERE d.push_id = s.stream_id AND d.status = 'dead' AND d.discarded IS NULL LIMIT 1001) l) d
 CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
 	SELECT FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL LIMIT 1001) l) j
-CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i
-	WHERE i.name = s.name AND i.closed_at IS NULL AND i.severity <> 'info' AND i.what <> 'push held') i
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i	/* those that the line does not tell as it is */
+	WHERE i.name IN (s.name, s.mapping) AND i.closed_at IS NULL AND i.severity <> 'info'
+		AND i.what NOT IN ('failing', 'authorisation refused', 'late', 'push held', 'dead letters', 'rows set aside')) i
 CROSS JOIN LATERAL (SELECT CASE
 	WHEN NOT s.enabled OR pg_catalog.current_setting('jdysync.enabled', true) = 'off' THEN 'paused'
 	WHEN s.owner IS NULL THEN 'failing'
 	WHEN NOT (SELECT is_here FROM home) THEN 'held'
 	WHEN h.id IS NOT NULL THEN 'held'
 	WHEN b.server IS NOT NULL OR f.run_id > COALESCE(o.run_id, 0) THEN 'failing'
-	WHEN g.due_at < now() - interval '1 min' AND n.started_at IS NULL THEN 'late'
+	WHEN g.due_at < c.now - interval '1 min' AND n.started_at IS NULL THEN 'late'
 	WHEN o.run_id IS NULL THEN 'never ran'
 	ELSE 'ok' END AS status) v
 CROSS JOIN LATERAL (
@@ -1158,7 +1540,7 @@ CROSS JOIN LATERAL (
 		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run
 	FROM (SELECT y.which, to_char(y.at, CASE WHEN y.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
 		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, g.due_at), (6, g.next_at)) AS y (which, at)) z) m
-WHERE a.own OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all well, and if not, why';
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
@@ -1171,11 +1553,11 @@ SELECT s.name, s.listed_until,
 		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
 	COALESCE(q.due, 0) AS details_due,
 	COALESCE(q.set_aside, 0) + r.rejected AS set_aside,
-	CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') AND COALESCE(q.set_aside, 0) + r.rejected > 0
+	CASE WHEN c.may_read AND COALESCE(q.set_aside, 0) + r.rejected > 0
 		THEN (q.exceptions || r.exceptions)[1:100] END AS exceptions,
 	s.loaded_at
 FROM jdysync.stream s
-JOIN pg_catalog.pg_class c ON c.oid = s.staging
+JOIN jdysync.subject c ON c.stream_id = s.stream_id AND c.owner IS NOT NULL
 LEFT JOIN LATERAL (
 	SELECT min(l.due_since) FILTER (WHERE l.due AND l.problem IS NULL) AS oldest,
 		count(*) FILTER (WHERE l.due AND l.problem IS NULL) AS due,
@@ -1186,25 +1568,47 @@ CROSS JOIN LATERAL (
 	/* list rows; a detail that was rejected stands in the queue */
 	SELECT count(*) AS rejected, (array_agg(COALESCE(j.id, '?') ORDER BY j.id))[1:100] AS exceptions
 	FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL) r
-WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE c.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
 
+CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
+SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed, c.why, c.run_id, c.assumptions, c.evidence
+FROM jdysync.certificate c
+JOIN jdysync.stream s USING (stream_id, epoch)
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+WHERE k.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_certificates IS
+'proofs of which records each list held at an instant, and attempts that did not give one, with the reason';
+
+CREATE VIEW @extschema@.jdy_certified WITH (security_barrier) AS
+SELECT s.name, u.id
+FROM jdysync.sighted g
+JOIN jdysync.stream s USING (stream_id)
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+CROSS JOIN LATERAL unnest(g.ids) AS u (id)
+WHERE g.certified AND k.may_read;
+COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last certificate names';
+
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
-SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.details, p.details_due, p.inserted,
-	p.updated, p.unchanged, p.rejected, p.pending, p.delivered, p.dead, p.calls, p.retries, p.started_at, p.updated_at
+SELECT p.run_id, s.name, p.phase, p.percent, p.eta::timestamptz(0) AS eta,
+	p.waiting_for || COALESCE(to_char(CASE WHEN p.waiting_for IN ('budget', 'Retry-After', 'back-off', 'settle') THEN p.waiting_until END,
+		' "until" HH24:MI:SS'), '') AS waiting_for,
+	p.listed, p.list_total, p.details, p.details_due, p.calls, p.calls_left, p.pending, p.delivered, p.dead, p.pages,
+	CASE WHEN p.pages > 0 THEN tstzrange(p.window_from, p.window_to) END AS reading,
+	p.inserted, p.updated, p.unchanged, p.rejected, p.retries, p.pid, p.started_at, p.updated_at
 FROM jdysync.progress() p
 JOIN jdysync.subject s USING (stream_id)
-WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_progress IS 'open runs as they go, before anything is committed';
 
 CREATE VIEW @extschema@.jdy_deliveries WITH (security_barrier) AS
 SELECT s.name AS push, d.id, d.status, d.version, d.attempts, d.last_error, d.http_status, d.errcode, d.changed_at, d.discarded,
-	d.request, d.reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion,
+	CASE WHEN s.own THEN d.request END AS request, CASE WHEN s.own THEN d.reply END AS reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion,
 	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = d.push_id AND c.id = d.id) AS target_id
 FROM jdysync.delivery d
 JOIN jdysync.subject s ON s.stream_id = d.push_id
-WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+WHERE s.may_read
 	AND NOT EXISTS (SELECT FROM jdysync.batch b CROSS JOIN LATERAL unnest(b.ids) AS o (id) WHERE b.push_id = d.push_id AND o.id = d.id)
 UNION ALL
 SELECT s.name, u.id, 'delivered', 1, 0, NULL, NULL, NULL, g.delivered_at, NULL, NULL, NULL, false,
@@ -1212,24 +1616,221 @@ SELECT s.name, u.id, 'delivered', 1, 0, NULL, NULL, NULL, g.delivered_at, NULL, 
 FROM jdysync.delivered g
 JOIN jdysync.subject s ON s.stream_id = g.push_id
 CROSS JOIN LATERAL unnest(g.ids) AS u (id)
-WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+WHERE s.may_read
 	AND NOT EXISTS (SELECT FROM jdysync.delivery d WHERE d.push_id = g.push_id AND d.id = u.id)
 	AND NOT EXISTS (SELECT FROM jdysync.batch b CROSS JOIN LATERAL unnest(b.ids) AS o (id) WHERE b.push_id = g.push_id AND o.id = u.id)
 UNION ALL
-SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, b.digests = '',
+SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, CASE WHEN s.own THEN b.body END, NULL, b.digests = '',
 	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = b.push_id AND c.id = u.id)
 FROM jdysync.batch b
 JOIN jdysync.subject s ON s.stream_id = b.push_id
 CROSS JOIN LATERAL unnest(b.ids, b.versions) AS u (id, version)
-WHERE pg_catalog.pg_has_role(s.owner, 'USAGE');
+WHERE s.may_read;
 COMMENT ON VIEW @extschema@.jdy_deliveries IS
 'where each record stands toward each push; records that were never sent are not here: jdy_preview shows what is pending';
 
+/*
+ * The numbers of jdy_status, for machines.  Counts stop at 10,000, so that a scrape every
+ * few seconds costs the same whatever waits; of what is due by a load none is complete, so
+ * only many changes at once are ever read to the end.
+ */
+CREATE VIEW @extschema@.jdy_health WITH (security_barrier) AS
+SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.last_run_id, r.finished_at - r.started_at AS last_elapsed,
+	CASE WHEN s.is_push THEN r.delivered ELSE r.inserted + r.updated END + r.deleted AS last_records, r.calls AS last_calls,
+	LEAST(q.due, 10000) AS details_due, LEAST(q.set_aside + j.n, 10000) AS set_aside,
+	LEAST(d.pending, 10000) AS pending, COALESCE(b.sent, 0) AS sent, COALESCE(b.in_doubt, 0) AS in_doubt, LEAST(d.dead, 10000) AS dead,
+	t.listed_until,
+	CASE WHEN t.loaded_at IS NULL OR t.contract->>'filter' = 'ignored' OR q.oldest = '-infinity' THEN NULL
+		WHEN q.due + q.set_aside <= 10000 THEN LEAST(t.watermark, q.oldest)
+		ELSE LEAST(t.watermark, NULLIF((SELECT min(l.due_since) FROM jdysync.listing l
+			WHERE l.stream_id = t.stream_id AND l.due AND l.problem IS NULL), '-infinity')) END AS complete_until,
+	(SELECT count(*) FROM unnest(CASE WHEN t.coverage = '{}' OR t.start_from > upper(t.coverage) THEN '{}'
+		ELSE tstzmultirange(tstzrange(t.start_from, upper(t.coverage))) - t.coverage END)) AS gaps,
+	(SELECT c.instant FROM jdysync.certificate c
+		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified
+FROM @extschema@.jdy_status h
+JOIN jdysync.subject s ON s.name = h.name
+LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
+LEFT JOIN jdysync.run r ON r.run_id = h.last_run_id
+LEFT JOIN LATERAL (
+	SELECT k.finished_at FROM jdysync.run k
+	WHERE k.stream_id = s.stream_id AND k.status = 'ok' ORDER BY k.run_id DESC LIMIT 1) o ON true
+CROSS JOIN LATERAL (
+	SELECT count(*) FILTER (WHERE l.problem IS NULL) AS due, count(l.problem) AS set_aside,
+		min(l.due_since) FILTER (WHERE l.problem IS NULL) AS oldest
+	FROM (
+		(SELECT w.problem, w.due_since FROM jdysync.listing w WHERE w.stream_id = s.stream_id AND w.due AND w.due_from > '-infinity' LIMIT 10001)
+		UNION ALL
+		(SELECT w.problem, w.due_since FROM jdysync.listing w WHERE w.stream_id = s.stream_id AND w.due AND w.due_from = '-infinity' LIMIT 10001)) l) q
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
+	SELECT FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL LIMIT 10001) l) j
+CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE l.status = 'pending') AS pending, count(*) FILTER (WHERE l.status = 'dead') AS dead FROM (
+	SELECT d.status FROM jdysync.delivery d
+	WHERE d.push_id = s.stream_id AND d.status <> 'delivered' AND d.discarded IS NULL LIMIT 10001) l) d
+CROSS JOIN LATERAL (SELECT sum(cardinality(b.ids)) FILTER (WHERE b.status = 'sent') AS sent,
+	sum(cardinality(b.ids)) FILTER (WHERE b.status = 'in_doubt') AS in_doubt
+	FROM jdysync.batch b WHERE b.push_id = s.stream_id) b;
+COMMENT ON VIEW @extschema@.jdy_health IS 'jdy_status in numbers, for dashboards: one line a stream and push; counts stop at 10000';
+
+CREATE VIEW @extschema@.jdy_totals WITH (security_barrier) AS
+SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, NULLIF(t.day, '-infinity') AS day, t.status, t.runs, t.seconds,
+	t.listed, t.details, t.inserted, t.updated, t.deleted, t.rejected, t.delivered, t.dead, t.calls, t.retries
+FROM jdysync.tally t
+JOIN jdysync.subject s USING (stream_id)
+WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_totals IS 'what runs that ended did, added up by stream, status and day, for 40 days, and since the stream was added (day NULL)';
+
+CREATE VIEW @extschema@.jdy_budgets WITH (security_barrier) AS
+SELECT f.srvname AS server, r.rolname AS role, b."limit", b.calls, b."left", b.rate_window, b.paused_until
+FROM jdysync.budgets() b
+JOIN pg_catalog.pg_foreign_server f ON f.oid = b.server_id
+JOIN pg_catalog.pg_roles r ON r.oid = b.role;
+COMMENT ON VIEW @extschema@.jdy_budgets IS 'calls that servers with a limit may still make, since the server started; servers of one account share its budget, across databases';
+
+/*
+ * Incidents as messages for robots of chat groups, as payloads of a push: one when an incident opens, and, since
+ * it is another content then, one when it is over.  A push never tells of itself: its own trouble would be one
+ * more message that it cannot send.  What is over for a day is told no more.
+ */
+CREATE VIEW jdysync.alarm AS
+SELECT i.id::text AS id, concat(CASE WHEN i.closed_at IS NOT NULL THEN '已恢复 over' WHEN i.severity = 'critical' THEN '严重 critical' ELSE '警告 warning' END,
+		': jdysync ', i.name, ' ', t.title) AS title,
+	concat_ws(E'\n\n', CASE WHEN i.closed_at IS NULL THEN '自 since ' || o.opened ELSE o.opened || ' – ' || o.closed END || ' (UTC+8), ' || pg_catalog.current_database(),
+		"left"(i.detail, 500), CASE WHEN i.closed_at IS NULL THEN concat_ws(E'\n\n', t.what_to_do, "left"(i.advice, 500)) END) AS text,
+	ARRAY(SELECT c.relname::text FROM jdysync.push p JOIN pg_catalog.pg_class c ON c.oid = p.source
+		WHERE i.name IN (p.name, format('server %I', p.server))) AS of_pushes_from
+FROM @extschema@.jdy_incidents i
+LEFT JOIN (VALUES
+	('failing', '运行失败 failing', '请查看 jdy_runs 中的错误原因；有计划的任务会自动重试。'),
+	('authorisation refused', '授权被拒绝 authorisation refused', '请用 jdy_check 查看哪一步被拒绝：让客户管理员重新授权，或更正用户映射。'),
+	('late', '任务积压 late', '请增大 jdysync.max_workers，或拉开任务的时间间隔。'),
+	('held', '数据库副本，已停用 held', '确认原库不再运行后执行 SELECT jdy_adopt();'),
+	('push held', '推送已暂停：变化过多 push held', '用 jdy_preview 核对；如属正常，用 jdy_resume 放行。'),
+	('target away', '推送目标无响应 target away', '目标恢复后自动继续推送。'),
+	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
+	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
+	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。')) AS k (what, title, what_to_do) ON k.what = i.what
+CROSS JOIN LATERAL (SELECT COALESCE(k.title, i.what) AS title, k.what_to_do) t
+CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,
+	to_char(i.closed_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS closed) o
+WHERE i.severity <> 'info' AND (i.closed_at IS NULL OR i.closed_at > now() - interval '1 day');
+COMMENT ON VIEW jdysync.alarm IS 'incidents in words, Chinese and English, for the views jdy_incidents_…';
+COMMENT ON COLUMN jdysync.alarm.id IS 'number of the incident';
+COMMENT ON COLUMN jdysync.alarm.title IS 'what is wrong, or over';
+COMMENT ON COLUMN jdysync.alarm.text IS 'since when, particulars, what to do';
+COMMENT ON COLUMN jdysync.alarm.of_pushes_from IS 'names of the views that pushes read which it is about';
+
+CREATE VIEW @extschema@.jdy_incidents_dingtalk WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msgtype', 'markdown', 'markdown', jsonb_build_object('title', a.title, 'text', concat('### ', a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_dingtalk' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_dingtalk IS 'incidents as messages for a DingTalk robot: source of a push';
+
+CREATE VIEW @extschema@.jdy_incidents_wecom WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msgtype', 'markdown', 'markdown', jsonb_build_object('content', concat('### ', a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_wecom' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_wecom IS 'incidents as messages for a WeCom robot: source of a push';
+
+CREATE VIEW @extschema@.jdy_incidents_feishu WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msg_type', 'text', 'content', jsonb_build_object('text', concat(a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_feishu' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_feishu IS 'incidents as messages for a Feishu robot: source of a push';
+
 CREATE VIEW @extschema@.jdy_catalog AS
 SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
-	c.list_secrets, c.detail_secrets
+	c.required, c.list_secrets, c.detail_secrets
 FROM jdysync.catalog c;
 COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows by name';
+
+---------------------------------------------------------------------------
+-- For other programs
+---------------------------------------------------------------------------
+
+/*
+ * Also valid in Prometheus' older text format, but for the counters' types: no info, no
+ * state sets.  What never happened has no sample.
+ */
+CREATE FUNCTION @extschema@.jdy_metrics()
+RETURNS text LANGUAGE sql STABLE SET jit = off
+BEGIN ATOMIC
+	WITH family (place, name, type, unit, help) AS (VALUES
+		(1, 'jdysync_status', 'gauge', NULL, '0 ok, 1 never ran, 2 paused, 3 held, 4 late, 5 failing: as in jdy_status'),
+		(2, 'jdysync_last_success_timestamp_seconds', 'gauge', 'seconds', 'When the last run that went well ended'),
+		(3, 'jdysync_lag_seconds', 'gauge', 'seconds', 'How old the newest is that is surely here, or there'),
+		(4, 'jdysync_next_run_timestamp_seconds', 'gauge', 'seconds', 'When the next run is due'),
+		(5, 'jdysync_last_run_duration_seconds', 'gauge', 'seconds', 'Time that the last run took that ended'),
+		(6, 'jdysync_last_run_records', 'gauge', NULL, 'Records that the last run wrote, or delivered'),
+		(7, 'jdysync_last_run_calls', 'gauge', NULL, 'HTTP attempts of the last run'),
+		(8, 'jdysync_details_due', 'gauge', NULL, 'Details still to be fetched; 10000 = at least so many'),
+		(9, 'jdysync_set_aside', 'gauge', NULL, 'Records that cannot be had for now; 10000 = at least so many'),
+		(10, 'jdysync_deliveries_pending', 'gauge', NULL, 'Dead letters that are sent again by the next run; 10000 = at least so many'),
+		(11, 'jdysync_deliveries_sent', 'gauge', NULL, 'Records under way'),
+		(12, 'jdysync_deliveries_in_doubt', 'gauge', NULL, 'Records of which no answer told whether they arrived'),
+		(13, 'jdysync_deliveries_dead', 'gauge', NULL, 'Dead letters that need somebody; 10000 = at least so many'),
+		(14, 'jdysync_listed_until_timestamp_seconds', 'gauge', 'seconds', 'Every change stamped before this was listed'),
+		(15, 'jdysync_complete_until_timestamp_seconds', 'gauge', 'seconds', 'Every change stamped before this is in staging'),
+		(16, 'jdysync_coverage_gaps', 'gauge', NULL, 'Spans of modify time that are not proven between others that are'),
+		(17, 'jdysync_certified_timestamp_seconds', 'gauge', 'seconds', 'The list was certified as it stood then'),
+		(18, 'jdysync_open_incidents', 'gauge', NULL, 'Incidents that are not over'),
+		(19, 'jdysync_runs', 'counter', NULL, 'Runs that ended'),
+		(20, 'jdysync_runs_seconds', 'counter', 'seconds', 'Time that runs took'),
+		(21, 'jdysync_records', 'counter', NULL, 'Records that runs dealt with'),
+		(22, 'jdysync_calls', 'counter', NULL, 'HTTP attempts of runs that ended'),
+		(23, 'jdysync_calls_retried', 'counter', NULL, 'Attempts beyond each call''s first'),
+		(24, 'jdysync_budget_limit', 'gauge', NULL, 'Calls that the account may make in its window'),
+		(25, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
+		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window')),
+	subject AS (
+		SELECT h.*, format('name="%s",kind="%s"', replace(replace(replace(h.name, '\', '\\'), '"', '\"'), E'\n', '\n'), h.kind) AS labels
+		FROM @extschema@.jdy_health h),
+	total AS (
+		SELECT s.labels, t.* FROM @extschema@.jdy_totals t JOIN subject s ON s.name = t.name WHERE t.day IS NULL),
+	budget AS (
+		SELECT b.*, format('foreign_server="%s",role="%s"', replace(replace(replace(b.server, '\', '\\'), '"', '\"'), E'\n', '\n'),
+			replace(replace(replace(b.role, '\', '\\'), '"', '\"'), E'\n', '\n')) AS labels
+		FROM @extschema@.jdy_budgets b),
+	sample (place, labels, value) AS (
+		SELECT v.place, s.labels, v.value
+		FROM subject s CROSS JOIN LATERAL (VALUES
+			(1, array_position(ARRAY['ok', 'never ran', 'paused', 'held', 'late', 'failing'], s.status) - 1::numeric),
+			(2, extract(epoch FROM s.last_ok)), (3, extract(epoch FROM s.lag)), (4, extract(epoch FROM s.next_run)),
+			(5, extract(epoch FROM s.last_elapsed)), (6, s.last_records), (7, s.last_calls), (8, s.details_due), (9, s.set_aside),
+			(10, s.pending), (11, s.sent), (12, s.in_doubt), (13, s.dead), (14, extract(epoch FROM s.listed_until)),
+			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified))) AS v (place, value)
+		UNION ALL
+		SELECT 18, format('name="%s",severity="%s"', replace(replace(replace(i.name, '\', '\\'), '"', '\"'), E'\n', '\n'), i.severity), count(*)
+		FROM @extschema@.jdy_incidents i WHERE i.closed_at IS NULL GROUP BY i.name, i.severity
+		UNION ALL
+		SELECT v.place, format('%s,status="%s"', t.labels, t.status), v.value
+		FROM total t CROSS JOIN LATERAL (VALUES (19, t.runs::numeric), (20, t.seconds::numeric)) AS v (place, value)
+		UNION ALL
+		SELECT 21, format('%s,outcome="%s"', t.labels, v.outcome), sum(v.value)
+		FROM total t CROSS JOIN LATERAL (VALUES ('listed', t.listed), ('details', t.details), ('inserted', t.inserted), ('updated', t.updated),
+			('deleted', t.deleted), ('rejected', t.rejected), ('delivered', t.delivered), ('dead', t.dead)) AS v (outcome, value)
+		GROUP BY t.labels, v.outcome
+		UNION ALL
+		SELECT v.place, t.labels, sum(v.value)
+		FROM total t CROSS JOIN LATERAL (VALUES (22, t.calls), (23, t.retries)) AS v (place, value)
+		GROUP BY v.place, t.labels
+		UNION ALL
+		SELECT v.place, b.labels, v.value
+		FROM budget b CROSS JOIN LATERAL (VALUES (24, b."limit"), (25, b.calls), (26, b."left")) AS v (place, value)),
+	block AS (
+		SELECT f.place, format(E'# TYPE %s %s\n', f.name, f.type) || CASE WHEN f.unit IS NULL THEN '' ELSE format(E'# UNIT %s %s\n', f.name, f.unit) END
+			|| format(E'# HELP %s %s\n', f.name, f.help)
+			|| string_agg(format(E'%s%s{%s} %s\n', f.name, CASE f.type WHEN 'counter' THEN '_total' ELSE '' END, s.labels, s.value), '' ORDER BY s.labels COLLATE "C") AS text
+		FROM family f JOIN sample s USING (place)
+		WHERE s.value IS NOT NULL AND s.value < 'Infinity' AND s.value > '-Infinity'
+		GROUP BY f.place, f.name, f.type, f.unit, f.help)
+	SELECT COALESCE(string_agg(b.text, '' ORDER BY b.place), '') || '# EOF' FROM block b;
+END;
+REVOKE ALL ON FUNCTION @extschema@.jdy_metrics() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.jdy_metrics() IS 'what the caller may see of jdy_health, jdy_totals, jdy_budgets and jdy_incidents, as OpenMetrics text';
+
+CREATE FUNCTION @extschema@.jdy_report()
+RETURNS text AS 'MODULE_PATHNAME' LANGUAGE C STABLE SET search_path = pg_catalog, pg_temp SET jit = off;
+REVOKE ALL ON FUNCTION @extschema@.jdy_report() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.jdy_report() IS
+'how all of it stands that the caller may see, as one page of HTML without script or outside files, in English and Chinese';
 
 REVOKE ALL ON ALL TABLES IN SCHEMA jdysync FROM PUBLIC;
 
@@ -1274,6 +1875,7 @@ COMMENT ON COLUMN @extschema@.jdy_calls.errcode IS 'the service''s own code; NUL
 COMMENT ON COLUMN @extschema@.jdy_calls.ms IS 'milliseconds from sending to the end of the reply';
 COMMENT ON COLUMN @extschema@.jdy_calls.bytes IS 'bytes received, headers included';
 COMMENT ON COLUMN @extschema@.jdy_calls.error IS 'NULL = the reply was used';
+COMMENT ON COLUMN @extschema@.jdy_calls.id IS 'the record whose detail was asked for; NULL = another call';
 
 COMMENT ON COLUMN @extschema@.jdy_rejects.reject_id IS 'number of the reject';
 COMMENT ON COLUMN @extschema@.jdy_rejects.name IS 'stream';
@@ -1281,16 +1883,22 @@ COMMENT ON COLUMN @extschema@.jdy_rejects.id IS 'the record''s id, where it has 
 COMMENT ON COLUMN @extschema@.jdy_rejects.reason IS 'why PostgreSQL cannot hold it';
 COMMENT ON COLUMN @extschema@.jdy_rejects.at IS 'when it came first';
 COMMENT ON COLUMN @extschema@.jdy_rejects.run_id IS 'run that met it first';
-COMMENT ON COLUMN @extschema@.jdy_rejects.raw IS 'its bytes as they came';
+COMMENT ON COLUMN @extschema@.jdy_rejects.raw IS 'its bytes as they came; its owner''s to read';
 
 COMMENT ON COLUMN @extschema@.jdy_incidents.id IS 'number of the incident';
 COMMENT ON COLUMN @extschema@.jdy_incidents.opened_at IS 'since when it is so';
 COMMENT ON COLUMN @extschema@.jdy_incidents.closed_at IS 'NULL = it is still so';
 COMMENT ON COLUMN @extschema@.jdy_incidents.severity IS 'info | warning | critical';
-COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
 COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
-COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
+COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case, its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_incidents_dingtalk.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_dingtalk.payload IS 'message: it changes when the incident is over';
+COMMENT ON COLUMN @extschema@.jdy_incidents_wecom.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_wecom.payload IS 'message: it changes when the incident is over';
+COMMENT ON COLUMN @extschema@.jdy_incidents_feishu.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_feishu.payload IS 'message: it changes when the incident is over';
 
 COMMENT ON COLUMN @extschema@.jdy_status.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_status.kind IS 'pull | push';
@@ -1300,6 +1908,52 @@ COMMENT ON COLUMN @extschema@.jdy_status.last_run IS 'when that ended; of one wh
 COMMENT ON COLUMN @extschema@.jdy_status.lag IS 'how old the newest is that is surely here, or there: pull, since when changes are not listed, or its last good run began; push, since its last good run began';
 COMMENT ON COLUMN @extschema@.jdy_status.next_run IS 'when it is due, or tried again after a failure; NULL = it runs only by hand, or is paused';
 COMMENT ON COLUMN @extschema@.jdy_status.why IS 'the status in a sentence, with what to look at; texts of errors are its owner''s to read';
+
+COMMENT ON COLUMN @extschema@.jdy_health.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_health.kind IS 'pull | push';
+COMMENT ON COLUMN @extschema@.jdy_health.status IS 'as in jdy_status';
+COMMENT ON COLUMN @extschema@.jdy_health.last_ok IS 'when the last run that went well ended';
+COMMENT ON COLUMN @extschema@.jdy_health.lag IS 'as in jdy_status';
+COMMENT ON COLUMN @extschema@.jdy_health.next_run IS 'as in jdy_status';
+COMMENT ON COLUMN @extschema@.jdy_health.last_run_id IS 'as in jdy_status';
+COMMENT ON COLUMN @extschema@.jdy_health.last_elapsed IS 'time that the last run took';
+COMMENT ON COLUMN @extschema@.jdy_health.last_records IS 'records that the last run wrote, or delivered';
+COMMENT ON COLUMN @extschema@.jdy_health.last_calls IS 'HTTP attempts of the last run';
+COMMENT ON COLUMN @extschema@.jdy_health.details_due IS 'details still to be fetched; 10000 = at least so many';
+COMMENT ON COLUMN @extschema@.jdy_health.set_aside IS 'records that cannot be had for now, as in jdy_coverage; 10000 = at least so many';
+COMMENT ON COLUMN @extschema@.jdy_health.pending IS 'push: dead letters that are sent again by the next run; 10000 = at least so many';
+COMMENT ON COLUMN @extschema@.jdy_health.sent IS 'push: records under way';
+COMMENT ON COLUMN @extschema@.jdy_health.in_doubt IS 'push: records of which no answer told whether they arrived';
+COMMENT ON COLUMN @extschema@.jdy_health.dead IS 'push: dead letters that were not discarded; 10000 = at least so many';
+COMMENT ON COLUMN @extschema@.jdy_health.listed_until IS 'as in jdy_coverage';
+COMMENT ON COLUMN @extschema@.jdy_health.complete_until IS 'as in jdy_coverage';
+COMMENT ON COLUMN @extschema@.jdy_health.gaps IS 'number of spans in jdy_coverage.gaps';
+COMMENT ON COLUMN @extschema@.jdy_health.certified IS 'instant of the last certificate in jdy_certificates';
+
+COMMENT ON COLUMN @extschema@.jdy_totals.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_totals.kind IS 'pull | push';
+COMMENT ON COLUMN @extschema@.jdy_totals.day IS 'day on which the runs ended, in the zone of log_timezone; NULL = all since it was added';
+COMMENT ON COLUMN @extschema@.jdy_totals.status IS 'ok | failed | cancelled | interrupted';
+COMMENT ON COLUMN @extschema@.jdy_totals.runs IS 'runs that ended so';
+COMMENT ON COLUMN @extschema@.jdy_totals.seconds IS 'time that they took; of interrupted ones it is not known';
+COMMENT ON COLUMN @extschema@.jdy_totals.listed IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.details IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.inserted IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.updated IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.deleted IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.rejected IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.delivered IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.dead IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.calls IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.retries IS 'added up, as in jdy_runs';
+
+COMMENT ON COLUMN @extschema@.jdy_budgets.server IS 'foreign server';
+COMMENT ON COLUMN @extschema@.jdy_budgets.role IS 'whose user mapping';
+COMMENT ON COLUMN @extschema@.jdy_budgets."limit" IS 'calls that the account may make in a window, the smallest that any server of it asks for';
+COMMENT ON COLUMN @extschema@.jdy_budgets.calls IS 'calls counted in the window that ends now';
+COMMENT ON COLUMN @extschema@.jdy_budgets."left" IS 'calls that may be made at once; fewer than limit - calls after the service refused one';
+COMMENT ON COLUMN @extschema@.jdy_budgets.rate_window IS 'the window';
+COMMENT ON COLUMN @extschema@.jdy_budgets.paused_until IS 'no call before this: the service refused one, or the server started just now; NULL = not paused';
 
 COMMENT ON COLUMN @extschema@.jdy_coverage.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_coverage.listed_until IS 'every change stamped before this was listed';
@@ -1311,23 +1965,46 @@ COMMENT ON COLUMN @extschema@.jdy_coverage.set_aside IS 'records that cannot be 
 COMMENT ON COLUMN @extschema@.jdy_coverage.exceptions IS 'the first 100 of these ids, ? for a row without one; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_coverage.loaded_at IS 'end of the first load; NULL = not over';
 
+COMMENT ON COLUMN @extschema@.jdy_certificates.certificate_id IS 'number of the certificate';
+COMMENT ON COLUMN @extschema@.jdy_certificates.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_certificates.at IS 'when it was made';
+COMMENT ON COLUMN @extschema@.jdy_certificates.proven IS 'at `instant` the list held exactly the ids that jdy_certified names, if it is the last one proven; false: `why` says why not';
+COMMENT ON COLUMN @extschema@.jdy_certificates.instant IS 'when the list was counted, by the service''s clock; NULL = it was not';
+COMMENT ON COLUMN @extschema@.jdy_certificates."count" IS 'what the service counted then';
+COMMENT ON COLUMN @extschema@.jdy_certificates.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
+COMMENT ON COLUMN @extschema@.jdy_certificates.calls IS 'calls of its own: counts and pages';
+COMMENT ON COLUMN @extschema@.jdy_certificates.missed IS 'records in the list that no window had listed; they were landed';
+COMMENT ON COLUMN @extschema@.jdy_certificates.why IS 'why there is no certificate; NULL = there is one';
+COMMENT ON COLUMN @extschema@.jdy_certificates.run_id IS 'run that made it';
+COMMENT ON COLUMN @extschema@.jdy_certificates.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
+COMMENT ON COLUMN @extschema@.jdy_certificates.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
+
+COMMENT ON COLUMN @extschema@.jdy_certified.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_certified.id IS 'record';
+
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
-COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream';
-COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'what it is doing';
-COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'what it is waiting for';
+COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | scanning (a push''s source) | pushing | finishing';
+COMMENT ON COLUMN @extschema@.jdy_progress.percent IS 'of the calls that are known to be needed, or of the records to be sent; NULL = not known';
+COMMENT ON COLUMN @extschema@.jdy_progress.eta IS 'when it ends, by its pace so far and the budget; NULL = not known';
+COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'service or target (their answer) | budget | Retry-After (they said 429) | back-off | settle (so that a count can be believed) | token | lock (in this database: pg_blocking_pids(pid)); with the time until when, where it is known';
 COMMENT ON COLUMN @extschema@.jdy_progress.listed IS 'list rows landed so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.list_total IS 'rows that the service says there are; NULL = it does not';
 COMMENT ON COLUMN @extschema@.jdy_progress.details IS 'details landed so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.details_due IS 'details still to be fetched; NULL = not known yet';
+COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.calls_left IS 'calls that its account may make at once (jdy_budgets); NULL = it has no limit';
+COMMENT ON COLUMN @extschema@.jdy_progress.pending IS 'push: records to be sent, as far as they were counted';
+COMMENT ON COLUMN @extschema@.jdy_progress.delivered IS 'push: acknowledged so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.dead IS 'push: refused so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.pages IS 'answers of the list asked for so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.reading IS 'the window of modify time that was asked for last, without an end on either side: the whole list; NULL = none yet';
 COMMENT ON COLUMN @extschema@.jdy_progress.inserted IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.unchanged IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.rejected IS 'so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.pending IS 'push: records to be sent, as far as they were counted';
-COMMENT ON COLUMN @extschema@.jdy_progress.delivered IS 'push: acknowledged so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.dead IS 'push: refused so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.retries IS 'attempts beyond each call''s first so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.pid IS 'process that makes it: in pg_stat_activity';
 COMMENT ON COLUMN @extschema@.jdy_progress.started_at IS 'start of the run';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated_at IS 'when this line was last brought up to date';
 
@@ -1341,20 +2018,21 @@ COMMENT ON COLUMN @extschema@.jdy_deliveries.http_status IS 'of the last reply; 
 COMMENT ON COLUMN @extschema@.jdy_deliveries.errcode IS 'the target''s own code';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.changed_at IS 'since when it stands so';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.discarded IS 'reason given to jdy_discard';
-COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of';
-COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.deletion IS 'what was sent is the record''s deletion: it is gone from the source';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.target_id IS 'its id at a target that gives its own (Kingdee); NULL = not known';
 
 COMMENT ON COLUMN @extschema@.jdy_catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN @extschema@.jdy_catalog.title IS 'the list''s Chinese name';
 COMMENT ON COLUMN @extschema@.jdy_catalog.api IS 'path of the list';
-COMMENT ON COLUMN @extschema@.jdy_catalog.id_fields IS 'fields that make a row unique';
+COMMENT ON COLUMN @extschema@.jdy_catalog.id_fields IS 'fields that make a row unique; of several, one with ? behind it may be empty; * = the whole row';
 COMMENT ON COLUMN @extschema@.jdy_catalog.number_field IS 'field shown as number';
 COMMENT ON COLUMN @extschema@.jdy_catalog.detail_api IS 'path of the detail; NULL = the service has none';
 COMMENT ON COLUMN @extschema@.jdy_catalog.start_param IS 'parameter for a window''s start; NULL = the list has no time filter';
 COMMENT ON COLUMN @extschema@.jdy_catalog.end_param IS 'parameter for a window''s end';
 COMMENT ON COLUMN @extschema@.jdy_catalog.window_format IS 'ms and s = epoch; datetime and date = text in the server''s time_zone';
+COMMENT ON COLUMN @extschema@.jdy_catalog.required IS 'parameters that metadata must give: the service refuses the list without them';
 COMMENT ON COLUMN @extschema@.jdy_catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN @extschema@.jdy_catalog.detail_secrets IS 'encrypted fields of details';
 
@@ -1421,6 +2099,36 @@ COMMENT ON COLUMN jdysync.call.errcode IS 'the service''s own code';
 COMMENT ON COLUMN jdysync.call.ms IS 'milliseconds';
 COMMENT ON COLUMN jdysync.call.bytes IS 'received, headers included';
 COMMENT ON COLUMN jdysync.call.error IS 'NULL = the reply was used';
+COMMENT ON COLUMN jdysync.call.id IS 'the record whose detail was asked for';
+COMMENT ON COLUMN jdysync.call.segment IS 'part of the log that it is in';
+DO $$
+DECLARE
+	col record;
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		EXECUTE pg_catalog.format('COMMENT ON TABLE jdysync.call_%s IS %L', i, 'part of jdysync.call');
+		FOR col IN SELECT a.attname, pg_catalog.col_description(a.attrelid, a.attnum) AS text FROM pg_catalog.pg_attribute a
+				WHERE a.attrelid = 'jdysync.call'::pg_catalog.regclass AND a.attnum > 0 LOOP
+			EXECUTE pg_catalog.format('COMMENT ON COLUMN jdysync.call_%s.%I IS %L', i, col.attname, col.text);
+		END LOOP;
+	END LOOP;
+END $$;
+
+COMMENT ON COLUMN jdysync.tally.stream_id IS 'stream or push';
+COMMENT ON COLUMN jdysync.tally.day IS 'day on which the runs ended, by log_timezone; -infinity = any';
+COMMENT ON COLUMN jdysync.tally.status IS 'how they ended';
+COMMENT ON COLUMN jdysync.tally.runs IS 'how many';
+COMMENT ON COLUMN jdysync.tally.seconds IS 'from start to end; of interrupted ones nothing';
+COMMENT ON COLUMN jdysync.tally.listed IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.details IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.inserted IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.updated IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.deleted IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.rejected IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.delivered IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.dead IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.calls IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.retries IS 'as in jdysync.run';
 
 COMMENT ON COLUMN jdysync.reject.reject_id IS 'number of the reject';
 COMMENT ON COLUMN jdysync.reject.stream_id IS 'stream';
@@ -1433,7 +2141,7 @@ COMMENT ON COLUMN jdysync.reject.raw IS 'its bytes as they came';
 COMMENT ON COLUMN jdysync.reject.tries IS 'times its window was read again for it';
 
 COMMENT ON COLUMN jdysync.incident.id IS 'number of the incident';
-COMMENT ON COLUMN jdysync.incident.name IS 'stream';
+COMMENT ON COLUMN jdysync.incident.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN jdysync.incident.opened_at IS 'since when';
 COMMENT ON COLUMN jdysync.incident.closed_at IS 'NULL = it is still so';
 COMMENT ON COLUMN jdysync.incident.severity IS 'info | warning | critical';
@@ -1449,7 +2157,6 @@ COMMENT ON COLUMN jdysync.catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN jdysync.catalog.title IS 'the list''s Chinese name';
 COMMENT ON COLUMN jdysync.catalog.api IS 'path of the list';
 COMMENT ON COLUMN jdysync.catalog.method IS 'HTTP method of the list';
-COMMENT ON COLUMN jdysync.catalog.id_fields IS 'fields that make a row unique';
 COMMENT ON COLUMN jdysync.catalog.number_field IS 'field shown as number';
 COMMENT ON COLUMN jdysync.catalog.detail_api IS 'path of the detail; NULL = none';
 COMMENT ON COLUMN jdysync.catalog.detail_param IS 'parameter of the detail that takes the id';
@@ -1459,6 +2166,7 @@ COMMENT ON COLUMN jdysync.catalog.window_format IS 'ms and s = epoch; datetime a
 
 COMMENT ON SEQUENCE jdysync.stream_stream_id_seq IS 'numbers of streams';
 COMMENT ON SEQUENCE jdysync.run_run_id_seq IS 'numbers of runs';
+COMMENT ON SEQUENCE jdysync.certificate_certificate_id_seq IS 'numbers of certificates';
 COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
 COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
@@ -1470,6 +2178,9 @@ COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate_certificate_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.agenda', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.home', '');
@@ -1479,7 +2190,14 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.counterpart', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');
-SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
+DO $$
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('jdysync.call_%s', i)::pg_catalog.regclass, '');
+	END LOOP;
+END $$;
+SELECT pg_catalog.pg_extension_config_dump('jdysync.call_segment', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.tally', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.account', '');

@@ -26,6 +26,7 @@
 
 #include "agenda.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
 #include "commands/defrem.h"
 #include "common/pg_prng.h"
 #include "foreign/foreign.h"
@@ -101,11 +102,11 @@ static JdyStatement due_ones = {
 };
 
 static JdyStatement queue = {
-	.sql = "INSERT INTO jdysync.run (stream_id, name, kind, mode, status, requested_by)"
-	" SELECT $1, j.name, CASE WHEN j.is_push THEN 'push' ELSE 'pull' END, 'auto', 'queued', a.rolname"
+	.sql = "INSERT INTO jdysync.run (stream_id, name, kind, mode, status, requested_by, queued_at)"
+	" SELECT $1, j.name, CASE WHEN j.is_push THEN 'push' ELSE 'pull' END, 'auto', 'queued', a.rolname, $2"
 	" FROM jdysync.subject j JOIN pg_catalog.pg_authid a ON a.oid = j.owner WHERE j.stream_id = $1",
-	.nargs = 1,
-	.argtypes = {INT4OID}
+	.nargs = 2,
+	.argtypes = {INT4OID, TIMESTAMPTZOID}
 };
 
 static JdyStatement first = {
@@ -123,7 +124,7 @@ void
 jdy_agenda_enter(int subject_id)
 {
 	Datum		values[2] = {Int32GetDatum(subject_id)};
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = jdy_clock_now();
 	char	   *schedule;
 	TimestampTz due;
 	bool		isnull;
@@ -157,7 +158,7 @@ void
 jdy_agenda_run_ended(int subject_id, bool ok)
 {
 	Datum		values[2] = {Int32GetDatum(subject_id)};
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = jdy_clock_now();
 	TimestampTz due;
 	int			failures;
 	bool		isnull;
@@ -185,7 +186,7 @@ jdy_agenda_run_ended(int subject_id, bool ok)
 TimestampTz
 jdy_agenda_queue_due(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = jdy_clock_now();
 	Datum		values[1] = {TimestampTzGetDatum(now)};
 	SPITupleTable *rows;
 	uint64		n;
@@ -200,7 +201,7 @@ jdy_agenda_queue_due(void)
 		int			failures = DatumGetInt32(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
 		Datum		streams = SPI_getbinval(rows->vals[i], rows->tupdesc, 3, &isnull);
 		bool		waits = !isnull && DatumGetBool(SPI_getbinval(rows->vals[i], rows->tupdesc, 5, &isnull));
-		Datum		ids[1] = {Int32GetDatum(subject_id)};
+		Datum		ids[2] = {Int32GetDatum(subject_id), TimestampTzGetDatum(now)};
 
 		/* The end of an open run sets the time of the next one, and brings us back. */
 		if (jdy_slot_stream_open(subject_id))

@@ -50,6 +50,7 @@ struct Call
 	List	   *params;			/* of CallParam *, unencoded; empty names are dropped, empty values kept */
 	const char *body;			/* JSON text or NULL */
 	const char *idempotency_key;	/* header Idempotency-Key, or NULL */
+	const char *record;			/* id of the one record that it asks for, for the log; NULL = not one */
 	bool		batch;			/* push: more than one record in the request */
 	bool		once;			/* push: never repeated once the service may have acted: OUTCOME_IN_DOUBT then */
 	int64		not_before_us;	/* monotonic: when it may start; 0 = at once */
@@ -99,6 +100,7 @@ typedef struct Attempt
 	int			elapsed_ms;
 	int64		bytes;
 	const char *error;			/* NULL = fine */
+	const char *record;			/* id of the record that was asked for; NULL = not one */
 } Attempt;
 
 typedef void (*AttemptLogger) (void *arg, const Attempt *attempt);
@@ -108,6 +110,7 @@ typedef enum ClientWait
 {
 	CLIENT_WAITS_FOR_REPLY,
 	CLIENT_WAITS_FOR_BUDGET,
+	CLIENT_WAITS_AFTER_REFUSAL, /* for the budget, which a 429 to one of our own calls has stopped */
 	CLIENT_WAITS_FOR_BACKOFF,
 	CLIENT_WAITS_FOR_TOKEN
 } ClientWait;
@@ -172,6 +175,9 @@ extern TimestampTz jdy_client_server_time(Client *client, bool *known);
 
 /* Before the end of a run: writes the account's last call time (in the caller's transaction with SPI). */
 extern void jdy_client_persist(Client *client);
+
+/* When the account's licence ends, as the service said when it last signed us in; 0 = it did not. */
+extern TimestampTz jdy_client_licence_ends(Client *client);
 
 /* Calls left in the account's running window; -1 = no limit. */
 extern int	jdy_client_calls_left(Client *client);

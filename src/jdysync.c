@@ -14,8 +14,11 @@
 
 #include <limits.h>
 
+#include "access/xlog.h"
 #include "address.h"
+#include "clock.h"
 #include "fmgr.h"
+#include "giveway.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "runner.h"
@@ -39,6 +42,8 @@ char	   *jdy_log_retention = "30 days";
 int			jdy_log_size_mb = 1024;
 
 bool		jdy_preloaded = false;
+
+static char *clock_offset = "";	/* its show hook knows */
 
 static const struct config_enum_entry log_calls_options[] = {
 	{"all", LOG_CALLS_ALL, false},
@@ -66,6 +71,7 @@ _PG_init(void)
 		jdy_preloaded = true;
 		jdy_shmem_init();
 		jdy_launcher_register();
+		jdy_giveway_register();
 	}
 }
 
@@ -78,6 +84,17 @@ jdy_require_preload(void)
 				 errmsg("jdysync is not loaded by the server"),
 				 errdetail("Its workers and its shared memory exist only when the library is loaded at server start."),
 				 errhint("Add jdysync to shared_preload_libraries and restart PostgreSQL.")));
+}
+
+void
+jdy_require_primary(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("this server is a standby"),
+				 errdetail("jdysync changes nothing and calls nobody from here."),
+				 errhint("Use the primary. When this server is promoted, streams and pushes go on here by themselves.")));
 }
 
 static void
@@ -109,15 +126,21 @@ define_settings(void)
 							 &jdy_log_calls, LOG_CALLS_ALL, log_calls_options,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("jdysync.log_retention",
-							   "How long runs and calls are kept, as an interval.",
+							   "How long runs, calls, closed incidents and settled rejects are kept, as an interval.",
 							   NULL,
 							   &jdy_log_retention, "30 days",
 							   PGC_SIGHUP, 0, check_log_retention, NULL, NULL);
 	DefineCustomIntVariable("jdysync.log_size",
-							"How large the log of calls may grow in each database.",
-							NULL,
+							"How large the log of runs and calls may grow in each database.",
+							"When it is reached calls go first, the oldest first.",
 							&jdy_log_size_mb, 1024, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("jdysync.clock_offset",
+							   "How far the clock of schedules is ahead of the system's.",
+							   "Not zero in jdysync's own tests only.",
+							   &clock_offset, "",
+							   PGC_INTERNAL, GUC_NO_SHOW_ALL | GUC_DISALLOW_IN_FILE, NULL, NULL, jdy_clock_show_offset);
 
 	MarkGUCPrefixReserved("jdysync");
 }

@@ -9,12 +9,19 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "shmem.h"
 
 /* Something in `database` is due at `at` (or earlier): the launcher sends a scheduler then. Never raises. */
 extern void jdy_database_due(Oid database, TimestampTz at);
 
+/* It looks at once whether something is due.  Never raises. */
+extern void jdy_launcher_wake(void);
+
 /* A worker is free again: due now if a scheduler left work behind in `database`. */
 extern void jdy_database_worker_freed(Oid database);
+
+/* Terminates our workers in `database`, which somebody is about to drop, copy, move or rename, and marks it as due. */
+extern void jdy_database_stop(Oid database);
 
 /*
  * A scheduler's visit.  visit notes its pid (0: takes its own away again) and
@@ -24,8 +31,12 @@ extern void jdy_database_worker_freed(Oid database);
 extern uint64 jdy_database_visit(Oid database, int scheduler_pid);
 extern void jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due);
 
-/* When the logs of a database were trimmed last, in us of jdy_monotonic_us(); 0 = not since the server started. */
-extern int64 jdy_database_trimmed(Oid database);
-extern void jdy_database_set_trimmed(Oid database, int64 trimmed_us);
+/* When the logs of a database are to be trimmed next, by jdy_clock_now(); 0 = they were not since the server started. */
+extern TimestampTz jdy_database_trim_at(Oid database);
+extern void jdy_database_set_trim_at(Oid database, TimestampTz trim_at);
+
+/* Whether the logs were too small then: the server's log says so when that changes. */
+extern LogShortage jdy_database_shortage(Oid database);
+extern void jdy_database_set_shortage(Oid database, LogShortage shortage);
 
 #endif							/* JDY_LAUNCHER_H */

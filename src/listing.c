@@ -15,12 +15,15 @@
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
+#include "sighted.h"
 #include "spi.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+static void add_edge(Call *call, const Stream *stream, const char *param, WindowFormat format, TimestampTz at, bool open);
 static void parse_list(Call *call, ReplyFacts *facts);
+static void note_found(Pull *pull, const char *id, bool known_there, SightingKind kind);
 
 Call *
 jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner)
@@ -36,7 +39,7 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 	ask->from = from;
 	ask->to = to;
 	ask->page = page;
-	ask->size = size;
+	ask->size = stream->whole ? INT_MAX : size;
 	ask->owner = owner;
 	call->owner = ask;
 	call->parse = parse_list;
@@ -47,18 +50,27 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 
 		jdy_call_param(call, param->name, param->value);
 	}
-	if (from != DT_NOBEGIN && plan->start_param != NULL)
-		jdy_call_param(call, plan->start_param,
-					   jdy_window_value(plan->start_format, from, stream->endpoint->time_zone));
-	if (to != DT_NOEND && plan->end_param != NULL)
-		jdy_call_param(call, plan->end_param,
-					   jdy_window_value(plan->end_format, to, stream->endpoint->time_zone));
-	snprintf(number, sizeof(number), "%d", page);
-	jdy_call_param(call, plan->page_param, number);
-	snprintf(number, sizeof(number), "%d", size);
-	jdy_call_param(call, plan->size_param, number);
+	add_edge(call, stream, plan->start_param, plan->start_format, from, from == DT_NOBEGIN);
+	add_edge(call, stream, plan->end_param, plan->end_format, to, to == DT_NOEND);
+	if (!stream->whole)
+	{
+		snprintf(number, sizeof(number), "%d", page);
+		jdy_call_param(call, plan->page_param, number);
+		snprintf(number, sizeof(number), "%d", size);
+		jdy_call_param(call, plan->size_param, number);
+	}
 	jdy_client_submit(pull->client, call);
+	jdy_progress_asked(from, to);
 	return call;
+}
+
+static void
+add_edge(Call *call, const Stream *stream, const char *param, WindowFormat format, TimestampTz at, bool open)
+{
+	if (param != NULL && !open)
+		jdy_call_param(call, param, jdy_window_value(format, at, stream->endpoint->time_zone));
+	else if (param != NULL && stream->plan->no_edge != NULL)
+		jdy_call_param(call, param, stream->plan->no_edge);
 }
 
 Call *
@@ -127,6 +139,8 @@ void
 jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 {
 	Known		known[JDY_LAND_ROWS];
+	char	  **shown = palloc(sizeof(char *) * (nrows + 1));
+	int			nshown = 0;
 	List	   *marked = NIL;
 	ListCell   *cell;
 
@@ -138,7 +152,17 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
 		if (pull->stream->details)
 			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, &marked);
+		for (int i = 0; i < n; i++)
+		{
+			bool		known_there = known[i].exists && !known[i].gone;
+
+			if (!known_there || (sighting->kind == SEEN_IN_LOAD && !pull->stream->loaded))
+				shown[nshown++] = rows[first + i]->id;
+			note_found(pull, rows[first + i]->id, known_there, sighting->kind);
+		}
 	}
+	if (pull->stream->narrowing == NULL)
+		jdy_sighted_note(pull->stream->stream_id, shown, nshown);
 
 	/* A record listed again while its detail is on the wire must not count as done when that lands. */
 	foreach(cell, marked)
@@ -156,13 +180,32 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 	}
 }
 
+/* What an audit shows and staging does not have; until a window lists it. */
+static void
+note_found(Pull *pull, const char *id, bool known_there, SightingKind kind)
+{
+	ListCell   *cell;
+
+	if (kind == SEEN_IN_AUDIT && !known_there)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(pull->context);
+
+		pull->found = lappend(pull->found, pstrdup(id));
+		MemoryContextSwitchTo(caller);
+	}
+	else if (kind != SEEN_IN_AUDIT)
+		foreach(cell, pull->found)
+			if (strcmp(lfirst(cell), id) == 0)
+				pull->found = foreach_delete_current(pull->found, cell);
+}
+
 void
 jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting)
 {
 	TimestampTz to = 0;
 
 	/* A tail is listed again anyway. */
-	if (sighting->kind == SEEN_IN_LOAD && sighting->to == 0)
+	if ((sighting->kind == SEEN_IN_LOAD && sighting->to == 0) || sighting->kind == SEEN_IN_AUDIT)
 		to = pull->stream->load_began;
 	else if (sighting->kind != SEEN_IN_OLD_TAIL && sighting->kind != SEEN_IN_NEW_TAIL)
 		to = sighting->to;
@@ -207,8 +250,6 @@ jdy_pull_commit(Pull *pull)
 void
 jdy_pull_progress(Pull *pull)
 {
-	int64		until_us;
-
 	/* The kill switch stops what is under way, too. */
 	if (!jdy_enabled)
 		ereport(ERROR,
@@ -227,21 +268,7 @@ jdy_pull_progress(Pull *pull)
 	pull->counters->calls = jdy_client_calls(pull->client);
 	pull->counters->retries = jdy_client_retries(pull->client);
 	jdy_progress_counters(pull->counters);
-	switch (jdy_client_waits_for(pull->client, &until_us))
-	{
-		case CLIENT_WAITS_FOR_REPLY:
-			jdy_progress_waiting(WAITING_HTTP);
-			break;
-		case CLIENT_WAITS_FOR_BUDGET:
-			jdy_progress_waiting(WAITING_BUDGET);
-			break;
-		case CLIENT_WAITS_FOR_BACKOFF:
-			jdy_progress_waiting(WAITING_BACKOFF);
-			break;
-		case CLIENT_WAITS_FOR_TOKEN:
-			jdy_progress_waiting(WAITING_TOKEN);
-			break;
-	}
+	jdy_progress_client(pull->client);
 }
 
 void
@@ -250,7 +277,7 @@ jdy_pull_wait(Pull *pull, int64 us)
 	int64		until = jdy_monotonic_us() + us;
 	int64		left;
 
-	jdy_progress_waiting(WAITING_BACKOFF);
+	jdy_progress_waiting(WAITING_BACKOFF, us);
 	while ((left = until - jdy_monotonic_us()) > 0)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left / 1000 + 1,

@@ -8,7 +8,8 @@
  *	2. the first run: read the whole list (load.c), landing list rows;
  *	3. every run: list what was modified since the watermark (window.c);
  *	   a list without a time filter is read whole instead;
- *	4. fetch the details that became due (detail.c), listing the tail again once a minute.
+ *	4. fetch the details that became due (detail.c), listing the tail again once a minute;
+ *	5. mode verify: try to certify the list (certify.c), while 3 and 4 go on.
  *
  * Each step lands what it read in short transactions of its own: rows, marks,
  * ledger and watermark together.  None is open while anything is waited for.  So
@@ -20,6 +21,8 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "certify.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "progress.h"
 #include "pull.h"
@@ -27,6 +30,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 #include "window.h"
 
 #define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
@@ -51,6 +55,8 @@ static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
+static void fetch_details(Pull *pull);
+static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void read_rejected(Pull *pull, bool loaded_all);
 static void note_tail(Pull *pull, TimestampTz until);
@@ -111,8 +117,12 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	if (pull->mode == MODE_RANGE && pull->windowed)
 		read_range(pull, from_time, to_time);
 	read_rejected(pull, loaded_all);
-	if (stream->details)
-		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
+	fetch_details(pull);
+	if (pull->mode == MODE_VERIFY)
+	{
+		jdy_certify(pull, keep_up);
+		fetch_details(pull);
+	}
 	finish_run(pull);
 }
 
@@ -154,6 +164,7 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 		pull->cap = Max(Min(pull->cap, atoi(cap)), 1);
 	pull->log = jdy_runlog_open(run_id, stream_id, TopMemoryContext);
 	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, context);
+	jdy_progress_limits(pull->stream->endpoint, pull->stream->details);
 	pull->client = jdy_client_open(pull->stream->endpoint, pull->stream->endpoint->concurrency, true, context,
 								   jdy_runlog_attempt, pull->log);
 	return pull;
@@ -489,6 +500,25 @@ relist(Pull *pull, bool look)
 	return pull->windowed && jdy_monotonic_us() - pull->listed_at_us >= every_us;
 }
 
+static void
+fetch_details(Pull *pull)
+{
+	if (pull->stream->details)
+		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
+}
+
+/* While a certificate takes long: what relist does, and the details that follow from it. */
+static bool
+keep_up(Pull *pull, bool look)
+{
+	if (look)
+		return !pull->by_day && relist(pull, true);
+	if (pull->windowed)
+		list_changes(pull);
+	fetch_details(pull);
+	return false;
+}
+
 /*
  * jdy_resync: everything modified in a range, every detail again.  What the
  * ledger may hold enters it: not what lies behind its end, since the next run begins there.
@@ -590,6 +620,8 @@ finish_run(Pull *pull)
 		jdy_queue_prune(pull->stream, pull->cursor - pull->stream->overlap_us - pull->stream->settle_us -
 						10 * jdy_tick_us(pull));
 	jdy_client_persist(pull->client);
+	if (jdy_client_licence_ends(pull->client) != 0)
+		jdy_watch_licence(pull->stream->endpoint->server_name, pull->stream->owner, jdy_client_licence_ends(pull->client));
 	jdy_pull_commit(pull);
 }
 

@@ -39,6 +39,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define SENDS_BETWEEN 8			/* requests made before the wire is looked after again */
 #define INTENDED_AT_ONCE 32		/* in one statement, before the wire is looked after again */
@@ -111,6 +112,7 @@ open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context
 	MemoryContextSwitchTo(context);
 	run->slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
 	run->log = jdy_runlog_open(run_id, push_id, TopMemoryContext);
+	jdy_progress_limits(run->push->endpoint, false);
 	run->client = jdy_client_open(run->push->endpoint, run->push->endpoint->concurrency, true, context,
 								  jdy_runlog_attempt, run->log);
 	return run;
@@ -335,6 +337,7 @@ send_all(PushRun *run)
 		run->counters->calls = jdy_client_calls(run->client);
 		run->counters->retries = jdy_client_retries(run->client);
 		jdy_progress_counters(run->counters);
+		jdy_progress_client(run->client);
 		if (!jdy_enabled)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -651,5 +654,7 @@ finish_run(PushRun *run)
 	if (run->mark.source != NULL)
 		jdy_delivery_seen(run->push, &run->mark);
 	jdy_client_persist(run->client);
+	if (jdy_client_licence_ends(run->client) != 0)
+		jdy_watch_licence(run->push->endpoint->server_name, run->push->owner, jdy_client_licence_ends(run->client));
 	jdy_pushrun_commit(run);
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * runlog.c
- *		Runs, calls, rejects and incidents: what happened, for people.
+ *		Runs, calls and rejects: what happened, for people.
  *
  * Calls are made while no transaction is open, so they are kept in memory and
  * written with the next transaction of the run, whatever it is about: up to BATCH
@@ -13,17 +13,24 @@
  */
 #include "postgres.h"
 
+#include "callring.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
+#include "incident.h"
 #include "jdysync.h"
+#include "launcher.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "runlog.h"
 #include "spi.h"
+#include "tally.h"
+#include "trim.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define BATCH 256
 #define KIND "CASE WHEN EXISTS (SELECT FROM jdysync.push p WHERE p.push_id = $1) THEN 'push' ELSE 'pull' END"
@@ -49,7 +56,7 @@ static Datum array_of(Datum *values, bool *nulls, int count, Oid type);
 static Datum text_or_null(const char *text, bool *isnull);
 static char *storable(const char *text);
 static void copy_clipped(char *to, int size, const char *from);
-static void interrupt_dead_runs(int stream_id);
+static void interrupt_dead_runs(int stream_id, Datum now);
 
 RunLog *
 jdy_runlog_open(int64 run_id, int stream_id, MemoryContext context)
@@ -94,6 +101,7 @@ jdy_runlog_attempt(void *arg, const Attempt *attempt)
 	copy->method = storable(attempt->method);
 	copy->url = storable(attempt->url);
 	copy->error = attempt->error != NULL ? storable(attempt->error) : NULL;
+	copy->record = attempt->record != NULL ? storable(attempt->record) : NULL;
 	MemoryContextSwitchTo(caller);
 }
 
@@ -111,6 +119,10 @@ jdy_runlog_flush(RunLog *log)
 	log->nattempts = 0;
 	log->attempts = NULL;
 	MemoryContextReset(log->kept);
+
+	/* A long run would otherwise write as much as it likes. */
+	if (jdy_trim_is_due())
+		jdy_database_due(MyDatabaseId, DT_NOBEGIN);
 }
 
 TimestampTz
@@ -165,13 +177,13 @@ int64
 jdy_run_queue(int stream_id, const char *name, RunMode mode)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.run (stream_id, name, kind, mode, status, requested_by) "
-		"SELECT $1, $2, " KIND ", $3, 'queued', $4 RETURNING run_id",
-		4, {INT4OID, TEXTOID, TEXTOID, TEXTOID}
+		"INSERT INTO jdysync.run (stream_id, name, kind, mode, status, requested_by, queued_at) "
+		"SELECT $1, $2, " KIND ", $3, 'queued', $4, $5 RETURNING run_id",
+		5, {INT4OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
-	Datum		values[4] = {
+	Datum		values[5] = {
 		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(jdy_mode_name(mode)),
-		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false))
+		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false)), TimestampTzGetDatum(jdy_clock_now())
 	};
 
 	jdy_execute(&statement, values, NULL);
@@ -183,26 +195,27 @@ jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
 			  TimestampTz from_time, TimestampTz to_time)
 {
 	static JdyStatement insert = {
-		"INSERT INTO jdysync.run (stream_id, name, kind, mode, status, from_time, to_time, started_at) "
-		"SELECT $1, $2, " KIND ", $3, 'running', $4, $5, pg_catalog.clock_timestamp() RETURNING run_id",
-		5, {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		"INSERT INTO jdysync.run (stream_id, name, kind, mode, status, from_time, to_time, queued_at, started_at) "
+		"SELECT $1, $2, " KIND ", $3, 'running', $4, $5, $6, $6 RETURNING run_id",
+		6, {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	static JdyStatement claim = {
-		"UPDATE jdysync.run SET status = 'running', started_at = pg_catalog.clock_timestamp() "
+		"UPDATE jdysync.run SET status = 'running', started_at = $2 "
 		"WHERE run_id = $1 AND status = 'queued' RETURNING run_id",
-		1, {INT8OID}
+		2, {INT8OID, TIMESTAMPTZOID}
 	};
-	Datum		values[5] = {
+	Datum		now = TimestampTzGetDatum(jdy_clock_now());
+	Datum		values[6] = {
 		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(jdy_mode_name(mode)),
-		TimestampTzGetDatum(from_time), TimestampTzGetDatum(to_time)
+		TimestampTzGetDatum(from_time), TimestampTzGetDatum(to_time), now
 	};
-	Datum		queued[1] = {Int64GetDatum(run_id)};
+	Datum		queued[2] = {Int64GetDatum(run_id), now};
 
-	interrupt_dead_runs(stream_id);
+	interrupt_dead_runs(stream_id, now);
 	if (run_id != 0)
 		jdy_execute(&claim, queued, NULL);
 	else
-		jdy_execute(&insert, values, mode == MODE_RANGE ? NULL : "   nn");
+		jdy_execute(&insert, values, mode == MODE_RANGE ? NULL : "   nn ");
 	return SPI_processed > 0 ? jdy_spi_int64(0, 1, 0) : 0;
 }
 
@@ -225,21 +238,21 @@ void
 jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const RunError *error)
 {
 	static JdyStatement statement = {
-		"UPDATE jdysync.run SET status = $2, finished_at = pg_catalog.clock_timestamp(), "
+		"UPDATE jdysync.run SET status = $2, finished_at = $21, "
 		"listed = $3, details = $4, inserted = $5, updated = $6, unchanged = $7, deleted = $8, "
 		"rejected = $9, calls = $10, retries = $11, "
 		"sqlstate = $12, error = $13, detail = $14, hint = $15, "
 		"pending = $16, delivered = $17, verified = $18, failed = $19, dead = $20 "
 		"WHERE run_id = $1",
-		20, {
+		21, {
 			INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
 			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID
+			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID
 		}
 	};
 	bool		failed = error != NULL && error->sqlstate != 0;
 	const char *texts[4] = {NULL, NULL, NULL, NULL};
-	Datum		values[20] = {
+	Datum		values[21] = {
 		Int64GetDatum(run_id), CStringGetTextDatum(status),
 		Int64GetDatum(counters->listed), Int64GetDatum(counters->details),
 		Int64GetDatum(counters->inserted), Int64GetDatum(counters->updated),
@@ -247,7 +260,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 		Int64GetDatum(counters->rejected), Int64GetDatum(counters->calls),
 		Int64GetDatum(counters->retries)
 	};
-	char		nulls[20];
+	char		nulls[21];
 
 	if (open_log != NULL && open_log->run_id == run_id)
 		jdy_runlog_flush(open_log);
@@ -272,37 +285,10 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 	values[17] = Int64GetDatum(counters->verified);
 	values[18] = Int64GetDatum(counters->failed);
 	values[19] = Int64GetDatum(counters->dead);
+	values[20] = TimestampTzGetDatum(jdy_clock_now());
 	jdy_execute(&statement, values, nulls);
-}
-
-void
-jdy_incident_open(const char *name, const char *severity, const char *what, const char *detail, const char *advice)
-{
-	static JdyStatement statement = {
-		"INSERT INTO jdysync.incident (name, severity, what, detail, advice) VALUES ($1, $2, $3, $4, $5) "
-		"ON CONFLICT (name, what) WHERE closed_at IS NULL DO NOTHING",
-		5, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	bool		no_detail;
-	Datum		values[5] = {
-		CStringGetTextDatum(name), CStringGetTextDatum(severity), CStringGetTextDatum(what),
-		text_or_null(detail, &no_detail), CStringGetTextDatum(advice)
-	};
-
-	jdy_execute(&statement, values, no_detail ? "   n " : NULL);
-}
-
-void
-jdy_incident_close(const char *name, const char *what)
-{
-	static JdyStatement statement = {
-		"UPDATE jdysync.incident SET closed_at = pg_catalog.clock_timestamp() "
-		"WHERE name = $1 AND what = $2 AND closed_at IS NULL",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(what)};
-
-	jdy_execute(&statement, values, NULL);
+	jdy_tally(run_id);
+	jdy_notify_run(run_id, status);
 }
 
 void
@@ -361,17 +347,17 @@ static void
 write_attempts(int64 run_id, const Attempt *attempts, int count)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error) "
-		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error "
-		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) "
-		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error)",
-		10, {
+		"INSERT INTO jdysync.call (segment, run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
+		"SELECT " JDY_CALL_SEGMENT ", $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
+		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error, id)",
+		11, {
 			INT8OID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID,
-			INT2ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID
+			INT2ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID
 		}
 	};
 	static const Oid types[] = {
-		TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INT8OID, INT4OID, INT8OID, TEXTOID
+		TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INT8OID, INT4OID, INT8OID, TEXTOID, TEXTOID
 	};
 	Datum		columns[lengthof(types)][BATCH];
 	bool		nulls[lengthof(types)][BATCH] = {{false}};
@@ -392,6 +378,7 @@ write_attempts(int64 run_id, const Attempt *attempts, int count)
 		columns[6][i] = Int32GetDatum(attempt->elapsed_ms);
 		columns[7][i] = Int64GetDatum(attempt->bytes);
 		columns[8][i] = text_or_null(attempt->error, &nulls[8][i]);
+		columns[9][i] = text_or_null(attempt->record, &nulls[9][i]);
 	}
 	values[0] = Int64GetDatum(run_id);
 	for (int c = 0; c < lengthof(types); c++)
@@ -447,16 +434,24 @@ copy_clipped(char *to, int size, const char *from)
 }
 
 static void
-interrupt_dead_runs(int stream_id)
+interrupt_dead_runs(int stream_id, Datum now)
 {
 	static JdyStatement statement = {
-		"UPDATE jdysync.run SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp(), "
+		"UPDATE jdysync.run SET status = 'interrupted', finished_at = $2, "
 		"error = 'the runner ended without a word', "
 		"hint = 'What was landed stays; the next run goes on from there.' "
-		"WHERE stream_id = $1 AND status = 'running'",
-		1, {INT4OID}
+		"WHERE stream_id = $1 AND status = 'running' RETURNING run_id",
+		2, {INT4OID, TIMESTAMPTZOID}
 	};
-	Datum		values[1] = {Int32GetDatum(stream_id)};
+	Datum		values[2] = {Int32GetDatum(stream_id), now};
+	int64		run_id;
 
 	jdy_execute(&statement, values, NULL);
+	if (SPI_processed == 0)
+		return;
+	/* One at most: whoever begins a run interrupts the one before. */
+	run_id = jdy_spi_int64(0, 1, 0);
+	jdy_tally(run_id);
+	jdy_notify_run(run_id, "interrupted");
+	jdy_watch_run_ended(stream_id, run_id, "interrupted", ERRCODE_CRASH_SHUTDOWN);
 }

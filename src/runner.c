@@ -41,7 +41,9 @@
 #include "access/xact.h"
 #include "agenda.h"
 #include "catalog/namespace.h"
+#include "clock.h"
 #include "compat.h"
+#include "grant.h"
 #include "home.h"
 #include "jdysync.h"
 #include "launcher.h"
@@ -72,6 +74,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define RETRY_MS 30000			/* a queued run whose runner died before it began */
 #define KEPT_BYTES (16 * 1024 * 1024)	/* of freed memory */
@@ -100,7 +103,7 @@ static void keep_memory(void);
 static void connect_as_owner(void);
 static void make_run(MemoryContext context);
 static void begin_run(void);
-static bool may_be_run_by(const char *requester, Oid owner);
+static bool may_be_run_by(const char *requester, const StreamRef *stream);
 static void end_run(MemoryContext context);
 static void note_error(MemoryContext context);
 static bool was_cancelled(const ErrorData *edata);
@@ -220,6 +223,7 @@ jdy_stream_lock_for_change(int stream_id)
 {
 	LOCKTAG		tag;
 
+	jdy_require_primary();
 	set_lock_tag(&tag, stream_id);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
@@ -374,7 +378,7 @@ begin_run(void)
 	if (job.request.run_id != 0 && run_id != 0)
 	{
 		requester = jdy_run_requested_by(run_id, TopMemoryContext);
-		permitted = may_be_run_by(requester, stream->owner);
+		permitted = may_be_run_by(requester, stream);
 	}
 	jdy_tx_commit();
 
@@ -394,17 +398,17 @@ begin_run(void)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("who queued the run may not run the stream any more"),
 				 requester != NULL ?
-				 errdetail("Role \"%s\" queued it, and is not a member of the role that owns the stream.", requester) :
+				 errdetail("Role \"%s\" queued it, and is neither a member of the role that owns the stream nor has jdy_grant said so.", requester) :
 				 errdetail("It is not on record who queued it."),
 				 errhint("A member of the stream's owner can queue it again with jdy_start.")));
 }
 
 static bool
-may_be_run_by(const char *requester, Oid owner)
+may_be_run_by(const char *requester, const StreamRef *stream)
 {
 	Oid			role = requester != NULL ? get_role_oid(requester, true) : InvalidOid;
 
-	return OidIsValid(role) && has_privs_of_role(role, owner);
+	return OidIsValid(role) && jdy_may_run(stream, role);
 }
 
 /*
@@ -434,6 +438,7 @@ end_run(MemoryContext context)
 		if (there)
 		{
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
+			jdy_watch_run_ended(job.request.stream_id, job.request.run_id, job.status, job.error.sqlstate);
 			jdy_agenda_run_ended(job.request.stream_id, strcmp(job.status, "failed") != 0);
 			next_due = jdy_trim_is_due() ? DT_NOBEGIN : jdy_agenda_first();
 		}
@@ -541,7 +546,7 @@ finish(void)
 
 	if (job.request.run_id != 0 && !job.begun && strcmp(job.status, "cancelled") != 0)
 		jdy_database_due(job.request.database,
-						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+						 TimestampTzPlusMilliseconds(jdy_clock_now(), RETRY_MS));
 	else
 		jdy_database_worker_freed(job.request.database);
 }
@@ -568,12 +573,13 @@ finish_at_exit(int code, Datum arg)
 					  job.last_words.hint[0] != '\0' ? job.last_words.hint :
 					  job.last_words.sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ?
 					  "ALTER ROLE … LOGIN for the owner of the stream, or give the stream another owner." :
+					  job.last_words.sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && !job.begun ? JDY_GRANT_CONNECT_HINT :
 					  "What was landed stays; the next run goes on from there.");
 	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error,
 					job.began_us != 0 ? jdy_monotonic_us() - job.began_us : 0);
 	if (job.request.run_id != 0 && !job.begun)
 		jdy_database_due(job.request.database,
-						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS));
+						 TimestampTzPlusMilliseconds(jdy_clock_now(), RETRY_MS));
 }
 
 /* A FATAL error passes no PG_CATCH; its text is the waiters' only clue (no such role, too many connections …). */

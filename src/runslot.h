@@ -81,7 +81,7 @@ extern bool jdy_slot_cancel(int64 run_id);
 /* True when the stream has an open run in this database, callers in line for a worker not counted. */
 extern bool jdy_slot_stream_open(int stream_id);
 
-/* Terminates every runner of a database that is about to be dropped. */
+/* Terminates every runner of a database, and turns away those that are on their way. */
 extern void jdy_slot_stop_database(Oid database);
 
 #endif							/* JDY_RUNSLOT_H */

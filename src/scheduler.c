@@ -18,7 +18,10 @@
 
 #include "agenda.h"
 #include "catalog/pg_type.h"
+#include "clock.h"
+#include "commands/dbcommands.h"
 #include "home.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -36,6 +39,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define MAX_STREAMS "1000"		/* whose queued runs are looked at in one visit */
 #define BUSY_MS 60000			/* the stream has an open run, whose end marks us due anyway */
@@ -46,12 +50,16 @@ typedef struct QueuedRun
 {
 	RunRequest	request;
 	bool		can_log_in;
+	bool		can_connect;	/* to this database */
 	bool		more;			/* of the same stream are queued behind it */
+	bool		late;			/* it waits for long */
 } QueuedRun;
 
 static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
 static bool trim_logs(void);
+static void trim(void *more);
+static void watch_queue(int late);
 static List *read_queued_runs(MemoryContext context);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
@@ -94,11 +102,18 @@ start_queued_runs(void)
 	TimestampTz next_due = DT_NOEND;
 	bool		busy = false;
 	bool		again = false;
+	bool		full = false;
+	int			late = 0;
 	Oid			extension;
 
 	jdy_tx_begin("read what is due");
 	extension = jdy_extension_oid();
 	if (OidIsValid(extension) && !jdy_home_is_here())
+	{
+		jdy_watch_home(false);
+		extension = InvalidOid;
+	}
+	else if (OidIsValid(extension) && !jdy_home_fits())
 		extension = InvalidOid;
 	if (OidIsValid(extension))
 	{
@@ -117,30 +132,62 @@ start_queued_runs(void)
 
 		CHECK_FOR_INTERRUPTS();
 		busy = busy || run->more;
-		if (!run->can_log_in)
+		if (!run->can_log_in || !run->can_connect)
 		{
 			again = again || run->more;
 			continue;
 		}
 		if (jdy_slot_stream_open(run->request.stream_id))
 			busy = true;
-		else if (!jdy_runner_start_queued(&run->request))
-			return Min(next_due, in_ms(FULL_MS));
+		else if (full || !jdy_runner_start_queued(&run->request))
+		{
+			full = true;
+			late += run->late;
+		}
 	}
+	if (OidIsValid(extension))
+		watch_queue(late);
+	if (full)
+		return Min(next_due, in_ms(FULL_MS));
 	if (again)
 		return Min(next_due, in_ms(AGAIN_MS));
 	return busy || list_length(runs) == atoi(MAX_STREAMS) ? Min(next_due, in_ms(BUSY_MS)) : next_due;
 }
 
+/* Whatever is wrong with the logs must not keep runs from being started. */
 static bool
 trim_logs(void)
 {
-	bool		more;
+	bool		more = false;
+	ErrorData  *error;
 
 	jdy_tx_begin("trim the logs");
-	more = jdy_trim();
+	error = jdy_try(trim, &more);
+	if (error != NULL)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("the logs of database \"%s\" could not be trimmed", get_database_name(MyDatabaseId)),
+				 errdetail("%s", error->message),
+				 errhint("It is tried again in an hour.")));
+	jdy_incident_close_orphans();
 	jdy_tx_commit();
+	if (error != NULL || !more)
+		jdy_trim_done(error != NULL);
 	return more;
+}
+
+static void
+trim(void *more)
+{
+	*(bool *) more = jdy_trim(jdy_clock_now());
+}
+
+static void
+watch_queue(int late)
+{
+	jdy_tx_begin("note what is late");
+	jdy_watch_queue(late);
+	jdy_tx_commit();
 }
 
 /* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */
@@ -148,17 +195,20 @@ static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more "
-		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
+		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
+		" pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT'), r.queued_at < $1 "
+		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, q.queued_at, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
 		"JOIN jdysync.subject j USING (stream_id) "
 		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
-		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 0
+		"JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() "
+		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 1, {TIMESTAMPTZOID}
 	};
+	Datum		values[1] = {TimestampTzGetDatum(TimestampTzPlusMilliseconds(jdy_clock_now(), -JDY_LATE_MS))};
 	List	   *runs = NIL;
 
-	jdy_execute(&statement, NULL, NULL);
+	jdy_execute(&statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(context);
@@ -175,6 +225,8 @@ read_queued_runs(MemoryContext context)
 		run->request.owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
+		run->can_connect = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
+		run->late = DatumGetBool(jdy_spi_datum(i, 10, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
@@ -186,18 +238,27 @@ static void
 end_hopeless_runs(List *runs)
 {
 	RunCounters none = {0};
-	RunError	error;
+	RunError	no_login;
+	RunError	no_connect;
 	ListCell   *lc;
 
-	jdy_run_error(&error, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+	jdy_run_error(&no_login, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
 				  "the stream's owner is not permitted to log in", NULL,
 				  "Give the role LOGIN (a password is not needed), or use PostgreSQL 17 or later.");
+	jdy_run_error(&no_connect, ERRCODE_INSUFFICIENT_PRIVILEGE,
+				  "the stream's owner is not permitted to connect to this database", NULL,
+				  JDY_GRANT_CONNECT_HINT);
 	foreach(lc, runs)
 	{
 		QueuedRun  *run = lfirst(lc);
 
 		if (!run->can_log_in)
-			jdy_run_end(run->request.run_id, "failed", &none, &error);
+			jdy_run_end(run->request.run_id, "failed", &none, &no_login);
+		else if (!run->can_connect)
+			jdy_run_end(run->request.run_id, "failed", &none, &no_connect);
+		else
+			continue;
+		jdy_watch_run_ended(run->request.stream_id, run->request.run_id, "failed", ERRCODE_INSUFFICIENT_PRIVILEGE);
 	}
 }
 
@@ -205,18 +266,21 @@ static void
 end_runs_without_stream(void)
 {
 	static JdyStatement statement = {
-		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = pg_catalog.clock_timestamp(), "
+		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = $1, "
 		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
 		" ELSE 'the push was dropped before its run began, or its source was' END "
 		"WHERE r.status = 'queued' AND NOT EXISTS ("
-		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL)", 0
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL) RETURNING r.run_id", 1, {TIMESTAMPTZOID}
 	};
+	Datum		values[1] = {TimestampTzGetDatum(jdy_clock_now())};
 
-	jdy_execute(&statement, NULL, NULL);
+	jdy_execute(&statement, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		jdy_notify_run(jdy_spi_int64(i, 1, 0), "cancelled");
 }
 
 static TimestampTz
 in_ms(int ms)
 {
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+	return TimestampTzPlusMilliseconds(jdy_clock_now(), ms);
 }

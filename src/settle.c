@@ -207,6 +207,7 @@ log_attempt(Client *client, PrivateCall *call)
 	attempt.elapsed_ms = (int) (reply->elapsed_us / 1000);
 	attempt.bytes = reply->wire_bytes;
 	attempt.error = call->call.verdict == VERDICT_USE ? NULL : jdy_call_problem(&call->call);
+	attempt.record = call->call.record;
 	client->logger(client->logger_arg, &attempt);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(client->scratch);
@@ -215,7 +216,8 @@ log_attempt(Client *client, PrivateCall *call)
 static void
 act(Client *client, PrivateCall *call)
 {
-	if (call->call.verdict != VERDICT_WAIT)
+	client->refused = call->call.verdict == VERDICT_WAIT;
+	if (!client->refused)
 		call->refusals = 0;
 	switch (call->call.verdict)
 	{

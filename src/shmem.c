@@ -90,6 +90,7 @@ initialise(JdyShared *shared)
 	shared->runs_lock = &locks[2].lock;
 	shared->databases_lock = &locks[3].lock;
 	shared->launcher_procno = -1;
+	pg_atomic_init_u64(&shared->clock_offset_us, 0);
 	ConditionVariableInit(&shared->session_changed);
 	for (i = 0; i < JDY_MAX_RUNS; i++)
 		ConditionVariableInit(&shared->runs[i].changed);

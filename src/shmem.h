@@ -5,7 +5,7 @@
  * Plain data only: no pointer, no file descriptor.  One LWLock guards each of
  * the four parts, so that a process waits for nobody's unrelated work:
  *
- *	accounts_lock	accounts[] (budget.c)
+ *	accounts_lock	accounts[] (budget.c), budget_users[] (usage.c)
  *	sessions_lock	sessions[] (session.c): tokens, clock offset, router
  *	runs_lock		runs[], the line for workers (runslot.c, progress.c)
  *	databases_lock	databases[], launcher (launcher.c, scheduler.c)
@@ -21,10 +21,12 @@
 
 #include "datatype/timestamp.h"
 #include "options.h"
+#include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
 #define JDY_MAX_ACCOUNTS 64
+#define JDY_MAX_BUDGET_USERS 256
 #define JDY_MAX_SESSIONS 64
 #define JDY_MAX_RUNS 64
 #define JDY_MAX_DATABASES 256
@@ -57,6 +59,16 @@ typedef struct Account
 	int64		token_calls[2]; /* times of the last two token calls */
 	int64		last_used;		/* for reuse of the slot */
 } Account;
+
+/* A user mapping that calls under an account's budget. */
+typedef struct BudgetUser
+{
+	Oid			database;		/* InvalidOid = free */
+	Oid			server_id;
+	Oid			role;
+	uint8		key[JDY_DIGEST_LENGTH]; /* Account.key */
+	int64		last_used;		/* for reuse of the slot */
+} BudgetUser;
 
 /* What a successful authorisation gave, shared by every process with the same mapping. */
 typedef struct Session
@@ -133,6 +145,7 @@ typedef enum RunPhase
 	PHASE_LOADING,				/* first load: anchored pages */
 	PHASE_LISTING,				/* windows */
 	PHASE_DETAILS,
+	PHASE_VERIFYING,			/* counting and scanning for a certificate */
 	PHASE_SCANNING,				/* a push's source */
 	PHASE_PUSHING,
 	PHASE_FINISHING
@@ -143,15 +156,33 @@ typedef enum RunWaiting
 	WAITING_NOTHING,
 	WAITING_HTTP,
 	WAITING_BUDGET,
+	WAITING_REFUSED,			/* the budget, after a 429 of this run */
 	WAITING_BACKOFF,
-	WAITING_TOKEN
+	WAITING_TOKEN,
+	WAITING_SETTLE				/* for time to pass before and after a count */
 } RunWaiting;
+
+/* What an estimate needs to know of a run's stream and server. */
+typedef struct PaceLimits
+{
+	int			calls_per_minute;	/* 0 = no limit */
+	int			backfill_share; /* percent of it that a first load may take */
+	bool		details;		/* the stream's records have details */
+} PaceLimits;
 
 /* Live progress: written by the runner, read by anyone who may see the stream. */
 typedef struct RunProgress
 {
 	RunPhase	phase;
+	TimestampTz phase_since;
 	RunWaiting	waiting;
+	TimestampTz waiting_until;	/* 0 = for no time */
+	TimestampTz window_from;	/* what was asked for last; DT_NOBEGIN and DT_NOEND = the whole list */
+	TimestampTz window_to;		/* 0 = nothing yet */
+	int64		pages;			/* asked for */
+	Oid			server_id;		/* that it calls, */
+	Oid			mapping_role;	/* and with whose mapping: they say which budget is its */
+	PaceLimits	limits;
 	int64		list_total;		/* rows the service says there are; -1 = not known */
 	int64		details_due;	/* -1 = not known */
 	bool		backfill;		/* the whole list was read, so all its details are due, at the pace of a first load */
@@ -185,13 +216,23 @@ typedef struct RunSlot
 	ConditionVariable changed;	/* broadcast at every change of state */
 } RunSlot;
 
+/* What jdysync.log_size does not hold a day of; calls go first. */
+typedef enum LogShortage
+{
+	SHORT_OF_NOTHING,
+	SHORT_OF_CALLS,
+	SHORT_OF_RUNS
+} LogShortage;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid = free */
 	uint64		generation;		/* +1 when something became due from outside */
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
-	int64		trimmed_us;		/* monotonic: when its logs were trimmed last; 0 = not since the server started */
+	int			failures;		/* in a row, that did not */
+	TimestampTz trim_at;		/* when its logs are to be trimmed next; 0 = they were not since the server started */
+	LogShortage shortage;		/* as it was logged last */
 	int			scheduler_pid;	/* 0 = none */
 } DatabaseSlot;
 
@@ -206,7 +247,9 @@ typedef struct JdyShared
 	uint64		session_versions;	/* the last one given to a session */
 	ConditionVariable session_changed;
 	Account		accounts[JDY_MAX_ACCOUNTS];
+	BudgetUser	budget_users[JDY_MAX_BUDGET_USERS];
 	Session		sessions[JDY_MAX_SESSIONS];
+	pg_atomic_uint64 clock_offset_us;	/* of clock.c; 0 but in tests */
 	uint64		last_place;		/* the last one given in the line for workers */
 	uint64		queued_place;	/* of the queued runs of all databases; 0 = none asked in vain */
 	TimestampTz queued_asked_at;	/* when a scheduler last asked for a worker in vain */

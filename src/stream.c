@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "agenda.h"
+#include "grant.h"
 #include "home.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -22,6 +23,7 @@
 #include "commands/tablespace.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -29,6 +31,7 @@
 #include "runlog.h"
 #include "runner.h"
 #include "schedule.h"
+#include "sighted.h"
 #include "spi.h"
 #include "storage/lmgr.h"
 #include "stream.h"
@@ -311,9 +314,9 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.stream s"
-			" WHERE s.stream_id = $1 AND i.name = s.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	StreamRef  *ref;
@@ -333,6 +336,9 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 
 		jdy_execute(&drops[i], values, NULL);
 	}
+	jdy_incident_close_orphans();
+	jdy_sighted_forget(ref->stream_id);
+	jdy_grants_drop(ref->name);
 	if (!keep_data && OidIsValid(ref->owner))
 		drop_staging(ref);
 	SPI_finish();
@@ -345,6 +351,16 @@ jdy_stream_ref(const char *name)
 	StreamRef  *ref = find_by_name(name);
 
 	require_member(ref);
+	return ref;
+}
+
+StreamRef *
+jdy_stream_ref_to_run(const char *name)
+{
+	StreamRef  *ref = find_by_name(name);
+
+	if (!jdy_may_run(ref, GetUserId()))
+		require_member(ref);
 	return ref;
 }
 
@@ -386,7 +402,7 @@ jdy_stream_refs_enabled(bool pushes)
 	{
 		StreamRef  *ref = read_ref(r);
 
-		if (ref->is_push == pushes && ref->enabled && OidIsValid(ref->owner) && has_privs_of_role(GetUserId(), ref->owner))
+		if (ref->is_push == pushes && ref->enabled && jdy_may_run(ref, GetUserId()))
 			refs = lappend(refs, ref);
 	}
 	return refs;
@@ -589,6 +605,7 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 
 	for (int i = 0; i < lengthof(statements); i++)
 		jdy_execute(&statements[i], values, source ? NULL : " n");
+	jdy_sighted_forget(stream_id);
 
 	/* Its gap went with the ledger. */
 	jdy_incident_close(name, "count not trusted");
@@ -625,6 +642,7 @@ make_views(Stream *stream, Oid staging)
 	stream->staging = staging;
 	stream->staging_name = relation_name(staging);
 	jdy_stream_views_make(stream);
+	jdy_grants_renew(stream->stream_id);
 }
 
 static void

@@ -44,6 +44,9 @@ typedef struct StreamRef
  */
 extern StreamRef *jdy_stream_ref(const char *name);
 
+/* The same for who may run it: jdy_grant may have said so. */
+extern StreamRef *jdy_stream_ref_to_run(const char *name);
+
 /* The same by number (no privilege check; NULL when it is gone). */
 extern StreamRef *jdy_stream_ref_by_id(int stream_id);
 
@@ -75,7 +78,8 @@ typedef struct Stream
 	char	   *method;
 	RequestPlan *plan;
 	PageShape	shape;
-	bool		narrowed;		/* a fixed parameter narrows the pull: nothing can be certified */
+	bool		whole;			/* the list takes no pages: one answer is all of it */
+	const char *narrowing;		/* a parameter that may narrow the list: then it cannot be certified; NULL = none does */
 
 	/*
 	 * A row keeps its place among the others of the whole list as long as its id and

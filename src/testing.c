@@ -16,6 +16,7 @@
 #include "budget.h"
 #include "catalog/pg_type_d.h"
 #include "client.h"
+#include "clock.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -37,6 +38,7 @@
 #include "schedule.h"
 #include "spi.h"
 #include "stream.h"
+#include "trim.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -512,7 +514,8 @@ jdy_test_plan(PG_FUNCTION_ARGS)
 		appendStringInfo(&out, "start: %s in %s\n", plan->start_param, formats[plan->start_format]);
 	if (plan->end_param)
 		appendStringInfo(&out, "end: %s in %s\n", plan->end_param, formats[plan->end_format]);
-	appendStringInfo(&out, "paging: %s, %s %d\n", plan->page_param, plan->size_param, plan->page_size);
+	appendStringInfo(&out, "paging: %s, %s %d\n", plan->page_param ? plan->page_param : "page",
+					 plan->size_param ? plan->size_param : "page_size", plan->page_size);
 	foreach(cell, plan->fixed)
 		appendStringInfo(&out, "fixed: %s=%s\n", ((CallParam *) lfirst(cell))->name, ((CallParam *) lfirst(cell))->value);
 	foreach(cell, plan->untouched)
@@ -786,19 +789,17 @@ jdy_test_progress_line(PG_FUNCTION_ARGS)
 		.listed = PG_GETARG_INT64(2), .details = PG_GETARG_INT64(4), .calls = PG_GETARG_INT64(6)
 	};
 	char	   *phase = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	PaceLimits	limits = {
-		.calls_per_minute = PG_GETARG_INT32(8), .backfill_share = 80, .details = PG_GETARG_BOOL(9)
-	};
 	RunProgress progress = {
 		.phase = strcmp(phase, "loading") == 0 ? PHASE_LOADING :
 		strcmp(phase, "details") == 0 ? PHASE_DETAILS : PHASE_LISTING,
+		.limits = {.calls_per_minute = PG_GETARG_INT32(8),.backfill_share = 80,.details = PG_GETARG_BOOL(9)},
 		.backfill = PG_GETARG_BOOL(10),
 		.list_total = PG_GETARG_INT64(3), .details_due = PG_GETARG_INT64(5),
 		.updated_at = PG_GETARG_INT32(7) * USECS_PER_SEC
 	};
 
 	PG_RETURN_TEXT_P(cstring_to_text(jdy_progress_line(text_to_cstring(PG_GETARG_TEXT_PP(0)), &counters,
-													   &progress, &limits)));
+													   &progress)));
 }
 
 /* (stream_id int, calls int, error bytea, log_calls int) returns bigint: a failed run of so many calls, every third bad, and a reject twice */
@@ -902,4 +903,33 @@ jdy_test_schedule_next(PG_FUNCTION_ARGS)
 	jdy_schedule_check(schedule);
 	PG_RETURN_TIMESTAMPTZ(jdy_schedule_next(schedule, PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(2),
 											pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(3)))));
+}
+
+/* jdy_test_clock(at timestamptz) returns what the clock of schedules shows, after it was set to `at` unless that is null. */
+PG_FUNCTION_INFO_V1(jdy_test_clock);
+
+Datum
+jdy_test_clock(PG_FUNCTION_ARGS)
+{
+	if (!PG_ARGISNULL(0))
+		jdy_clock_set(PG_GETARG_TIMESTAMPTZ(0));
+	PG_RETURN_TIMESTAMPTZ(jdy_clock_now());
+}
+
+/*
+ * Logs.
+ */
+
+PG_FUNCTION_INFO_V1(jdy_test_trim);
+
+/* (now timestamptz) returns whether there may be more: trims the logs as a scheduler would at that time */
+Datum
+jdy_test_trim(PG_FUNCTION_ARGS)
+{
+	bool		more;
+
+	SPI_connect();
+	more = jdy_trim(PG_GETARG_TIMESTAMPTZ(0));
+	SPI_finish();
+	PG_RETURN_BOOL(more);
 }

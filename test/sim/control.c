@@ -17,6 +17,7 @@
 #include "data.h"
 #include "faults.h"
 #include "gateway.h"
+#include "robot.h"
 #include "server.h"
 #include "service.h"
 #include "shape.h"
@@ -95,6 +96,7 @@ reset(Request *req, json_t *body)
 	gateway_reset();
 	service_reset();
 	target_reset();
+	robot_reset();
 	qeasy_reset();
 	stats_reset();
 	data_reset();
@@ -337,6 +339,31 @@ truth_read(void *cls, uint64_t pos, char *out, size_t max)
 	return (ssize_t) n;
 }
 
+/* Who existed after change `seq`: what a request saw that has it in the log. */
+static void
+ids_at(Request *req, json_t *body)
+{
+	const char *name = request_param(req, "entity");
+	const char *seq = request_param(req, "seq");
+	int			entity = data_entity(name ? name : "customer");
+	int64_t    *ids;
+	size_t		n;
+	size_t		i;
+
+	(void) body;
+	if (entity < 0)
+	{
+		bad_request(req, "no such entity");
+		return;
+	}
+	ids = data_ids_at((Entity) entity, seq ? strtoull(seq, NULL, 10) : UINT64_MAX, &n);
+	reply_json(&req->reply, 200, "{\"ids\":[");
+	for (i = 0; i < n; i++)
+		buf_printf(&req->reply.body, "%s\"%" PRId64 "\"", i > 0 ? "," : "", ids[i]);
+	buf_text(&req->reply.body, "]}\n");
+	free(ids);
+}
+
 void
 truth_free(void *cls)
 {
@@ -449,6 +476,15 @@ target(Request *req, json_t *body)
 }
 
 static void
+robot(Request *req, json_t *body)
+{
+	(void) body;
+	reply_json(&req->reply, 200, "");
+	req->reply.content_type = "application/x-ndjson";
+	robot_show(&req->reply.body);
+}
+
+static void
 target_latest(Request *req, json_t *body)
 {
 	(void) body;
@@ -482,6 +518,7 @@ static const Command commands[] = {
 	{"POST", "/_sim/change", change},
 	{"POST", "/_sim/churn", set_churn},
 	{"GET", "/_sim/truth", truth},
+	{"GET", "/_sim/ids", ids_at},
 	{"GET", "/_sim/stats", stats},
 	{"POST", "/_sim/stats/reset", reset_stats},
 	{"GET", "/_sim/requests", requests},
@@ -493,6 +530,7 @@ static const Command commands[] = {
 	{"POST", "/_sim/expire_tokens", expire_tokens},
 	{"GET", "/_sim/target", target},
 	{"GET", "/_sim/target/latest", target_latest},
+	{"GET", "/_sim/robot", robot},
 	{"DELETE", "/_sim/target", forget_target},
 	{"POST", "/_sim/target/poison", set_poison},
 };

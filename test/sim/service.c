@@ -18,6 +18,8 @@
 #include "faults.h"
 #include "gateway.h"
 #include "lists.h"
+#include "otherlist.h"
+#include "robot.h"
 #include "save.h"
 #include "stats.h"
 #include "target.h"
@@ -39,7 +41,8 @@ typedef enum RouteKind
 	ROUTE_OPERATE,
 	/* those of other services, which have no plain form */
 	ROUTE_TARGET,
-	ROUTE_QEASY
+	ROUTE_QEASY,
+	ROUTE_ROBOT
 } RouteKind;
 
 typedef struct Route
@@ -66,6 +69,9 @@ static const Route routes[] = {
 	{TARGET_PATH, NULL, ROUTE_TARGET, 0},
 	{QEASY_TOKEN_PATH, NULL, ROUTE_QEASY, 0},
 	{QEASY_PATH, NULL, ROUTE_QEASY, 0},
+	{ROBOT_DINGTALK, "POST", ROUTE_ROBOT, 0},
+	{ROBOT_WECOM, "POST", ROUTE_ROBOT, 0},
+	{ROBOT_FEISHU, "POST", ROUTE_ROBOT, 0},
 };
 
 typedef struct Churn
@@ -102,6 +108,19 @@ find_route(const char *path, const char *method)
 			break;
 	}
 	return found;
+}
+
+/* The route of a list of lists.tsv or of its detail, made in *route; or NULL. */
+static const Route *
+find_other(Request *req, Route *route)
+{
+	bool		is_detail;
+
+	req->list = otherlist_find(req->path, &is_detail);
+	if (req->list == NULL)
+		return NULL;
+	*route = (Route) {req->path, "GET", is_detail ? ROUTE_DETAIL : ROUTE_LIST, req->list->entity};
+	return route;
 }
 
 bool
@@ -170,6 +189,8 @@ allowed(Request *req, const Route *route, bool plain)
 			return target_may_call(req);
 		case ROUTE_QEASY:
 			return qeasy_may_call(req);
+		case ROUTE_ROBOT:
+			return true;
 		case ROUTE_AUTHORIZE:
 		case ROUTE_TOKEN:
 			return gateway_signed(req);
@@ -208,16 +229,22 @@ perform(Request *req, const Route *route, bool plain)
 		case ROUTE_QEASY:
 			qeasy_answer(req);
 			break;
+		case ROUTE_ROBOT:
+			robot_answer(req);
+			break;
 	}
 }
 
 static void
 answer_call(Request *req)
 {
+	Route		other;
 	const Route *route = find_route(req->path, req->method);
 	bool		plain = request_header(req, "Authorization") != NULL &&
 		(route == NULL || route->kind < ROUTE_TARGET);
 
+	if (route == NULL && !plain)
+		route = find_other(req, &other);
 	if (strcmp(req->method, "GET") == 0 && strlen(req->url) > MAX_URL)
 	{
 		reply_error(&req->reply, 414, 414, "URI too long", false);
