@@ -54,6 +54,7 @@ static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
 static bool trim_logs(void);
 static List *read_queued_runs(MemoryContext context);
+static Datum open_owners(void);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
 static TimestampTz in_ms(int ms);
@@ -95,6 +96,8 @@ start_queued_runs(void)
 	TimestampTz next_due = DT_NOEND;
 	bool		busy = false;
 	bool		again = false;
+	bool		full[2] = {false, false};
+	bool		no_worker = false;
 	Oid			extension;
 
 	jdy_tx_begin("read what is due");
@@ -115,6 +118,7 @@ start_queued_runs(void)
 	foreach(lc, runs)
 	{
 		QueuedRun  *run = lfirst(lc);
+		StartResult result;
 
 		CHECK_FOR_INTERRUPTS();
 		busy = busy || run->more;
@@ -124,10 +128,22 @@ start_queued_runs(void)
 			continue;
 		}
 		if (jdy_slot_stream_open(run->request.stream_id))
+		{
 			busy = true;
-		else if (!jdy_runner_start_queued(&run->request))
-			return Min(next_due, in_ms(FULL_MS));
+			continue;
+		}
+		/* Heavy runs leave a worker to the others, so one kind may go on when the other cannot. */
+		if (full[run->request.heavy])
+			continue;
+		result = jdy_runner_start_queued(&run->request);
+		if (result == START_OK)
+			jdy_database_set_last_owner(MyDatabaseId, run->request.owner);
+		full[run->request.heavy] = result != START_OK;
+		no_worker = no_worker || result == START_NO_WORKER;
 	}
+	jdy_database_note_worker(MyDatabaseId, !no_worker);
+	if (full[0] || full[1])
+		return Min(next_due, in_ms(FULL_MS));
 	if (again)
 		return Min(next_due, in_ms(AGAIN_MS));
 	return busy || list_length(runs) == atoi(MAX_STREAMS) ? Min(next_due, in_ms(BUSY_MS)) : next_due;
@@ -144,22 +160,30 @@ trim_logs(void)
 	return more;
 }
 
-/* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */
+/*
+ * The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before
+ * another's.  Those of owners who have the fewest open runs come first, and of these owners
+ * each in turn, by their oids.
+ */
 static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more "
+		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
+		" j.is_push OR NOT j.loaded OR r.mode <> 'auto' "
 		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
-		"JOIN jdysync.subject j USING (stream_id) "
+		"CROSS JOIN LATERAL (SELECT s.owner, s.is_push, s.loaded FROM jdysync.subject s WHERE s.stream_id = r.stream_id OFFSET 0) AS j "
 		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
-		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 0
+		"ORDER BY pg_catalog.row_number() OVER (PARTITION BY j.owner ORDER BY r.run_id) "
+		" + (SELECT pg_catalog.count(*) FROM unnest($1) AS o (owner) WHERE o.owner = j.owner::bigint), "
+		" j.owner <= $2, j.owner, r.run_id LIMIT " MAX_STREAMS, 2, {INT8ARRAYOID, OIDOID}
 	};
+	Datum		values[2] = {open_owners(), ObjectIdGetDatum(jdy_database_last_owner(MyDatabaseId))};
 	List	   *runs = NIL;
 
-	jdy_execute(&statement, NULL, NULL);
+	jdy_execute(&statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(context);
@@ -176,10 +200,25 @@ read_queued_runs(MemoryContext context)
 		run->request.owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
+		run->request.heavy = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
 	return runs;
+}
+
+/* An element for each open run. */
+static Datum
+open_owners(void)
+{
+	Oid			owners[JDY_MAX_RUNS];
+	Datum		elements[JDY_MAX_RUNS];
+	bool		nulls[JDY_MAX_RUNS] = {false};
+	int			n = jdy_slot_owners(owners);
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum((int64) owners[i]);
+	return jdy_make_array(elements, nulls, n, INT8OID);
 }
 
 /* Their runner could not even connect, and nobody would ever learn why. */

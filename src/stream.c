@@ -200,7 +200,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("stream \"%s\" has no schedule: it runs only by hand", name)));
 	else
-		jdy_agenda_enter(stream->stream_id);
+		jdy_agenda_enter(stream->stream_id, false);
 	announce_definition(stream, staging, definition.metadata);
 	SPI_finish();
 	PG_RETURN_OID(staging);
@@ -292,7 +292,7 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
 	if (!PG_ARGISNULL(3))
-		jdy_agenda_enter(ref->stream_id);
+		jdy_agenda_enter(ref->stream_id, false);
 	if (stream != NULL)
 	{
 		stream->stream_id = ref->stream_id;
