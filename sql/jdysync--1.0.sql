@@ -317,6 +317,8 @@ CREATE TABLE jdysync.run (
 );
 CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
 CREATE INDEX run_name ON jdysync.run (name, run_id);
+CREATE INDEX run_started ON jdysync.run (stream_id, started_at);	/* jdy_trace: the one that was open then */
+CREATE INDEX run_began ON jdysync.run (started_at);	/* jdy_report: the last day */
 CREATE INDEX run_status ON jdysync.run (stream_id, status, run_id);	/* jdy_status: the last of each */
 COMMENT ON TABLE jdysync.run IS 'one execution of a stream or a push';
 
@@ -330,10 +332,32 @@ CREATE TABLE jdysync.call (
 	errcode bigint,
 	ms integer NOT NULL,
 	bytes bigint NOT NULL,
-	error text
+	error text,
+	id text COLLATE "C"
 );
 CREATE INDEX call_run ON jdysync.call USING brin (run_id);
+CREATE INDEX call_id ON jdysync.call USING hash (id);	/* jdy_trace */
 COMMENT ON TABLE jdysync.call IS 'HTTP attempts; values in urls are masked but for times and paging';
+
+CREATE TABLE jdysync.tally (
+	stream_id integer NOT NULL,
+	day date NOT NULL,
+	status text COLLATE "C" NOT NULL,
+	runs bigint NOT NULL,
+	seconds double precision NOT NULL,
+	listed bigint NOT NULL,
+	details bigint NOT NULL,
+	inserted bigint NOT NULL,
+	updated bigint NOT NULL,
+	deleted bigint NOT NULL,
+	rejected bigint NOT NULL,
+	delivered bigint NOT NULL,
+	dead bigint NOT NULL,
+	calls bigint NOT NULL,
+	retries bigint NOT NULL,
+	PRIMARY KEY (stream_id, day, status)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE jdysync.tally IS 'what runs did, added up when each ends: it does not shrink when the log of runs is cut';
 
 CREATE TABLE jdysync.reject (
 	reject_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -349,6 +373,7 @@ CREATE TABLE jdysync.reject (
 	next_try timestamptz,
 	UNIQUE (stream_id, digest)
 );
+CREATE INDEX reject_id ON jdysync.reject USING hash (id);	/* jdy_trace; no B-tree: an id that is set aside may be of any length */
 CREATE INDEX reject_next_try ON jdysync.reject (stream_id, next_try) WHERE next_try IS NOT NULL;
 COMMENT ON TABLE jdysync.reject IS 'input set aside because PostgreSQL cannot hold it, each distinct one once, with its raw bytes';
 COMMENT ON COLUMN jdysync.reject.span IS 'the window of modify time that listed it; its rows since ever came with a load';
@@ -932,12 +957,28 @@ RETURNS regclass AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_create_view(text, text, jsonb) IS
 'compiles a mapping to a plain SQL view over a stream''s staging table, made with the caller''s rights; columns in the order of jsonb, id first; $where, $flat and $deleted are no columns; a view that it made and nobody changed is replaced';
 
+CREATE FUNCTION jdy_trace(stream text, id text)
+RETURNS TABLE (at timestamptz, what text, detail jsonb)
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_trace(text, text) IS
+'a record''s whole life as far as it is kept, by time: modified, listed, detail calls, written, set aside, and what views and pushes over the stream make of it; of a push, where the record stands toward it; no call is made and nothing is written';
+
+CREATE FUNCTION jdy_explain(stream text)
+RETURNS SETOF text AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_explain(text) IS
+'what a stream or push will ask, how many calls and minutes that takes, what proves it and what waits; also of a catalogue entry that is no stream yet; no call is made and nothing is written';
+
 CREATE FUNCTION jdysync.progress()
 RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
 	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
 AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database that the caller may see, from shared memory; read it through the view jdy_progress';
+
+CREATE FUNCTION jdysync.budgets()
+RETURNS TABLE (server_id oid, role oid, "limit" integer, calls integer, "left" integer, rate_window interval, paused_until timestamptz)
+AS 'MODULE_PATHNAME', 'jdy_budget_rows' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION jdysync.budgets() IS 'call budgets of this database that the caller may see, from shared memory; read it through the view jdy_budgets';
 
 REVOKE ALL ON FUNCTION
 	jdy_check(name),
@@ -962,7 +1003,10 @@ REVOKE ALL ON FUNCTION
 	jdy_decrypt(name, text),
 	jdy_render(jsonb, jsonb),
 	jdy_create_view(text, text, jsonb),
-	jdysync.progress()	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
+	jdy_trace(text, text),
+	jdy_explain(text),
+	jdysync.progress(),	/* readers of jdy_progress need it, too: it shows nobody more than the view does */
+	jdysync.budgets()	/* so do readers of jdy_budgets */
 FROM PUBLIC;
 
 ---------------------------------------------------------------------------
@@ -1056,7 +1100,7 @@ WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
-SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error
+SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.ms, k.bytes, k.error, k.id
 FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
 LEFT JOIN jdysync.subject s USING (stream_id)
@@ -1233,11 +1277,151 @@ WHERE pg_catalog.pg_has_role(s.owner, 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_deliveries IS
 'where each record stands toward each push; records that were never sent are not here: jdy_preview shows what is pending';
 
+/*
+ * The numbers of jdy_status, for machines.  Counts stop at 10,000, so that a scrape every
+ * few seconds costs the same whatever waits; of what is due by a load none is complete, so
+ * only many changes at once are ever read to the end.
+ */
+CREATE VIEW @extschema@.jdy_health WITH (security_barrier) AS
+SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.last_run_id, r.finished_at - r.started_at AS last_elapsed,
+	CASE WHEN s.is_push THEN r.delivered ELSE r.inserted + r.updated END + r.deleted AS last_records, r.calls AS last_calls,
+	LEAST(q.due, 10000) AS details_due, LEAST(q.set_aside + j.n, 10000) AS set_aside,
+	LEAST(d.pending, 10000) AS pending, COALESCE(b.sent, 0) AS sent, COALESCE(b.in_doubt, 0) AS in_doubt, LEAST(d.dead, 10000) AS dead,
+	t.listed_until,
+	CASE WHEN t.loaded_at IS NULL OR t.contract->>'filter' = 'ignored' OR q.oldest = '-infinity' THEN NULL
+		WHEN q.due + q.set_aside <= 10000 THEN LEAST(t.watermark, q.oldest)
+		ELSE LEAST(t.watermark, NULLIF((SELECT min(l.due_since) FROM jdysync.listing l
+			WHERE l.stream_id = t.stream_id AND l.due AND l.problem IS NULL), '-infinity')) END AS complete_until,
+	(SELECT count(*) FROM unnest(CASE WHEN t.coverage = '{}' OR t.start_from > upper(t.coverage) THEN '{}'
+		ELSE tstzmultirange(tstzrange(t.start_from, upper(t.coverage))) - t.coverage END)) AS gaps
+FROM @extschema@.jdy_status h
+JOIN jdysync.subject s ON s.name = h.name
+LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
+LEFT JOIN jdysync.run r ON r.run_id = h.last_run_id
+LEFT JOIN LATERAL (
+	SELECT k.finished_at FROM jdysync.run k
+	WHERE k.stream_id = s.stream_id AND k.status = 'ok' ORDER BY k.run_id DESC LIMIT 1) o ON true
+CROSS JOIN LATERAL (
+	SELECT count(*) FILTER (WHERE l.problem IS NULL) AS due, count(l.problem) AS set_aside,
+		min(l.due_since) FILTER (WHERE l.problem IS NULL) AS oldest
+	FROM (
+		(SELECT w.problem, w.due_since FROM jdysync.listing w WHERE w.stream_id = s.stream_id AND w.due AND w.due_from > '-infinity' LIMIT 10001)
+		UNION ALL
+		(SELECT w.problem, w.due_since FROM jdysync.listing w WHERE w.stream_id = s.stream_id AND w.due AND w.due_from = '-infinity' LIMIT 10001)) l) q
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
+	SELECT FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL LIMIT 10001) l) j
+CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE l.status = 'pending') AS pending, count(*) FILTER (WHERE l.status = 'dead') AS dead FROM (
+	SELECT d.status FROM jdysync.delivery d
+	WHERE d.push_id = s.stream_id AND d.status <> 'delivered' AND d.discarded IS NULL LIMIT 10001) l) d
+CROSS JOIN LATERAL (SELECT sum(cardinality(b.ids)) FILTER (WHERE b.status = 'sent') AS sent,
+	sum(cardinality(b.ids)) FILTER (WHERE b.status = 'in_doubt') AS in_doubt
+	FROM jdysync.batch b WHERE b.push_id = s.stream_id) b;
+COMMENT ON VIEW @extschema@.jdy_health IS 'jdy_status in numbers, for dashboards: one line a stream and push; counts stop at 10000';
+
+CREATE VIEW @extschema@.jdy_totals WITH (security_barrier) AS
+SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, NULLIF(t.day, '-infinity') AS day, t.status, t.runs, t.seconds,
+	t.listed, t.details, t.inserted, t.updated, t.deleted, t.rejected, t.delivered, t.dead, t.calls, t.retries
+FROM jdysync.tally t
+JOIN jdysync.subject s USING (stream_id)
+WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_totals IS 'what runs that ended did, added up by stream, status and day, for 40 days, and since the stream was added (day NULL)';
+
+CREATE VIEW @extschema@.jdy_budgets WITH (security_barrier) AS
+SELECT f.srvname AS server, r.rolname AS role, b."limit", b.calls, b."left", b.rate_window, b.paused_until
+FROM jdysync.budgets() b
+JOIN pg_catalog.pg_foreign_server f ON f.oid = b.server_id
+JOIN pg_catalog.pg_roles r ON r.oid = b.role;
+COMMENT ON VIEW @extschema@.jdy_budgets IS 'calls that servers with a limit may still make, since the server started; servers of one account share its budget, across databases';
+
 CREATE VIEW @extschema@.jdy_catalog AS
 SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
 	c.list_secrets, c.detail_secrets
 FROM jdysync.catalog c;
 COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows by name';
+
+---------------------------------------------------------------------------
+-- For other programs
+---------------------------------------------------------------------------
+
+/*
+ * Also valid in Prometheus' older text format, but for the counters' types: no info, no
+ * state sets.  What never happened has no sample.
+ */
+CREATE FUNCTION @extschema@.jdy_metrics()
+RETURNS text LANGUAGE sql STABLE
+BEGIN ATOMIC
+	WITH family (place, name, type, unit, help) AS (VALUES
+		(1, 'jdysync_status', 'gauge', NULL, '0 ok, 1 never ran, 2 paused, 3 held, 4 late, 5 failing: as in jdy_status'),
+		(2, 'jdysync_last_success_timestamp_seconds', 'gauge', 'seconds', 'When the last run that went well ended'),
+		(3, 'jdysync_lag_seconds', 'gauge', 'seconds', 'How old the newest is that is surely here, or there'),
+		(4, 'jdysync_next_run_timestamp_seconds', 'gauge', 'seconds', 'When the next run is due'),
+		(5, 'jdysync_last_run_duration_seconds', 'gauge', 'seconds', 'Time that the last run took that ended'),
+		(6, 'jdysync_last_run_records', 'gauge', NULL, 'Records that the last run wrote, or delivered'),
+		(7, 'jdysync_last_run_calls', 'gauge', NULL, 'HTTP attempts of the last run'),
+		(8, 'jdysync_details_due', 'gauge', NULL, 'Details still to be fetched; 10000 = at least so many'),
+		(9, 'jdysync_set_aside', 'gauge', NULL, 'Records that cannot be had for now; 10000 = at least so many'),
+		(10, 'jdysync_deliveries_pending', 'gauge', NULL, 'Dead letters that are sent again by the next run; 10000 = at least so many'),
+		(11, 'jdysync_deliveries_sent', 'gauge', NULL, 'Records under way'),
+		(12, 'jdysync_deliveries_in_doubt', 'gauge', NULL, 'Records of which no answer told whether they arrived'),
+		(13, 'jdysync_deliveries_dead', 'gauge', NULL, 'Dead letters that need somebody; 10000 = at least so many'),
+		(14, 'jdysync_listed_until_timestamp_seconds', 'gauge', 'seconds', 'Every change stamped before this was listed'),
+		(15, 'jdysync_complete_until_timestamp_seconds', 'gauge', 'seconds', 'Every change stamped before this is in staging'),
+		(16, 'jdysync_coverage_gaps', 'gauge', NULL, 'Spans of modify time that are not proven between others that are'),
+		(17, 'jdysync_open_incidents', 'gauge', NULL, 'Incidents that are not over'),
+		(18, 'jdysync_runs', 'counter', NULL, 'Runs that ended'),
+		(19, 'jdysync_runs_seconds', 'counter', 'seconds', 'Time that runs took'),
+		(20, 'jdysync_records', 'counter', NULL, 'Records that runs dealt with'),
+		(21, 'jdysync_calls', 'counter', NULL, 'HTTP attempts of runs that ended'),
+		(22, 'jdysync_calls_retried', 'counter', NULL, 'Attempts beyond each call''s first'),
+		(23, 'jdysync_budget_limit', 'gauge', NULL, 'Calls that the account may make in its window'),
+		(24, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
+		(25, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window')),
+	subject AS (
+		SELECT h.*, format('name="%s",kind="%s"', replace(replace(replace(h.name, '\', '\\'), '"', '\"'), E'\n', '\n'), h.kind) AS labels
+		FROM @extschema@.jdy_health h),
+	total AS (
+		SELECT s.labels, t.* FROM @extschema@.jdy_totals t JOIN subject s ON s.name = t.name WHERE t.day IS NULL),
+	budget AS (
+		SELECT b.*, format('foreign_server="%s",role="%s"', replace(replace(replace(b.server, '\', '\\'), '"', '\"'), E'\n', '\n'),
+			replace(replace(replace(b.role, '\', '\\'), '"', '\"'), E'\n', '\n')) AS labels
+		FROM @extschema@.jdy_budgets b),
+	sample (place, labels, value) AS (
+		SELECT v.place, s.labels, v.value
+		FROM subject s CROSS JOIN LATERAL (VALUES
+			(1, array_position(ARRAY['ok', 'never ran', 'paused', 'held', 'late', 'failing'], s.status) - 1::numeric),
+			(2, extract(epoch FROM s.last_ok)), (3, extract(epoch FROM s.lag)), (4, extract(epoch FROM s.next_run)),
+			(5, extract(epoch FROM s.last_elapsed)), (6, s.last_records), (7, s.last_calls), (8, s.details_due), (9, s.set_aside),
+			(10, s.pending), (11, s.sent), (12, s.in_doubt), (13, s.dead), (14, extract(epoch FROM s.listed_until)),
+			(15, extract(epoch FROM s.complete_until)), (16, s.gaps)) AS v (place, value)
+		UNION ALL
+		SELECT 17, format('name="%s",severity="%s"', replace(replace(replace(i.name, '\', '\\'), '"', '\"'), E'\n', '\n'), i.severity), count(*)
+		FROM @extschema@.jdy_incidents i WHERE i.closed_at IS NULL GROUP BY i.name, i.severity
+		UNION ALL
+		SELECT v.place, format('%s,status="%s"', t.labels, t.status), v.value
+		FROM total t CROSS JOIN LATERAL (VALUES (18, t.runs::numeric), (19, t.seconds::numeric)) AS v (place, value)
+		UNION ALL
+		SELECT 20, format('%s,outcome="%s"', t.labels, v.outcome), sum(v.value)
+		FROM total t CROSS JOIN LATERAL (VALUES ('listed', t.listed), ('details', t.details), ('inserted', t.inserted), ('updated', t.updated),
+			('deleted', t.deleted), ('rejected', t.rejected), ('delivered', t.delivered), ('dead', t.dead)) AS v (outcome, value)
+		GROUP BY t.labels, v.outcome
+		UNION ALL
+		SELECT v.place, t.labels, sum(v.value)
+		FROM total t CROSS JOIN LATERAL (VALUES (21, t.calls), (22, t.retries)) AS v (place, value)
+		GROUP BY v.place, t.labels
+		UNION ALL
+		SELECT v.place, b.labels, v.value
+		FROM budget b CROSS JOIN LATERAL (VALUES (23, b."limit"), (24, b.calls), (25, b."left")) AS v (place, value)),
+	block AS (
+		SELECT f.place, format(E'# TYPE %s %s\n', f.name, f.type) || CASE WHEN f.unit IS NULL THEN '' ELSE format(E'# UNIT %s %s\n', f.name, f.unit) END
+			|| format(E'# HELP %s %s\n', f.name, f.help)
+			|| string_agg(format(E'%s%s{%s} %s\n', f.name, CASE f.type WHEN 'counter' THEN '_total' ELSE '' END, s.labels, s.value), '' ORDER BY s.labels COLLATE "C") AS text
+		FROM family f JOIN sample s USING (place)
+		WHERE s.value IS NOT NULL AND s.value < 'Infinity' AND s.value > '-Infinity'
+		GROUP BY f.place, f.name, f.type, f.unit, f.help)
+	SELECT COALESCE(string_agg(b.text, '' ORDER BY b.place), '') || '# EOF' FROM block b;
+END;
+REVOKE ALL ON FUNCTION @extschema@.jdy_metrics() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.jdy_metrics() IS 'what the caller may see of jdy_health, jdy_totals, jdy_budgets and jdy_incidents, as OpenMetrics text';
 
 REVOKE ALL ON ALL TABLES IN SCHEMA jdysync FROM PUBLIC;
 
@@ -1282,6 +1466,7 @@ COMMENT ON COLUMN @extschema@.jdy_calls.errcode IS 'the service''s own code; NUL
 COMMENT ON COLUMN @extschema@.jdy_calls.ms IS 'milliseconds from sending to the end of the reply';
 COMMENT ON COLUMN @extschema@.jdy_calls.bytes IS 'bytes received, headers included';
 COMMENT ON COLUMN @extschema@.jdy_calls.error IS 'NULL = the reply was used';
+COMMENT ON COLUMN @extschema@.jdy_calls.id IS 'the record whose detail was asked for; NULL = another call';
 
 COMMENT ON COLUMN @extschema@.jdy_rejects.reject_id IS 'number of the reject';
 COMMENT ON COLUMN @extschema@.jdy_rejects.name IS 'stream';
@@ -1308,6 +1493,51 @@ COMMENT ON COLUMN @extschema@.jdy_status.last_run IS 'when that ended; of one wh
 COMMENT ON COLUMN @extschema@.jdy_status.lag IS 'how old the newest is that is surely here, or there: pull, since when changes are not listed, or its last good run began; push, since its last good run began';
 COMMENT ON COLUMN @extschema@.jdy_status.next_run IS 'when it is due, or tried again after a failure; NULL = it runs only by hand, or is paused';
 COMMENT ON COLUMN @extschema@.jdy_status.why IS 'the status in a sentence, with what to look at; texts of errors are its owner''s to read';
+
+COMMENT ON COLUMN @extschema@.jdy_health.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_health.kind IS 'pull | push';
+COMMENT ON COLUMN @extschema@.jdy_health.status IS 'as in jdy_status';
+COMMENT ON COLUMN @extschema@.jdy_health.last_ok IS 'when the last run that went well ended';
+COMMENT ON COLUMN @extschema@.jdy_health.lag IS 'as in jdy_status';
+COMMENT ON COLUMN @extschema@.jdy_health.next_run IS 'as in jdy_status';
+COMMENT ON COLUMN @extschema@.jdy_health.last_run_id IS 'as in jdy_status';
+COMMENT ON COLUMN @extschema@.jdy_health.last_elapsed IS 'time that the last run took';
+COMMENT ON COLUMN @extschema@.jdy_health.last_records IS 'records that the last run wrote, or delivered';
+COMMENT ON COLUMN @extschema@.jdy_health.last_calls IS 'HTTP attempts of the last run';
+COMMENT ON COLUMN @extschema@.jdy_health.details_due IS 'details still to be fetched; 10000 = at least so many';
+COMMENT ON COLUMN @extschema@.jdy_health.set_aside IS 'records that cannot be had for now, as in jdy_coverage; 10000 = at least so many';
+COMMENT ON COLUMN @extschema@.jdy_health.pending IS 'push: dead letters that are sent again by the next run; 10000 = at least so many';
+COMMENT ON COLUMN @extschema@.jdy_health.sent IS 'push: records under way';
+COMMENT ON COLUMN @extschema@.jdy_health.in_doubt IS 'push: records of which no answer told whether they arrived';
+COMMENT ON COLUMN @extschema@.jdy_health.dead IS 'push: dead letters that were not discarded; 10000 = at least so many';
+COMMENT ON COLUMN @extschema@.jdy_health.listed_until IS 'as in jdy_coverage';
+COMMENT ON COLUMN @extschema@.jdy_health.complete_until IS 'as in jdy_coverage';
+COMMENT ON COLUMN @extschema@.jdy_health.gaps IS 'number of spans in jdy_coverage.gaps';
+
+COMMENT ON COLUMN @extschema@.jdy_totals.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_totals.kind IS 'pull | push';
+COMMENT ON COLUMN @extschema@.jdy_totals.day IS 'day on which the runs ended, in the zone of log_timezone; NULL = all since it was added';
+COMMENT ON COLUMN @extschema@.jdy_totals.status IS 'ok | failed | cancelled | interrupted';
+COMMENT ON COLUMN @extschema@.jdy_totals.runs IS 'runs that ended so';
+COMMENT ON COLUMN @extschema@.jdy_totals.seconds IS 'time that they took; of interrupted ones it is not known';
+COMMENT ON COLUMN @extschema@.jdy_totals.listed IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.details IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.inserted IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.updated IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.deleted IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.rejected IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.delivered IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.dead IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.calls IS 'added up, as in jdy_runs';
+COMMENT ON COLUMN @extschema@.jdy_totals.retries IS 'added up, as in jdy_runs';
+
+COMMENT ON COLUMN @extschema@.jdy_budgets.server IS 'foreign server';
+COMMENT ON COLUMN @extschema@.jdy_budgets.role IS 'whose user mapping';
+COMMENT ON COLUMN @extschema@.jdy_budgets."limit" IS 'calls that the account may make in a window, the smallest that any server of it asks for';
+COMMENT ON COLUMN @extschema@.jdy_budgets.calls IS 'calls counted in the window that ends now';
+COMMENT ON COLUMN @extschema@.jdy_budgets."left" IS 'calls that may be made at once; fewer than limit - calls after the service refused one';
+COMMENT ON COLUMN @extschema@.jdy_budgets.rate_window IS 'the window';
+COMMENT ON COLUMN @extschema@.jdy_budgets.paused_until IS 'no call before this: the service refused one, or the server started just now; NULL = not paused';
 
 COMMENT ON COLUMN @extschema@.jdy_coverage.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_coverage.listed_until IS 'every change stamped before this was listed';
@@ -1429,6 +1659,23 @@ COMMENT ON COLUMN jdysync.call.errcode IS 'the service''s own code';
 COMMENT ON COLUMN jdysync.call.ms IS 'milliseconds';
 COMMENT ON COLUMN jdysync.call.bytes IS 'received, headers included';
 COMMENT ON COLUMN jdysync.call.error IS 'NULL = the reply was used';
+COMMENT ON COLUMN jdysync.call.id IS 'the record whose detail was asked for';
+
+COMMENT ON COLUMN jdysync.tally.stream_id IS 'stream or push';
+COMMENT ON COLUMN jdysync.tally.day IS 'day on which the runs ended, by log_timezone; -infinity = any';
+COMMENT ON COLUMN jdysync.tally.status IS 'how they ended';
+COMMENT ON COLUMN jdysync.tally.runs IS 'how many';
+COMMENT ON COLUMN jdysync.tally.seconds IS 'from start to end; of interrupted ones nothing';
+COMMENT ON COLUMN jdysync.tally.listed IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.details IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.inserted IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.updated IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.deleted IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.rejected IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.delivered IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.dead IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.calls IS 'as in jdysync.run';
+COMMENT ON COLUMN jdysync.tally.retries IS 'as in jdysync.run';
 
 COMMENT ON COLUMN jdysync.reject.reject_id IS 'number of the reject';
 COMMENT ON COLUMN jdysync.reject.stream_id IS 'stream';
@@ -1488,6 +1735,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.tally', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.account', '');

@@ -29,6 +29,7 @@
 #include "budget.h"
 #include "lib/stringinfo.h"
 #include "shmem.h"
+#include "usage.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -45,6 +46,8 @@ struct Budget
 	uint8		key[JDY_DIGEST_LENGTH];
 	bool		provisional;	/* the account is not known before the authorisation */
 	char		authority[300]; /* host:port of the url */
+	Oid			server_id;
+	Oid			user_id;		/* whose mapping */
 	Account    *account;
 	int			limit;			/* what this server asks for */
 	int64		window_us;
@@ -86,6 +89,8 @@ jdy_budget_open(const Endpoint *endpoint)
 	Budget	   *budget = palloc0(sizeof(Budget));
 
 	authority_of(endpoint->url, budget->authority, sizeof(budget->authority));
+	budget->server_id = endpoint->server_id;
+	budget->user_id = endpoint->user_id;
 	budget->limit = endpoint->calls_per_minute;
 	budget->window_us = (int64) endpoint->rate_window_ms * 1000;
 	budget->backfill_share = endpoint->backfill_share;
@@ -240,28 +245,31 @@ int
 jdy_budget_left(Budget *budget)
 {
 	int64		now;
-	int64		since;
-	int			calls = 0;
+	int			calls;
 	int			left = -1;
-	int			i;
-	Account    *account;
 
 	if (is_free(budget))
 		return -1;
 	now = jdy_monotonic_us();
 	lock(budget);
-	account = budget->account;
-	adopt_limit(budget, account, now);
-	if (account->limit > 0)
-	{
-		since = now - counted_window(account);
-		for (i = 0; i < account->used; i++)
-			calls += account->ring[i] > since ? account->group : 0;
-		left = entries_allowed(account, account->limit) * account->group - calls;
-		left = now < account->paused_until ? 0 : Max(0, left);
-	}
+	adopt_limit(budget, budget->account, now);
+	if (budget->account->limit > 0)
+		left = jdy_account_left(budget->account, now, &calls);
 	unlock();
 	return left;
+}
+
+int
+jdy_account_left(const Account *account, int64 now, int *calls)
+{
+	int64		since = now - counted_window(account);
+
+	*calls = 0;
+	for (int i = 0; i < account->used; i++)
+		*calls += account->ring[i] > since ? account->group : 0;
+	if (now < account->paused_until)
+		return 0;
+	return Max(0, entries_allowed(account, account->limit) * account->group - *calls);
 }
 
 bool
@@ -376,6 +384,7 @@ attach(Budget *budget)
 {
 	Account		fresh;
 
+	jdy_usage_note(budget->server_id, budget->user_id, budget->key);
 	if (jdy_shared != NULL)
 		LWLockAcquire(jdy_shared->accounts_lock, LW_SHARED);
 	budget->account = find(budget->key);

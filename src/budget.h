@@ -17,6 +17,7 @@ typedef enum Lane
 } Lane;
 
 typedef struct Budget Budget;
+struct Account;
 
 /*
  * The budget of `endpoint` known so far: keyed by url, auth and credentials until
@@ -49,6 +50,9 @@ extern void jdy_budget_refused(Budget *budget, int64 retry_after_ms);
 
 /* Calls left in the running window; -1 = no limit. */
 extern int	jdy_budget_left(Budget *budget);
+
+/* The same of an account with a limit, under accounts_lock or of a copy; *calls: those counted in the window. */
+extern int	jdy_account_left(const struct Account *account, int64 now, int *calls);
 
 /*
  * True when the account's row must be written before the next call (at most once

@@ -50,6 +50,7 @@ struct Call
 	List	   *params;			/* of CallParam *, unencoded; empty names are dropped, empty values kept */
 	const char *body;			/* JSON text or NULL */
 	const char *idempotency_key;	/* header Idempotency-Key, or NULL */
+	const char *record;			/* id of the one record that it asks for, for the log; NULL = not one */
 	bool		batch;			/* push: more than one record in the request */
 	bool		once;			/* push: never repeated once the service may have acted: OUTCOME_IN_DOUBT then */
 	int64		not_before_us;	/* monotonic: when it may start; 0 = at once */
@@ -99,6 +100,7 @@ typedef struct Attempt
 	int			elapsed_ms;
 	int64		bytes;
 	const char *error;			/* NULL = fine */
+	const char *record;			/* id of the record that was asked for; NULL = not one */
 } Attempt;
 
 typedef void (*AttemptLogger) (void *arg, const Attempt *attempt);

@@ -23,6 +23,7 @@
 
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_tablespace.h"
 #include "catalog/pg_type.h"
@@ -45,7 +46,8 @@ jdy_object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define object_aclcheck(classid, objectid, roleid, mode) \
 	jdy_object_aclcheck(classid, objectid, roleid, mode)
 #define object_ownercheck(classid, objectid, roleid) \
-	(AssertMacro((classid) == RelationRelationId), pg_class_ownercheck(objectid, roleid))
+	(AssertMacro((classid) == RelationRelationId || (classid) == DatabaseRelationId), \
+	 (classid) == DatabaseRelationId ? pg_database_ownercheck(objectid, roleid) : pg_class_ownercheck(objectid, roleid))
 #endif
 
 /* Name and version of the library can be asked since 18. */

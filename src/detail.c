@@ -225,6 +225,7 @@ submit(Fetch *fetch, Job *job)
 								"GET", stream->detail_api);
 	job->call->owner = job;
 	job->call->parse = parse_detail;
+	job->call->record = job->due->id;
 	jdy_call_param(job->call, stream->detail_param, job->due->id);
 	caller = MemoryContextSwitchTo(pull->context);
 	pull->in_flight = lappend(pull->in_flight, job->due->id);

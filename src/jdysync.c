@@ -17,6 +17,7 @@
 #include "address.h"
 #include "clock.h"
 #include "fmgr.h"
+#include "giveway.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "runner.h"
@@ -69,6 +70,7 @@ _PG_init(void)
 		jdy_preloaded = true;
 		jdy_shmem_init();
 		jdy_launcher_register();
+		jdy_giveway_register();
 	}
 }
 

@@ -15,11 +15,14 @@
  *	configuration reload		every database is visited (settings of ours may
  *								have changed); with jdysync.enabled off none is,
  *								and open runs are cancelled
- *	a scheduler fails			its database is due again after RETRY_MS
+ *	a scheduler fails			its database is due again after FIRST_RETRY_MS, and later
+ *								with each failure, unless something became due meanwhile
+ *	nobody may connect			looked at again, without a worker, after CLOSED_MS
+ *	it is not in our setting	forgotten until it is renamed, or the setting reloaded
+ *	somebody drops, copies,		giveway.c stops our workers there; looked at again
+ *	moves or renames it			every LOCKED_MS until that is over
  *	launcher dies				restarted after RESTART_S; visits all again
  *	standby, pg_upgrade			it does not exist
- *	DROP DATABASE				the hook stops our workers there; a failed DROP
- *								loses nothing: runs can be repeated
  *
  * Each round compares what is due with the schedulers that are out: a lost
  * signal delays work, it never stops it.  databases_lock guards databases[].
@@ -33,8 +36,8 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "clock.h"
 #include "jdysync.h"
@@ -48,6 +51,7 @@
 #include "runslot.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -61,7 +65,10 @@
 
 #define RESTART_S 5
 #define ROUND_MS 60000			/* longest sleep */
-#define RETRY_MS 60000			/* after a scheduler that failed */
+#define FIRST_RETRY_MS 5000		/* after a scheduler that failed; doubled by each */
+#define LONGEST_RETRY_MS 300000
+#define CLOSED_MS 5000			/* nobody may connect */
+#define LOCKED_MS 1000			/* somebody holds the lock that who connects needs */
 #define NO_WORKER_MS 5000		/* when the server has no worker left */
 #define MAX_VISITS 2			/* schedulers out at once: one may be stuck */
 
@@ -70,31 +77,40 @@ typedef struct Visit
 {
 	Oid			database;		/* InvalidOid = none */
 	uint64		visits;			/* of the database when it was sent */
+	uint64		generation;		/* then, too */
 	BackgroundWorkerHandle *handle;
 } Visit;
 
-/* A database that can be connected to. */
 typedef struct Database
 {
 	Oid			oid;
 	NameData	name;
+	bool		closed;			/* nobody may connect */
 } Database;
 
 static Visit visits[MAX_VISITS];
-static object_access_hook_type previous_object_access_hook = NULL;
+static Oid	last_visited = InvalidOid;
+
+/* Databases up to this one were marked as due since the start, or the last reload; the others wait for slots. */
+static Oid	marked_up_to = OID_MAX;
 
 /* Nesting level of the outermost (sub)transaction that wants a wake-up; 0 = none. */
 static int	wake_level = 0;
 
 static void announce(void);
 static void withdraw(int code, Datum arg);
-static void every_database_due(void);
+static void mark_every_database(void);
 static void end_visits(void);
 static long send_schedulers(void);
 static List *due_databases(long *wait_ms);
+static List *in_turn(List *databases);
 static bool send_scheduler(Oid database);
 static Visit *find_visit(Oid database);
+static void forget(Oid database);
+static void put_off(Oid database, int ms);
+static bool is_locked(Oid database);
 static List *list_databases(void);
+static int	compare_databases(const ListCell *a, const ListCell *b);
 static bool is_allowed(const char *database);
 static DatabaseSlot copy_of_slot(Oid database);
 static DatabaseSlot *find_slot(Oid database, bool create);
@@ -102,7 +118,6 @@ static void mark_due(DatabaseSlot *slot, TimestampTz at);
 static void wake_launcher(void);
 static void wake_at_commit(XactEvent event, void *arg);
 static void wake_at_subcommit(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg);
-static void stop_before_drop(ObjectAccessType access, Oid class, Oid object, int subid, void *arg);
 
 void
 jdy_launcher_register(void)
@@ -111,9 +126,6 @@ jdy_launcher_register(void)
 
 	if (IsBinaryUpgrade)
 		return;
-
-	previous_object_access_hook = object_access_hook;
-	object_access_hook = stop_before_drop;
 
 	MemSet(&worker, 0, sizeof(worker));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -138,7 +150,7 @@ jdy_launcher_main(Datum arg)
 
 	announce();
 	round = AllocSetContextCreate(TopMemoryContext, "jdysync launcher round", ALLOCSET_SMALL_SIZES);
-	every_database_due();
+	marked_up_to = InvalidOid;
 	for (;;)
 	{
 		long		wait_ms;
@@ -148,6 +160,7 @@ jdy_launcher_main(Datum arg)
 		end_visits();
 		if (!jdy_enabled)
 			jdy_slot_switch_off();
+		mark_every_database();
 		wait_ms = jdy_enabled ? send_schedulers() : ROUND_MS;
 
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -158,7 +171,7 @@ jdy_launcher_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			every_database_due();
+			marked_up_to = InvalidOid;
 		}
 	}
 }
@@ -230,6 +243,22 @@ jdy_database_note_worker(Oid database, bool had)
 				 errhint("You might need to increase max_worker_processes.")));
 }
 
+void
+jdy_database_stop(Oid database)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, true);
+	if (slot != NULL)
+		mark_due(slot, DT_NOBEGIN);
+	if (slot != NULL && slot->scheduler_pid != 0)
+		kill(slot->scheduler_pid, SIGTERM);
+	wake_launcher();
+	LWLockRelease(jdy_shared->databases_lock);
+	jdy_slot_stop_database(database);
+}
+
 uint64
 jdy_database_visit(Oid database, int scheduler_pid)
 {
@@ -256,9 +285,12 @@ jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
 	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	slot = find_slot(database, false);
 	if (slot != NULL)
+	{
 		slot->visits++;
-	if (slot != NULL && slot->generation == generation)
-		slot->next_due = next_due;
+		slot->failures = 0;
+		if (slot->generation == generation)
+			slot->next_due = next_due;
+	}
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
@@ -333,22 +365,37 @@ withdraw(int code, Datum arg)
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
+/* Where there are more databases than slots, those without anything to do make room. */
 static void
-every_database_due(void)
+mark_every_database(void)
 {
-	List	   *databases = list_databases();
+	List	   *databases;
 	ListCell   *lc;
+	bool		full = false;
 
+	if (marked_up_to == OID_MAX)
+		return;
+	databases = list_databases();
 	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	foreach(lc, databases)
 	{
-		DatabaseSlot *slot = find_slot(((Database *) lfirst(lc))->oid, true);
+		Database   *database = lfirst(lc);
+		DatabaseSlot *slot;
 
-		if (slot != NULL)
-			mark_due(slot, DT_NOBEGIN);
+		/* template0 is closed for ever. */
+		if (database->oid <= marked_up_to || !is_allowed(NameStr(database->name)) ||
+			(database->closed && database->oid < FirstNormalObjectId))
+			continue;
+		slot = find_slot(database->oid, true);
+		full = slot == NULL;
+		if (full)
+			break;
+		mark_due(slot, DT_NOBEGIN);
+		marked_up_to = database->oid;
 	}
 	LWLockRelease(jdy_shared->databases_lock);
-	list_free_deep(databases);
+	if (!full)
+		marked_up_to = OID_MAX;
 }
 
 /* A visit that did not do its work: without a pause it would fail for ever, many times a second. */
@@ -359,7 +406,6 @@ end_visits(void)
 	{
 		Visit	   *visit = &visits[i];
 		DatabaseSlot *slot;
-		TimestampTz now = jdy_clock_now();
 		pid_t		pid;
 
 		if (!OidIsValid(visit->database) ||
@@ -368,8 +414,15 @@ end_visits(void)
 
 		LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 		slot = find_slot(visit->database, false);
-		if (slot != NULL && slot->visits == visit->visits && slot->next_due <= now)
-			slot->next_due = TimestampTzPlusMilliseconds(now, RETRY_MS);
+		if (slot != NULL && slot->visits == visit->visits && slot->generation == visit->generation)
+		{
+			int			pause = LONGEST_RETRY_MS;
+
+			if (slot->failures < 10)
+				pause = Min(pause, FIRST_RETRY_MS << slot->failures);
+			slot->failures++;
+			slot->next_due = TimestampTzPlusMilliseconds(jdy_clock_now(), pause);
+		}
 		LWLockRelease(jdy_shared->databases_lock);
 
 		pfree(visit->handle);
@@ -383,10 +436,20 @@ send_schedulers(void)
 {
 	long		wait_ms = ROUND_MS;
 	List	   *due = due_databases(&wait_ms);
-	List	   *databases = due == NIL ? NIL : list_databases();
+	List	   *databases;
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	/* Before the list is read: whoever holds the lock may be about to change a name in it. */
+	foreach(lc, due)
+		if (is_locked(lfirst_oid(lc)))
+		{
+			put_off(lfirst_oid(lc), LOCKED_MS);
+			wait_ms = Min(wait_ms, LOCKED_MS);
+			due = foreach_delete_current(due, lc);
+		}
+
+	databases = due == NIL ? NIL : list_databases();
 	foreach(lc, due)
 	{
 		Oid			oid = lfirst_oid(lc);
@@ -397,14 +460,11 @@ send_schedulers(void)
 				database = (Database *) lfirst(lc2);
 
 		if (database == NULL || !is_allowed(NameStr(database->name)))
+			forget(oid);
+		else if (database->closed)
 		{
-			DatabaseSlot *slot;
-
-			LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-			slot = find_slot(oid, false);
-			if (slot != NULL)
-				slot->database = InvalidOid;
-			LWLockRelease(jdy_shared->databases_lock);
+			put_off(oid, CLOSED_MS);
+			wait_ms = Min(wait_ms, CLOSED_MS);
 		}
 		else if (find_visit(InvalidOid) == NULL)
 			break;				/* the end of a visit sets the latch */
@@ -435,13 +495,33 @@ due_databases(long *wait_ms)
 			*wait_ms = Min(*wait_ms, TimestampDifferenceMilliseconds(now, slot->next_due) + 1);
 	}
 	LWLockRelease(jdy_shared->databases_lock);
-	return due;
+	return in_turn(due);
+}
+
+/* By their oids, but first those behind the one that was visited last: some are due again at once, for long. */
+static List *
+in_turn(List *databases)
+{
+	List	   *behind = NIL;
+	List	   *others = NIL;
+	ListCell   *lc;
+
+	list_sort(databases, list_oid_cmp);
+	foreach(lc, databases)
+	{
+		if (lfirst_oid(lc) > last_visited)
+			behind = lappend_oid(behind, lfirst_oid(lc));
+		else
+			others = lappend_oid(others, lfirst_oid(lc));
+	}
+	return list_concat(behind, others);
 }
 
 static bool
 send_scheduler(Oid database)
 {
 	Visit	   *visit = find_visit(InvalidOid);
+	DatabaseSlot slot;
 	BackgroundWorker worker;
 	MemoryContext round;
 	bool		sent;
@@ -457,12 +537,14 @@ send_scheduler(Oid database)
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
 	worker.bgw_notify_pid = MyProcPid;
 
-	visit->visits = copy_of_slot(database).visits;
+	slot = copy_of_slot(database);
+	visit->visits = slot.visits;
+	visit->generation = slot.generation;
 	round = MemoryContextSwitchTo(TopMemoryContext);
 	sent = RegisterDynamicBackgroundWorker(&worker, &visit->handle);
 	MemoryContextSwitchTo(round);
 	if (sent)
-		visit->database = database;
+		visit->database = last_visited = database;
 	else
 		jdy_database_note_worker(database, false);
 	return sent;
@@ -477,7 +559,47 @@ find_visit(Oid database)
 	return NULL;
 }
 
-/* In the caller's memory context. */
+static void
+forget(Oid database)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+		slot->database = InvalidOid;
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+static void
+put_off(Oid database, int ms)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+		slot->next_due = TimestampTzPlusMilliseconds(jdy_clock_now(), ms);
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+/* A scheduler would wait for it, maybe long, and another database for the scheduler. */
+static bool
+is_locked(Oid database)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	LOCKTAG		tag;
+	bool		got;
+
+	StartTransactionCommand();
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
+	got = LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return !got;
+}
+
+/* By oid, in the caller's memory context. */
 static List *
 list_databases(void)
 {
@@ -498,12 +620,13 @@ list_databases(void)
 		Database   *database;
 
 		/* -2 marks a database whose DROP was interrupted. */
-		if (!form->datallowconn || form->datconnlimit == -2)
+		if (form->datconnlimit == -2)
 			continue;
 		transaction = MemoryContextSwitchTo(caller);
 		database = palloc(sizeof(Database));
 		database->oid = form->oid;
 		database->name = form->datname;
+		database->closed = !form->datallowconn;
 		databases = lappend(databases, database);
 		MemoryContextSwitchTo(transaction);
 	}
@@ -511,7 +634,17 @@ list_databases(void)
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
+	list_sort(databases, compare_databases);
 	return databases;
+}
+
+static int
+compare_databases(const ListCell *a, const ListCell *b)
+{
+	Oid			left = ((Database *) lfirst(a))->oid;
+	Oid			right = ((Database *) lfirst(b))->oid;
+
+	return left < right ? -1 : left > right ? 1 : 0;
 }
 
 static bool
@@ -565,6 +698,7 @@ find_slot(Oid database, bool create)
 	spare->database = database;
 	spare->next_due = DT_NOEND;
 	spare->scheduler_pid = 0;
+	spare->failures = 0;
 	spare->trimmed_at = 0;
 	spare->last_owner = InvalidOid;
 	return spare;
@@ -611,26 +745,4 @@ wake_at_subcommit(SubXactEvent event, SubTransactionId mine, SubTransactionId pa
 		wake_level = level - 1;
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 		wake_level = 0;
-}
-
-/*
- * dropdb calls this after its checks of privilege and before it looks who is
- * connected: the right moment for our workers to leave.  New ones wait for its lock.
- */
-static void
-stop_before_drop(ObjectAccessType access, Oid class, Oid object, int subid, void *arg)
-{
-	DatabaseSlot *slot;
-
-	if (access == OAT_DROP && class == DatabaseRelationId && jdy_shared != NULL)
-	{
-		jdy_slot_stop_database(object);
-		LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
-		slot = find_slot(object, false);
-		if (slot != NULL && slot->scheduler_pid != 0)
-			kill(slot->scheduler_pid, SIGTERM);
-		LWLockRelease(jdy_shared->databases_lock);
-	}
-	if (previous_object_access_hook)
-		previous_object_access_hook(access, class, object, subid, arg);
 }

@@ -22,6 +22,9 @@ extern void jdy_database_worker_freed(Oid database);
 /* Whether the server had a worker for the work of a database: one line in the log whenever that changes. */
 extern void jdy_database_note_worker(Oid database, bool had);
 
+/* Terminates our workers in `database`, which somebody is about to drop, copy, move or rename, and marks it as due. */
+extern void jdy_database_stop(Oid database);
+
 /*
  * A scheduler's visit.  visit notes its pid (0: takes its own away again) and
  * returns the database's generation; visited says when the next visit is due, unless

@@ -244,6 +244,7 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 {
 	static JdyStatement drops[] = {
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.push p"
 			" WHERE p.push_id = $1 AND i.name = p.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.push p WHERE p.push_id = $1",.nargs = 1,.argtypes = {INT4OID}},

@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "runlog.h"
 #include "spi.h"
+#include "tally.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -95,6 +96,7 @@ jdy_runlog_attempt(void *arg, const Attempt *attempt)
 	copy->method = storable(attempt->method);
 	copy->url = storable(attempt->url);
 	copy->error = attempt->error != NULL ? storable(attempt->error) : NULL;
+	copy->record = attempt->record != NULL ? storable(attempt->record) : NULL;
 	MemoryContextSwitchTo(caller);
 }
 
@@ -276,6 +278,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 	values[19] = Int64GetDatum(counters->dead);
 	values[20] = TimestampTzGetDatum(jdy_clock_now());
 	jdy_execute(&statement, values, nulls);
+	jdy_tally(run_id);
 }
 
 void
@@ -366,17 +369,17 @@ static void
 write_attempts(int64 run_id, const Attempt *attempts, int count)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error) "
-		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error "
-		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) "
-		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error)",
-		10, {
+		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
+		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
+		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error, id)",
+		11, {
 			INT8OID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID,
-			INT2ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID
+			INT2ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID
 		}
 	};
 	static const Oid types[] = {
-		TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INT8OID, INT4OID, INT8OID, TEXTOID
+		TIMESTAMPTZOID, TEXTOID, TEXTOID, INT2OID, INT2OID, INT8OID, INT4OID, INT8OID, TEXTOID, TEXTOID
 	};
 	Datum		columns[lengthof(types)][BATCH];
 	bool		nulls[lengthof(types)][BATCH] = {{false}};
@@ -397,6 +400,7 @@ write_attempts(int64 run_id, const Attempt *attempts, int count)
 		columns[6][i] = Int32GetDatum(attempt->elapsed_ms);
 		columns[7][i] = Int64GetDatum(attempt->bytes);
 		columns[8][i] = text_or_null(attempt->error, &nulls[8][i]);
+		columns[9][i] = text_or_null(attempt->record, &nulls[9][i]);
 	}
 	values[0] = Int64GetDatum(run_id);
 	for (int c = 0; c < lengthof(types); c++)
@@ -458,10 +462,16 @@ interrupt_dead_runs(int stream_id, Datum now)
 		"UPDATE jdysync.run SET status = 'interrupted', finished_at = $2, "
 		"error = 'the runner ended without a word', "
 		"hint = 'What was landed stays; the next run goes on from there.' "
-		"WHERE stream_id = $1 AND status = 'running'",
+		"WHERE stream_id = $1 AND status = 'running' RETURNING run_id",
 		2, {INT4OID, TIMESTAMPTZOID}
 	};
 	Datum		values[2] = {Int32GetDatum(stream_id), now};
+	int64		run_id;
 
 	jdy_execute(&statement, values, NULL);
+	if (SPI_processed == 0)
+		return;
+	/* One at most: whoever begins a run interrupts the one before. */
+	run_id = jdy_spi_int64(0, 1, 0);
+	jdy_tally(run_id);
 }

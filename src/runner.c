@@ -591,6 +591,7 @@ finish_at_exit(int code, Datum arg)
 					  job.last_words.hint[0] != '\0' ? job.last_words.hint :
 					  job.last_words.sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION ?
 					  "ALTER ROLE … LOGIN for the owner of the stream, or give the stream another owner." :
+					  job.last_words.sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && !job.begun ? JDY_GRANT_CONNECT_HINT :
 					  "What was landed stays; the next run goes on from there.");
 	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error,
 					job.began_us != 0 ? jdy_monotonic_us() - job.began_us : 0);

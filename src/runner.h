@@ -59,6 +59,8 @@ extern void jdy_stream_unlock(int stream_id);
 /* The same lock until the end of the transaction, for who changes the stream; false when a run is open. */
 extern bool jdy_stream_lock_for_change(int stream_id);
 
+#define JDY_GRANT_CONNECT_HINT "GRANT CONNECT ON DATABASE … TO the role, or give the stream another owner."
+
 /* Settings that a worker's work relies on, whatever the role or database says. */
 extern void jdy_pin_settings(void);
 

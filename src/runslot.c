@@ -14,6 +14,8 @@
  *	runner ends, in whatever way			DONE, freed by the last waiter, at
  *											once when there is none
  *	runner never comes						a waiter abandons the slot
+ *	its database is dropped, copied …		the runner is signalled; one that did
+ *											not come yet finds its ticket void
  *	a process dies hard						the cluster restarts, all is gone
  *
  * A run that was queued outlives its waiters: somebody asked for it who does
@@ -350,15 +352,20 @@ jdy_slot_switched_off(const SlotTicket *ticket)
 void
 jdy_slot_stop_database(Oid database)
 {
-	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < JDY_MAX_RUNS; i++)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		if (jdy_slot_is_open(slot) && slot->database == database && slot->runner_pid != 0)
+		if (!jdy_slot_is_open(slot) || slot->database != database)
+			continue;
+		if (slot->runner_pid != 0)
 			kill(slot->runner_pid, SIGTERM);
+		else if (slot->waiters == 0)
+			slot->state = RUN_FREE;
 	}
 	LWLockRelease(jdy_shared->runs_lock);
+	tell_line();
 }
 
 /* A range is never shared: two ranges that look alike are asked for on purpose. */

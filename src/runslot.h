@@ -94,7 +94,7 @@ extern void jdy_slot_switch_off(void);
 /* Whether that is why a run ends. */
 extern bool jdy_slot_switched_off(const SlotTicket *ticket);
 
-/* Terminates every runner of a database that is about to be dropped. */
+/* Terminates every runner of a database, and turns away those that are on their way. */
 extern void jdy_slot_stop_database(Oid database);
 
 #endif							/* JDY_RUNSLOT_H */

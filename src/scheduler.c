@@ -47,6 +47,7 @@ typedef struct QueuedRun
 {
 	RunRequest	request;
 	bool		can_log_in;
+	bool		can_connect;	/* to this database */
 	bool		more;			/* of the same stream are queued behind it */
 } QueuedRun;
 
@@ -122,7 +123,7 @@ start_queued_runs(void)
 
 		CHECK_FOR_INTERRUPTS();
 		busy = busy || run->more;
-		if (!run->can_log_in)
+		if (!run->can_log_in || !run->can_connect)
 		{
 			again = again || run->more;
 			continue;
@@ -170,12 +171,13 @@ read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
 		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
-		" j.is_push OR NOT j.loaded OR r.mode <> 'auto' "
+		" j.is_push OR NOT j.loaded OR r.mode <> 'auto', pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT') "
 		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
 		"CROSS JOIN LATERAL (SELECT s.owner, s.is_push, s.loaded FROM jdysync.subject s WHERE s.stream_id = r.stream_id OFFSET 0) AS j "
 		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
+		"JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() "
 		"ORDER BY pg_catalog.row_number() OVER (PARTITION BY j.owner ORDER BY r.run_id) "
 		" + (SELECT pg_catalog.count(*) FROM unnest($1) AS o (owner) WHERE o.owner = j.owner::bigint), "
 		" j.owner <= $2, j.owner, r.run_id LIMIT " MAX_STREAMS, 2, {INT8ARRAYOID, OIDOID}
@@ -201,6 +203,7 @@ read_queued_runs(MemoryContext context)
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
 		run->request.heavy = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
+		run->can_connect = DatumGetBool(jdy_spi_datum(i, 10, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
@@ -226,18 +229,24 @@ static void
 end_hopeless_runs(List *runs)
 {
 	RunCounters none = {0};
-	RunError	error;
+	RunError	no_login;
+	RunError	no_connect;
 	ListCell   *lc;
 
-	jdy_run_error(&error, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+	jdy_run_error(&no_login, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
 				  "the stream's owner is not permitted to log in", NULL,
 				  "Give the role LOGIN (a password is not needed), or use PostgreSQL 17 or later.");
+	jdy_run_error(&no_connect, ERRCODE_INSUFFICIENT_PRIVILEGE,
+				  "the stream's owner is not permitted to connect to this database", NULL,
+				  JDY_GRANT_CONNECT_HINT);
 	foreach(lc, runs)
 	{
 		QueuedRun  *run = lfirst(lc);
 
 		if (!run->can_log_in)
-			jdy_run_end(run->request.run_id, "failed", &none, &error);
+			jdy_run_end(run->request.run_id, "failed", &none, &no_login);
+		else if (!run->can_connect)
+			jdy_run_end(run->request.run_id, "failed", &none, &no_connect);
 	}
 }
 

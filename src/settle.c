@@ -188,6 +188,7 @@ log_attempt(Client *client, PrivateCall *call)
 	attempt.elapsed_ms = (int) (reply->elapsed_us / 1000);
 	attempt.bytes = reply->wire_bytes;
 	attempt.error = call->call.verdict == VERDICT_USE ? NULL : jdy_call_problem(&call->call);
+	attempt.record = call->call.record;
 	client->logger(client->logger_arg, &attempt);
 }
 

@@ -5,7 +5,7 @@
  * Plain data only: no pointer, no file descriptor.  One LWLock guards each of
  * the four parts, so that a process waits for nobody's unrelated work:
  *
- *	accounts_lock	accounts[] (budget.c)
+ *	accounts_lock	accounts[] (budget.c), budget_users[] (usage.c)
  *	sessions_lock	sessions[] (session.c): tokens, clock offset, router
  *	runs_lock		runs[], lines[] (runslot.c, line.c, progress.c)
  *	databases_lock	databases[], launcher, starved_database (launcher.c, scheduler.c)
@@ -26,6 +26,7 @@
 #include "storage/lwlock.h"
 
 #define JDY_MAX_ACCOUNTS 64
+#define JDY_MAX_BUDGET_USERS 256
 #define JDY_MAX_SESSIONS 64
 #define JDY_MAX_RUNS 64
 #define JDY_MAX_DATABASES 256
@@ -58,6 +59,16 @@ typedef struct Account
 	int64		token_calls[2]; /* times of the last two token calls */
 	int64		last_used;		/* for reuse of the slot */
 } Account;
+
+/* A user mapping that calls under an account's budget. */
+typedef struct BudgetUser
+{
+	Oid			database;		/* InvalidOid = free */
+	Oid			server_id;
+	Oid			role;
+	uint8		key[JDY_DIGEST_LENGTH]; /* Account.key */
+	int64		last_used;		/* for reuse of the slot */
+} BudgetUser;
 
 /* What a successful authorisation gave, shared by every process with the same mapping. */
 typedef struct Session
@@ -203,6 +214,7 @@ typedef struct DatabaseSlot
 	uint64		generation;		/* +1 when something became due from outside */
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
+	int			failures;		/* in a row, that did not */
 	TimestampTz trimmed_at;		/* when its logs were trimmed last; 0 = not since the server started */
 	int			scheduler_pid;	/* 0 = none */
 	Oid			last_owner;		/* whose queued run was started last */
@@ -220,6 +232,7 @@ typedef struct JdyShared
 	uint64		session_versions;	/* the last one given to a session */
 	ConditionVariable session_changed;
 	Account		accounts[JDY_MAX_ACCOUNTS];
+	BudgetUser	budget_users[JDY_MAX_BUDGET_USERS];
 	Session		sessions[JDY_MAX_SESSIONS];
 	pg_atomic_uint64 clock_offset_us;	/* of clock.c; 0 but in tests */
 	uint64		last_place;		/* the last one given in the line for workers */

@@ -327,6 +327,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.stream s"
 			" WHERE s.stream_id = $1 AND i.name = s.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
