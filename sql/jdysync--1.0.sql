@@ -109,18 +109,68 @@ CREATE TABLE jdysync."window" (
 	epoch integer NOT NULL,
 	span tstzrange NOT NULL CHECK (NOT pg_catalog.isempty(span)),
 	rule text NOT NULL,
-	calls integer NOT NULL,
+	calls bigint NOT NULL,
 	"rows" bigint NOT NULL,
 	"count" bigint,
 	run_id bigint NOT NULL,
-	proven_at timestamptz NOT NULL DEFAULT now()
+	proven_at timestamptz NOT NULL DEFAULT now(),
+	windows integer NOT NULL DEFAULT 1,
+	first_run_id bigint
 );
 CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
 COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
 COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
 COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
-COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed';
-COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said; NULL = it does not say';
+COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed; of several windows, added up';
+COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said, of several windows added up; NULL = it does not say';
+COMMENT ON COLUMN jdysync."window".windows IS 'how many windows this is: neighbours that were proven by the same rule become one row after seven days';
+COMMENT ON COLUMN jdysync."window".first_run_id IS 'run that proved the first of several, run_id the last; NULL = it is one';
+
+CREATE TABLE jdysync.sighted (
+	stream_id integer NOT NULL,
+	certified boolean NOT NULL,
+	ids text[] COLLATE "C" NOT NULL
+);
+CREATE INDEX sighted_stream ON jdysync.sighted (stream_id);
+COMMENT ON TABLE jdysync.sighted IS 'ids that the service showed, many in a row: those that a stream''s last certificate names, and those shown for the first time since';
+COMMENT ON COLUMN jdysync.sighted.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.sighted.certified IS 'the last certificate names them';
+COMMENT ON COLUMN jdysync.sighted.ids IS 'in order within the row';
+
+CREATE TABLE jdysync.certificate (
+	certificate_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stream_id integer NOT NULL,
+	epoch integer NOT NULL,
+	run_id bigint NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	proven boolean NOT NULL,
+	instant timestamptz,
+	"count" bigint,
+	digest bytea,
+	calls integer NOT NULL,
+	missed bigint NOT NULL,
+	why text,
+	assumptions jsonb NOT NULL,
+	evidence jsonb NOT NULL,
+	CHECK (NOT proven OR (instant IS NOT NULL AND "count" IS NOT NULL AND digest IS NOT NULL AND why IS NULL)),
+	CHECK (proven OR why IS NOT NULL)
+);
+CREATE INDEX certificate_stream ON jdysync.certificate (stream_id, certificate_id);
+COMMENT ON TABLE jdysync.certificate IS 'attempts to prove which records a list held at an instant';
+COMMENT ON COLUMN jdysync.certificate.certificate_id IS 'number of the certificate';
+COMMENT ON COLUMN jdysync.certificate.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.certificate.epoch IS 'epoch of the stream it counts for';
+COMMENT ON COLUMN jdysync.certificate.run_id IS 'run that made it';
+COMMENT ON COLUMN jdysync.certificate.at IS 'when it was committed';
+COMMENT ON COLUMN jdysync.certificate.proven IS 'the list at `instant` is exactly the ids on record; false: `why` says why not';
+COMMENT ON COLUMN jdysync.certificate.instant IS 'when the list was counted, by the service''s clock; NULL = it was not';
+COMMENT ON COLUMN jdysync.certificate."count" IS 'what the service counted then';
+COMMENT ON COLUMN jdysync.certificate.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
+COMMENT ON COLUMN jdysync.certificate.calls IS 'calls of its own: counts and pages';
+COMMENT ON COLUMN jdysync.certificate.missed IS 'records in the list that no window had listed';
+COMMENT ON COLUMN jdysync.certificate.why IS 'why there is no certificate';
+COMMENT ON COLUMN jdysync.certificate.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
+COMMENT ON COLUMN jdysync.certificate.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
 
 CREATE TABLE jdysync.push (
 	push_id integer PRIMARY KEY DEFAULT pg_catalog.nextval('jdysync.stream_stream_id_seq'),
@@ -333,11 +383,30 @@ CREATE TABLE jdysync.call (
 	ms integer NOT NULL,
 	bytes bigint NOT NULL,
 	error text,
-	id text COLLATE "C"
-);
+	id text COLLATE "C",
+	segment smallint NOT NULL DEFAULT 1
+) PARTITION BY LIST (segment);
 CREATE INDEX call_run ON jdysync.call USING brin (run_id);
 CREATE INDEX call_id ON jdysync.call USING hash (id);	/* jdy_trace */
 COMMENT ON TABLE jdysync.call IS 'HTTP attempts; values in urls are masked but for times and paging';
+
+/* A ring: one is written to, the oldest is emptied, and then the next to be written to. */
+DO $$
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		EXECUTE pg_catalog.format('CREATE TABLE jdysync.call_%s PARTITION OF jdysync.call FOR VALUES IN (%s)', i, i);
+	END LOOP;
+END $$;
+
+CREATE TABLE jdysync.call_segment (
+	segment smallint PRIMARY KEY,
+	turn bigint NOT NULL,
+	began_at timestamptz NOT NULL
+);
+COMMENT ON TABLE jdysync.call_segment IS 'segments of the log of calls that were written to';
+COMMENT ON COLUMN jdysync.call_segment.segment IS 'number of the segment; without a row here, the first is written to';
+COMMENT ON COLUMN jdysync.call_segment.turn IS '+1 with each that is begun: the highest is written to now';
+COMMENT ON COLUMN jdysync.call_segment.began_at IS 'when it was begun: calls in the one before are older';
 
 CREATE TABLE jdysync.tally (
 	stream_id integer NOT NULL,
@@ -863,7 +932,7 @@ RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details b
 	elapsed interval, error text)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_sync(text, text) IS
-'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail); raises the run''s error when a stream is named';
+'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail) | verify (jdy_certificates says what came of it); raises the run''s error when a stream is named';
 
 CREATE FUNCTION jdy_resync(stream text, from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details bigint, inserted bigint,
@@ -1242,6 +1311,24 @@ WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_
 COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
 
+CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
+SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed, c.why, c.run_id, c.assumptions, c.evidence
+FROM jdysync.certificate c
+JOIN jdysync.stream s USING (stream_id, epoch)
+JOIN pg_catalog.pg_class k ON k.oid = s.staging
+WHERE pg_catalog.pg_has_role(k.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_certificates IS
+'proofs of which records each list held at an instant, and attempts that did not give one, with the reason';
+
+CREATE VIEW @extschema@.jdy_certified WITH (security_barrier) AS
+SELECT s.name, u.id
+FROM jdysync.sighted g
+JOIN jdysync.stream s USING (stream_id)
+JOIN pg_catalog.pg_class k ON k.oid = s.staging
+CROSS JOIN LATERAL unnest(g.ids) AS u (id)
+WHERE g.certified AND pg_catalog.pg_has_role(k.relowner, 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last certificate names';
+
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
 SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.details, p.details_due, p.inserted,
 	p.updated, p.unchanged, p.rejected, p.pending, p.delivered, p.dead, p.calls, p.retries, p.started_at, p.updated_at
@@ -1549,6 +1636,23 @@ COMMENT ON COLUMN @extschema@.jdy_coverage.set_aside IS 'records that cannot be 
 COMMENT ON COLUMN @extschema@.jdy_coverage.exceptions IS 'the first 100 of these ids, ? for a row without one; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_coverage.loaded_at IS 'end of the first load; NULL = not over';
 
+COMMENT ON COLUMN @extschema@.jdy_certificates.certificate_id IS 'number of the certificate';
+COMMENT ON COLUMN @extschema@.jdy_certificates.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_certificates.at IS 'when it was made';
+COMMENT ON COLUMN @extschema@.jdy_certificates.proven IS 'at `instant` the list held exactly the ids that jdy_certified names, if it is the last one proven; false: `why` says why not';
+COMMENT ON COLUMN @extschema@.jdy_certificates.instant IS 'when the list was counted, by the service''s clock; NULL = it was not';
+COMMENT ON COLUMN @extschema@.jdy_certificates."count" IS 'what the service counted then';
+COMMENT ON COLUMN @extschema@.jdy_certificates.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
+COMMENT ON COLUMN @extschema@.jdy_certificates.calls IS 'calls of its own: counts and pages';
+COMMENT ON COLUMN @extschema@.jdy_certificates.missed IS 'records in the list that no window had listed; they were landed';
+COMMENT ON COLUMN @extschema@.jdy_certificates.why IS 'why there is no certificate; NULL = there is one';
+COMMENT ON COLUMN @extschema@.jdy_certificates.run_id IS 'run that made it';
+COMMENT ON COLUMN @extschema@.jdy_certificates.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
+COMMENT ON COLUMN @extschema@.jdy_certificates.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
+
+COMMENT ON COLUMN @extschema@.jdy_certified.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_certified.id IS 'record';
+
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
 COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'what it is doing';
@@ -1660,6 +1764,19 @@ COMMENT ON COLUMN jdysync.call.ms IS 'milliseconds';
 COMMENT ON COLUMN jdysync.call.bytes IS 'received, headers included';
 COMMENT ON COLUMN jdysync.call.error IS 'NULL = the reply was used';
 COMMENT ON COLUMN jdysync.call.id IS 'the record whose detail was asked for';
+COMMENT ON COLUMN jdysync.call.segment IS 'part of the log that it is in';
+DO $$
+DECLARE
+	col record;
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		EXECUTE pg_catalog.format('COMMENT ON TABLE jdysync.call_%s IS %L', i, 'part of jdysync.call');
+		FOR col IN SELECT a.attname, pg_catalog.col_description(a.attrelid, a.attnum) AS text FROM pg_catalog.pg_attribute a
+				WHERE a.attrelid = 'jdysync.call'::pg_catalog.regclass AND a.attnum > 0 LOOP
+			EXECUTE pg_catalog.format('COMMENT ON COLUMN jdysync.call_%s.%I IS %L', i, col.attname, col.text);
+		END LOOP;
+	END LOOP;
+END $$;
 
 COMMENT ON COLUMN jdysync.tally.stream_id IS 'stream or push';
 COMMENT ON COLUMN jdysync.tally.day IS 'day on which the runs ended, by log_timezone; -infinity = any';
@@ -1714,6 +1831,7 @@ COMMENT ON COLUMN jdysync.catalog.window_format IS 'ms and s = epoch; datetime a
 
 COMMENT ON SEQUENCE jdysync.stream_stream_id_seq IS 'numbers of streams';
 COMMENT ON SEQUENCE jdysync.run_run_id_seq IS 'numbers of runs';
+COMMENT ON SEQUENCE jdysync.certificate_certificate_id_seq IS 'numbers of certificates';
 COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
 COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
@@ -1725,6 +1843,9 @@ COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate_certificate_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.agenda', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.home', '');
@@ -1734,7 +1855,13 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.counterpart', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.batch_batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.run', '');
-SELECT pg_catalog.pg_extension_config_dump('jdysync.call', '');
+DO $$
+BEGIN
+	FOR i IN 1 .. 10 LOOP
+		PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('jdysync.call_%s', i)::pg_catalog.regclass, '');
+	END LOOP;
+END $$;
+SELECT pg_catalog.pg_extension_config_dump('jdysync.call_segment', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.tally', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.incident', '');

@@ -372,8 +372,8 @@ say_proof(const Outline *outline)
 		line(outline, "  Proof of every run: none, the service ignores the filter; complete_until stays empty");
 	else
 		line(outline, "  Proof of every run: none, there is no time filter; complete_until stays empty");
-	if (stream->narrowed)
-		line(outline, "  Narrowed: the metadata has parameters of its own; what is proven is what they leave");
+	if (stream->narrowing != NULL)
+		line(outline, "  Narrowed by %s: what is proven is what that leaves, and it cannot be certified", stream->narrowing);
 }
 
 /* What a day costs.  calls: of a run; 0 = not known.  what: when it is so many. */

@@ -114,13 +114,13 @@ define_settings(void)
 							 &jdy_log_calls, LOG_CALLS_ALL, log_calls_options,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("jdysync.log_retention",
-							   "How long runs and calls are kept, as an interval.",
+							   "How long runs, calls, closed incidents and settled rejects are kept, as an interval.",
 							   NULL,
 							   &jdy_log_retention, "30 days",
 							   PGC_SIGHUP, 0, check_log_retention, NULL, NULL);
 	DefineCustomIntVariable("jdysync.log_size",
-							"How large the log of calls may grow in each database.",
-							NULL,
+							"How large the log of runs and calls may grow in each database.",
+							"When it is reached calls go first, the oldest first.",
 							&jdy_log_size_mb, 1024, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 

@@ -313,20 +313,38 @@ jdy_database_set_last_owner(Oid database, Oid owner)
 }
 
 TimestampTz
-jdy_database_trimmed(Oid database)
+jdy_database_trim_at(Oid database)
 {
-	return copy_of_slot(database).trimmed_at;
+	return copy_of_slot(database).trim_at;
 }
 
 void
-jdy_database_set_trimmed(Oid database, TimestampTz trimmed_at)
+jdy_database_set_trim_at(Oid database, TimestampTz trim_at)
 {
 	DatabaseSlot *slot;
 
 	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	slot = find_slot(database, false);
 	if (slot != NULL)
-		slot->trimmed_at = trimmed_at;
+		slot->trim_at = trim_at;
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+LogShortage
+jdy_database_shortage(Oid database)
+{
+	return copy_of_slot(database).shortage;
+}
+
+void
+jdy_database_set_shortage(Oid database, LogShortage shortage)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+		slot->shortage = shortage;
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
@@ -699,7 +717,8 @@ find_slot(Oid database, bool create)
 	spare->next_due = DT_NOEND;
 	spare->scheduler_pid = 0;
 	spare->failures = 0;
-	spare->trimmed_at = 0;
+	spare->trim_at = 0;
+	spare->shortage = SHORT_OF_NOTHING;
 	spare->last_owner = InvalidOid;
 	return spare;
 }

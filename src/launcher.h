@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "shmem.h"
 
 /* Something in `database` is due at `at` (or earlier): the launcher sends a scheduler then. Never raises. */
 extern void jdy_database_due(Oid database, TimestampTz at);
@@ -37,8 +38,12 @@ extern void jdy_database_visited(Oid database, uint64 generation, TimestampTz ne
 extern Oid	jdy_database_last_owner(Oid database);
 extern void jdy_database_set_last_owner(Oid database, Oid owner);
 
-/* When the logs of a database were trimmed last, by jdy_clock_now(); 0 = not since the server started. */
-extern TimestampTz jdy_database_trimmed(Oid database);
-extern void jdy_database_set_trimmed(Oid database, TimestampTz trimmed_at);
+/* When the logs of a database are to be trimmed next, by jdy_clock_now(); 0 = they were not since the server started. */
+extern TimestampTz jdy_database_trim_at(Oid database);
+extern void jdy_database_set_trim_at(Oid database, TimestampTz trim_at);
+
+/* Whether the logs were too small then: the server's log says so when that changes. */
+extern LogShortage jdy_database_shortage(Oid database);
+extern void jdy_database_set_shortage(Oid database, LogShortage shortage);
 
 #endif							/* JDY_LAUNCHER_H */

@@ -14,12 +14,14 @@
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
+#include "sighted.h"
 #include "spi.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
 static void parse_list(Call *call, ReplyFacts *facts);
+static void note_found(Pull *pull, const char *id, bool known_there, SightingKind kind);
 
 Call *
 jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner)
@@ -126,6 +128,8 @@ void
 jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 {
 	Known		known[JDY_LAND_ROWS];
+	char	  **shown = palloc(sizeof(char *) * (nrows + 1));
+	int			nshown = 0;
 	List	   *marked = NIL;
 	ListCell   *cell;
 
@@ -137,7 +141,17 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
 		if (pull->stream->details)
 			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, &marked);
+		for (int i = 0; i < n; i++)
+		{
+			bool		known_there = known[i].exists && !known[i].gone;
+
+			if (!known_there || (sighting->kind == SEEN_IN_LOAD && !pull->stream->loaded))
+				shown[nshown++] = rows[first + i]->id;
+			note_found(pull, rows[first + i]->id, known_there, sighting->kind);
+		}
 	}
+	if (pull->stream->narrowing == NULL)
+		jdy_sighted_note(pull->stream->stream_id, shown, nshown);
 
 	/* A record listed again while its detail is on the wire must not count as done when that lands. */
 	foreach(cell, marked)
@@ -155,13 +169,32 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 	}
 }
 
+/* What an audit shows and staging does not have; until a window lists it. */
+static void
+note_found(Pull *pull, const char *id, bool known_there, SightingKind kind)
+{
+	ListCell   *cell;
+
+	if (kind == SEEN_IN_AUDIT && !known_there)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(pull->context);
+
+		pull->found = lappend(pull->found, pstrdup(id));
+		MemoryContextSwitchTo(caller);
+	}
+	else if (kind != SEEN_IN_AUDIT)
+		foreach(cell, pull->found)
+			if (strcmp(lfirst(cell), id) == 0)
+				pull->found = foreach_delete_current(pull->found, cell);
+}
+
 void
 jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting)
 {
 	TimestampTz to = 0;
 
 	/* A tail is listed again anyway. */
-	if (sighting->kind == SEEN_IN_LOAD && sighting->to == 0)
+	if ((sighting->kind == SEEN_IN_LOAD && sighting->to == 0) || sighting->kind == SEEN_IN_AUDIT)
 		to = pull->stream->load_began;
 	else if (sighting->kind != SEEN_IN_OLD_TAIL && sighting->kind != SEEN_IN_NEW_TAIL)
 		to = sighting->to;

@@ -267,6 +267,8 @@ phase_name(RunPhase phase)
 			return "listing";
 		case PHASE_DETAILS:
 			return "details";
+		case PHASE_VERIFYING:
+			return "verifying";
 		case PHASE_SCANNING:
 			return "scanning";
 		case PHASE_PUSHING:
@@ -292,6 +294,8 @@ waiting_name(RunWaiting waiting)
 			return "back-off";
 		case WAITING_TOKEN:
 			return "token";
+		case WAITING_SETTLE:
+			return "settle";
 	}
 	return NULL;
 }

@@ -9,7 +9,8 @@
  *	3. every run: list what was modified since the watermark (window.c);
  *	   a list without a time filter is read whole instead;
  *	4. by a second schedule, or when asked to: read a wider window once more;
- *	5. fetch the details that became due (detail.c), listing the tail again once a minute.
+ *	5. fetch the details that became due (detail.c), listing the tail again once a minute;
+ *	6. mode verify: try to certify the list (certify.c), while 3 and 5 go on.
  *
  * Each step lands what it read in short transactions of its own: rows, marks,
  * ledger and watermark together.  None is open while anything is waited for.  So
@@ -21,6 +22,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "certify.h"
 #include "jdysync.h"
 #include "progress.h"
 #include "pull.h"
@@ -53,6 +55,8 @@ static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
+static void fetch_details(Pull *pull);
+static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void read_remedy(Pull *pull);
 static void read_rejected(Pull *pull, bool loaded_all);
@@ -116,8 +120,12 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	if (pull->mode == MODE_REMEDY && pull->windowed)
 		read_remedy(pull);
 	read_rejected(pull, loaded_all);
-	if (stream->details)
-		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
+	fetch_details(pull);
+	if (pull->mode == MODE_VERIFY)
+	{
+		jdy_certify(pull, keep_up);
+		fetch_details(pull);
+	}
 	finish_run(pull);
 }
 
@@ -492,6 +500,25 @@ relist(Pull *pull, bool look)
 	if (!look)
 		list_changes(pull);
 	return pull->windowed && jdy_monotonic_us() - pull->listed_at_us >= every_us;
+}
+
+static void
+fetch_details(Pull *pull)
+{
+	if (pull->stream->details)
+		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
+}
+
+/* While a certificate takes long: what relist does, and the details that follow from it. */
+static bool
+keep_up(Pull *pull, bool look)
+{
+	if (look)
+		return !pull->by_day && relist(pull, true);
+	if (pull->windowed)
+		list_changes(pull);
+	fetch_details(pull);
+	return false;
 }
 
 /*

@@ -174,12 +174,17 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 
 		if (due)
 		{
-			TimestampTz from = sighting->kind == SEEN_IN_LOAD ? DT_NOBEGIN : sighting->asked_from;
+			bool		whole_list = sighting->kind == SEEN_IN_LOAD || sighting->kind == SEEN_IN_AUDIT;
+			TimestampTz from = whole_list ? DT_NOBEGIN : sighting->asked_from;
 			TimestampTz since = from;
 
 			/* What a full load reads again is promised already: it is there, and windows list what changes. */
 			if (sighting->kind == SEEN_IN_LOAD && known[i].detailed && stream->loaded)
 				since = DT_NOEND;
+
+			/* What an audit finds is new: no more can be said of it than that windows did not list it up to here. */
+			if (sighting->kind == SEEN_IN_AUDIT)
+				since = known[i].detailed ? DT_NOEND : sighting->to;
 
 			/*
 			 * The latest window says how fresh the detail must be, the first one
@@ -390,7 +395,7 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 {
 	TimestampTz asked_at = later(note->detail_asked_at, known->detailed_at);
 
-	if (!known->detailed && !note->due)
+	if ((!known->detailed || known->gone) && !note->due)
 		return true;
 	switch (sighting->kind)
 	{
@@ -406,6 +411,8 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 		case SEEN_IN_NEW_TAIL:
 		case SEEN_IN_RANGE:
 			return true;
+		case SEEN_IN_AUDIT:
+			return false;
 	}
 	return true;
 }

@@ -20,7 +20,8 @@ typedef enum SightingKind
 	SEEN_SETTLED,				/* newly proven: due unless its detail was asked after this listing could change */
 	SEEN_IN_OLD_TAIL,			/* unsettled, listed before: due only if no earlier tail listed it */
 	SEEN_IN_NEW_TAIL,			/* unsettled and new: always due */
-	SEEN_IN_RANGE				/* read again on request: always due */
+	SEEN_IN_RANGE,				/* read again on request: always due */
+	SEEN_IN_AUDIT				/* a certificate's scan: due only if it has no detail */
 } SightingKind;
 
 typedef struct Sighting

@@ -52,6 +52,7 @@ static JdyStatement find_entry = {
 
 static RequestPlan *plan_as_owner(const Stream *stream, const Metadata *meta);
 static void add_entry_params(Stream *stream, const Entry *entry);
+static const char *narrowing(const Stream *stream, const Entry *entry);
 static bool order_holds(const Stream *stream, const Entry *entry);
 static Entry *read_entry(const char *entry, const char *api);
 static List *text_array_list(Datum array);
@@ -88,7 +89,7 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 	else
 		stream->plan = palloc0(sizeof(RequestPlan));
 
-	stream->narrowed = stream->plan->fixed != NIL;
+	stream->narrowing = narrowing(stream, entry);
 	if (entry != NULL)
 		add_entry_params(stream, entry);
 	stream->order_holds = order_holds(stream, entry);
@@ -184,6 +185,24 @@ add_entry_params(Stream *stream, const Entry *entry)
 		if (!given)
 			plan->fixed = lappend(plan->fixed, param);
 	}
+}
+
+/* The first parameter of the metadata that may narrow the list: all but empty ones, the order, and what the catalogue says itself. */
+static const char *
+narrowing(const Stream *stream, const Entry *entry)
+{
+	ListCell   *cell;
+
+	foreach(cell, stream->plan->fixed)
+	{
+		CallParam  *param = lfirst(cell);
+		char	   *widest = entry ? jdy_jsonb_text(entry->fixed, param->name) : NULL;
+
+		if (param->name[0] != '\0' && param->value[0] != '\0' && strcmp(param->name, "order_by") != 0 &&
+			(widest == NULL || strcmp(param->value, widest) != 0))
+			return param->name;
+	}
+	return NULL;
 }
 
 /*

@@ -13,14 +13,17 @@
  */
 #include "postgres.h"
 
+#include "callring.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "jdysync.h"
+#include "launcher.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "runlog.h"
 #include "spi.h"
 #include "tally.h"
+#include "trim.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -114,6 +117,10 @@ jdy_runlog_flush(RunLog *log)
 	log->nattempts = 0;
 	log->attempts = NULL;
 	MemoryContextReset(log->kept);
+
+	/* A long run would otherwise write as much as it likes. */
+	if (jdy_trim_is_due())
+		jdy_database_due(MyDatabaseId, DT_NOBEGIN);
 }
 
 TimestampTz
@@ -369,8 +376,8 @@ static void
 write_attempts(int64 run_id, const Attempt *attempts, int count)
 {
 	static JdyStatement statement = {
-		"INSERT INTO jdysync.call (run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
-		"SELECT $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
+		"INSERT INTO jdysync.call (segment, run_id, at, method, url, attempt, http_status, errcode, ms, bytes, error, id) "
+		"SELECT " JDY_CALL_SEGMENT ", $1, u.at, u.method, u.url, u.attempt, u.http_status, u.errcode, u.ms, u.bytes, u.error, u.id "
 		"FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
 		"AS u (at, method, url, attempt, http_status, errcode, ms, bytes, error, id)",
 		11, {

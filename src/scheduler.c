@@ -19,6 +19,7 @@
 #include "agenda.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
+#include "commands/dbcommands.h"
 #include "home.h"
 #include "jdysync.h"
 #include "launcher.h"
@@ -54,6 +55,7 @@ typedef struct QueuedRun
 static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
 static bool trim_logs(void);
+static void trim(void *more);
 static List *read_queued_runs(MemoryContext context);
 static Datum open_owners(void);
 static void end_hopeless_runs(List *runs);
@@ -150,15 +152,31 @@ start_queued_runs(void)
 	return busy || list_length(runs) == atoi(MAX_STREAMS) ? Min(next_due, in_ms(BUSY_MS)) : next_due;
 }
 
+/* Whatever is wrong with the logs must not keep runs from being started. */
 static bool
 trim_logs(void)
 {
-	bool		more;
+	bool		more = false;
+	ErrorData  *error;
 
 	jdy_tx_begin("trim the logs");
-	more = jdy_trim();
+	error = jdy_try(trim, &more);
+	if (error != NULL)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("the logs of database \"%s\" could not be trimmed", get_database_name(MyDatabaseId)),
+				 errdetail("%s", error->message),
+				 errhint("It is tried again in an hour.")));
 	jdy_tx_commit();
+	if (error != NULL || !more)
+		jdy_trim_done(error != NULL);
 	return more;
+}
+
+static void
+trim(void *more)
+{
+	*(bool *) more = jdy_trim(jdy_clock_now());
 }
 
 /*

@@ -146,6 +146,7 @@ typedef enum RunPhase
 	PHASE_LOADING,				/* first load: anchored pages */
 	PHASE_LISTING,				/* windows */
 	PHASE_DETAILS,
+	PHASE_VERIFYING,			/* counting and scanning for a certificate */
 	PHASE_SCANNING,				/* a push's source */
 	PHASE_PUSHING,
 	PHASE_FINISHING
@@ -157,7 +158,8 @@ typedef enum RunWaiting
 	WAITING_HTTP,
 	WAITING_BUDGET,
 	WAITING_BACKOFF,
-	WAITING_TOKEN
+	WAITING_TOKEN,
+	WAITING_SETTLE				/* for time to pass before and after a count */
 } RunWaiting;
 
 /* Live progress: written by the runner, read by anyone who may see the stream. */
@@ -208,6 +210,14 @@ typedef struct QueueLine
 	TimestampTz asked_at[2];	/* when a scheduler last asked in vain */
 } QueueLine;
 
+/* What jdysync.log_size does not hold a day of; calls go first. */
+typedef enum LogShortage
+{
+	SHORT_OF_NOTHING,
+	SHORT_OF_CALLS,
+	SHORT_OF_RUNS
+} LogShortage;
+
 typedef struct DatabaseSlot
 {
 	Oid			database;		/* InvalidOid = free */
@@ -215,7 +225,8 @@ typedef struct DatabaseSlot
 	TimestampTz next_due;		/* DT_NOEND = nothing */
 	uint64		visits;			/* schedulers that did their work there */
 	int			failures;		/* in a row, that did not */
-	TimestampTz trimmed_at;		/* when its logs were trimmed last; 0 = not since the server started */
+	TimestampTz trim_at;		/* when its logs are to be trimmed next; 0 = they were not since the server started */
+	LogShortage shortage;		/* as it was logged last */
 	int			scheduler_pid;	/* 0 = none */
 	Oid			last_owner;		/* whose queued run was started last */
 } DatabaseSlot;

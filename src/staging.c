@@ -34,6 +34,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#define IS_GONE "(deleted_at IS NOT NULL OR out_of_scope_at IS NOT NULL)"
 #define MANY_ROWS 64			/* so many new ones in a row promise more */
 
 struct Staging
@@ -47,6 +48,7 @@ struct Staging
 	JdyStatement insert_new;
 	JdyStatement insert;
 	JdyStatement update_list;
+	JdyStatement revive;
 	JdyStatement lookup_detailed;
 	JdyStatement update_detail;
 };
@@ -91,8 +93,8 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryCon
 	staging->batch = AllocSetContextCreate(context, "jdysync batch", 0, 4 * 1024 * 1024, 4 * 1024 * 1024);
 
 	/* Columns are cast: their types are the owner's to change, and what is read here is taken for what it must be. */
-	columns = compare_all ? "id::text, row_digest::bigint, detailed_at::timestamptz, deleted_at IS NOT NULL, number::text, data::jsonb" :
-		"id::text, row_digest::bigint, detailed_at::timestamptz, deleted_at IS NOT NULL";
+	columns = compare_all ? "id::text, row_digest::bigint, detailed_at::timestamptz, " IS_GONE ", number::text, data::jsonb" :
+		"id::text, row_digest::bigint, detailed_at::timestamptz, " IS_GONE;
 	staging->lookup = (JdyStatement) {
 		.sql = statement_text(stream, psprintf("SELECT %s FROM %%s WHERE id = ANY ($1)", columns), context),
 		.nargs = 1,
@@ -132,14 +134,24 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryCon
 	staging->update_list = (JdyStatement) {
 		.sql = statement_text(stream,
 							  "UPDATE %s AS s SET number = u.number, data = u.data, modified_at = u.modified_at,"
-							  "  detailed_at = NULL, synced_at = $5, run_id = $6, row_digest = u.digest, deleted_at = NULL"
+							  "  detailed_at = NULL, synced_at = $5, run_id = $6, row_digest = u.digest, deleted_at = NULL,"
+							  "  out_of_scope_at = NULL"
 							  " FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $7::timestamptz[])"
 							  "  AS u (id, number, data, digest, modified_at)"
 							  " WHERE s.id = u.id AND (s.data <> u.data OR s.number IS DISTINCT FROM u.number"
-							  "  OR s.detailed_at IS NOT NULL OR s.deleted_at IS NOT NULL)", context),
+							  "  OR s.detailed_at IS NOT NULL OR s.deleted_at IS NOT NULL OR s.out_of_scope_at IS NOT NULL)", context),
 		.nargs = 7,
 		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID, INT8OID,
 		TIMESTAMPTZARRAYOID},
+		.by_index = true
+	};
+
+	staging->revive = (JdyStatement) {
+		.sql = statement_text(stream,
+							  "UPDATE %s SET deleted_at = NULL, out_of_scope_at = NULL, synced_at = $2, run_id = $3 WHERE id = ANY ($1)",
+							  context),
+		.nargs = 3,
+		.argtypes = {TEXTARRAYOID, TIMESTAMPTZOID, INT8OID},
 		.by_index = true
 	};
 
@@ -160,7 +172,7 @@ jdy_staging_open(const Stream *stream, int64 run_id, bool compare_all, MemoryCon
 							  " FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bigint[], $5::timestamptz[], $8::timestamptz[])"
 							  "  AS u (id, number, data, digest, detailed_at, modified_at)"
 							  " WHERE s.id = u.id AND (s.detailed_at IS NULL OR s.data <> u.data"
-							  "  OR s.deleted_at IS NOT NULL)", context),
+							  "  OR s.deleted_at IS NOT NULL OR s.out_of_scope_at IS NOT NULL)", context),
 		.nargs = 8,
 		.argtypes = {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
 		TIMESTAMPTZOID, INT8OID, TIMESTAMPTZARRAYOID},
@@ -437,10 +449,12 @@ land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *kn
 	Jsonb	   *fresh_data[JDY_LAND_ROWS];
 	Row		   *changed[JDY_LAND_ROWS];
 	Jsonb	   *changed_data[JDY_LAND_ROWS];
+	char	   *revived[JDY_LAND_ROWS];
 	int			places[JDY_LAND_ROWS];
 	SPITupleTable *found = look_up(staging, rows, nrows, known, places);
 	int			nfresh = 0;
 	int			nchanged = 0;
+	int			nrevived = 0;
 
 	for (int i = 0; i < nrows; i++)
 	{
@@ -448,7 +462,11 @@ land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *kn
 
 		/* The data of a record that has its detail changes only with its detail, where there are details. */
 		if (known[i].exists && known[i].detailed && staging->stream->details)
+		{
+			if (known[i].gone)
+				revived[nrevived++] = rows[i]->id;
 			continue;
+		}
 		same = known[i].exists && !known[i].detailed && known[i].digest == stored_digest(staging, rows[i]->digest);
 		if (!same || staging->compare_all)
 		{
@@ -481,6 +499,15 @@ land_by_look_up(Staging *staging, Row **rows, Jsonb **data, int nrows, Known *kn
 	{
 		counters->updated += SPI_processed;
 		counters->unchanged += nchanged - SPI_processed;
+	}
+	if (nrevived > 0)
+	{
+		Datum		values[3];
+
+		values[0] = jdy_text_array(revived, nrevived);
+		values[1] = TimestampTzGetDatum(GetCurrentTimestamp());
+		values[2] = Int64GetDatum(staging->run_id);
+		jdy_execute_as_user(&staging->revive, values, NULL);
 	}
 }
 
@@ -546,7 +573,8 @@ look_up(Staging *staging, Row **rows, int nrows, Known *known, int *places)
 		known[i].detailed = !isnull;
 		known[i].detailed_at = isnull ? 0 : DatumGetTimestampTz(value);
 		/* A record that was deleted and is listed again must be written, whatever its digest. */
-		if (DatumGetBool(jdy_spi_datum(r, 4, &isnull)))
+		known[i].gone = DatumGetBool(jdy_spi_datum(r, 4, &isnull));
+		if (known[i].gone)
 			known[i].digest = 0;
 	}
 	return SPI_tuptable;

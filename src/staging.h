@@ -20,6 +20,7 @@ typedef struct Staging Staging;
 typedef struct Known
 {
 	bool		exists;
+	bool		gone;			/* it was deleted, or had left the list */
 	bool		detailed;		/* its detail landed at least once */
 	TimestampTz detailed_at;	/* server time at which that detail was asked */
 	uint64		digest;			/* of the source text of `data`; 0 = none */

@@ -30,6 +30,7 @@
 #include "runlog.h"
 #include "runner.h"
 #include "schedule.h"
+#include "sighted.h"
 #include "spi.h"
 #include "storage/lmgr.h"
 #include "stream.h"
@@ -326,6 +327,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.stream s"
@@ -349,6 +351,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 
 		jdy_execute(&drops[i], values, NULL);
 	}
+	jdy_sighted_forget(ref->stream_id);
 	if (!keep_data && OidIsValid(ref->owner))
 		drop_staging(ref);
 	SPI_finish();
@@ -605,6 +608,7 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 
 	for (int i = 0; i < lengthof(statements); i++)
 		jdy_execute(&statements[i], values, source ? NULL : " n");
+	jdy_sighted_forget(stream_id);
 
 	/* Its gap went with the ledger. */
 	jdy_incident_close(name, "count not trusted");

@@ -75,7 +75,7 @@ typedef struct Stream
 	char	   *method;
 	RequestPlan *plan;
 	PageShape	shape;
-	bool		narrowed;		/* a fixed parameter narrows the pull: nothing can be certified */
+	const char *narrowing;		/* a parameter that may narrow the list: then it cannot be certified; NULL = none does */
 
 	/*
 	 * A row keeps its place among the others of the whole list as long as its id and

@@ -173,6 +173,11 @@ jdy_start(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
 	stream = jdy_stream_ref(name);
+	if (stream->is_push && mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a push: only streams can be verified", name),
+				 errhint("SELECT jdy_start('%s') runs it.", name)));
 	run_id = jdy_run_queue(stream->stream_id, stream->name, mode);
 	SPI_finish();
 	jdy_wake_launcher_at_commit();
@@ -273,14 +278,8 @@ static RunMode
 requested_mode(const char *word)
 {
 	bool		other = strcmp(word, "range") == 0 || strcmp(word, "remedy") == 0;
-	RunMode		mode = jdy_mode_parse(other ? "" : word);
 
-	if (mode == MODE_VERIFY)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("mode verify is not supported by this version"),
-				 errhint("Mode full reads the whole list and every detail again.")));
-	return mode;
+	return jdy_mode_parse(other ? "" : word);
 }
 
 static void

@@ -37,6 +37,7 @@
 #include "schedule.h"
 #include "spi.h"
 #include "stream.h"
+#include "trim.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -879,4 +880,22 @@ jdy_test_clock(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		jdy_clock_set(PG_GETARG_TIMESTAMPTZ(0));
 	PG_RETURN_TIMESTAMPTZ(jdy_clock_now());
+}
+
+/*
+ * Logs.
+ */
+
+PG_FUNCTION_INFO_V1(jdy_test_trim);
+
+/* (now timestamptz) returns whether there may be more: trims the logs as a scheduler would at that time */
+Datum
+jdy_test_trim(PG_FUNCTION_ARGS)
+{
+	bool		more;
+
+	SPI_connect();
+	more = jdy_trim(PG_GETARG_TIMESTAMPTZ(0));
+	SPI_finish();
+	PG_RETURN_BOOL(more);
 }

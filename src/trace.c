@@ -58,7 +58,7 @@ static JdyStatement of_queue = {
 static JdyStatement of_ledger = {
 	.sql = "SELECT w.proven_at, 'listed', jsonb_strip_nulls(jsonb_build_object('by', 'a window that holds its modify time', 'known', 'derived',"
 	" 'from', lower(w.span), 'to', upper(w.span), 'rule', w.rule, 'calls', w.calls, 'rows', w.\"rows\", 'count', w.\"count\","
-	" 'run_id', w.run_id, 'mode', r.mode))"
+	" 'windows', NULLIF(w.windows, 1), 'first_run_id', w.first_run_id, 'run_id', w.run_id, 'mode', r.mode))"
 	" FROM jdysync.\"window\" w LEFT JOIN jdysync.run r ON r.run_id = w.run_id"
 	" WHERE w.stream_id = $1 AND w.span @> $3 AND w.proven_at >= $3 - interval '2 days' AND $2 IS NOT NULL ORDER BY w.proven_at LIMIT 100",
 	.nargs = 3,

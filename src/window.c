@@ -33,7 +33,6 @@
 #define MAX_MISMATCHES 3		/* answers whose rows differ from their count before it is found out why */
 #define MAX_TICK_ROUNDS 5		/* readings of an overfull tick before it is left unproven */
 #define GIVE_UP_US USECS_PER_HOUR	/* a count that is wrong for so long stays so */
-#define COUNT_NOT_TRUSTED "count not trusted"
 #define MAX_TICK_PAGES 10000	/* of an overfull tick: a count that says more is wrong */
 
 /* What is being asked of a window. */
@@ -229,7 +228,7 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
 	pull->cursor = Max(pull->cursor, DatumGetTimestampTz(jdy_spi_datum(0, 2, &isnull)));
 	if (DatumGetBool(jdy_spi_datum(0, 3, &isnull)))
-		jdy_incident_close(stream->name, COUNT_NOT_TRUSTED);
+		jdy_incident_close(stream->name, JDY_COUNT_NOT_TRUSTED);
 }
 
 static Reading *
@@ -609,7 +608,7 @@ distrust_count(Pull *pull, const Reading *reading, int64 rows, int64 count)
 	char	   *from = pstrdup(timestamptz_to_str(reading->window.from));
 
 	jdy_pull_begin(pull);
-	jdy_incident_open(pull->stream->name, "warning", COUNT_NOT_TRUSTED,
+	jdy_incident_open(pull->stream->name, "warning", JDY_COUNT_NOT_TRUSTED,
 					  psprintf("What was modified from %s to %s was read and landed, but it came as %lld records while the service counts %lld.",
 							   from, timestamptz_to_str(reading->window.to), (long long) rows, (long long) count),
 					  psprintf("complete_until stays before it; SELECT * FROM jdy_resync('%s', '%s', '%s') proves it once the counts agree.",

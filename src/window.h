@@ -32,6 +32,9 @@ typedef struct Proof
 /* Reads windows (Window *) in parallel, splitting what one answer cannot hold, and lands them. */
 extern void jdy_windows_read(Pull *pull, List *windows);
 
+/* The incident of a count that stays wrong. */
+#define JDY_COUNT_NOT_TRUSTED "count not trusted"
+
 /* No stamp is older (1970-01-02): a window from here on counts as one since ever. */
 #define JDY_FIRST_TICK ((UNIX_EPOCH_JDATE + 1 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 

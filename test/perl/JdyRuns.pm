@@ -36,7 +36,7 @@ sub session_pid
 	poll_until(
 		sub {
 			$pid = $session->{node}->safe_psql('postgres',
-				"SELECT pid FROM pg_stat_activity WHERE application_name = '$session->{name}'");
+				"SELECT pid FROM pg_stat_activity WHERE application_name = '$session->{name}' AND leader_pid IS NULL");
 		},
 		"$session->{name} is connected");
 	return $pid;

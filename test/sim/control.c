@@ -337,6 +337,31 @@ truth_read(void *cls, uint64_t pos, char *out, size_t max)
 	return (ssize_t) n;
 }
 
+/* Who existed after change `seq`: what a request saw that has it in the log. */
+static void
+ids_at(Request *req, json_t *body)
+{
+	const char *name = request_param(req, "entity");
+	const char *seq = request_param(req, "seq");
+	int			entity = data_entity(name ? name : "customer");
+	int64_t    *ids;
+	size_t		n;
+	size_t		i;
+
+	(void) body;
+	if (entity < 0)
+	{
+		bad_request(req, "no such entity");
+		return;
+	}
+	ids = data_ids_at((Entity) entity, seq ? strtoull(seq, NULL, 10) : UINT64_MAX, &n);
+	reply_json(&req->reply, 200, "{\"ids\":[");
+	for (i = 0; i < n; i++)
+		buf_printf(&req->reply.body, "%s\"%" PRId64 "\"", i > 0 ? "," : "", ids[i]);
+	buf_text(&req->reply.body, "]}\n");
+	free(ids);
+}
+
 void
 truth_free(void *cls)
 {
@@ -482,6 +507,7 @@ static const Command commands[] = {
 	{"POST", "/_sim/change", change},
 	{"POST", "/_sim/churn", set_churn},
 	{"GET", "/_sim/truth", truth},
+	{"GET", "/_sim/ids", ids_at},
 	{"GET", "/_sim/stats", stats},
 	{"POST", "/_sim/stats/reset", reset_stats},
 	{"GET", "/_sim/requests", requests},

@@ -479,6 +479,39 @@ data_see(Entity entity, Sight sight)
 	return view;
 }
 
+uint64_t
+data_seq(void)
+{
+	return last_seq;
+}
+
+/* Every version ever made is still here: the last one of each record that is not newer tells. */
+int64_t *
+data_ids_at(Entity entity, uint64_t seq, size_t *n)
+{
+	Records    *r = &all[entity];
+	Version   **latest = sim_alloc((r->n_records + 1) * sizeof(Version *));
+	int64_t    *ids = sim_alloc((r->n_records + 1) * sizeof(int64_t));
+	Chunk	   *chunk;
+	size_t		i;
+
+	memset(latest, 0, (r->n_records + 1) * sizeof(Version *));
+	for (chunk = r->chunks; chunk != NULL; chunk = chunk->next)
+		for (i = 0; i < chunk->n; i++)
+		{
+			Version    *v = &chunk->items[i];
+
+			if (v->seq <= seq && (latest[v->recno] == NULL || latest[v->recno]->seq < v->seq))
+				latest[v->recno] = v;
+		}
+	*n = 0;
+	for (i = 0; i < r->n_records; i++)
+		if (latest[i] != NULL && !latest[i]->deleted)
+			ids[(*n)++] = data_id(latest[i]);
+	free(latest);
+	return ids;
+}
+
 static void
 make_initial(Entity entity)
 {

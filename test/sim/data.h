@@ -88,6 +88,10 @@ extern void data_free(void);
 /* Call after the lag switches changed: makes or drops lagging views. */
 extern void data_apply_lags(void);
 
+/* The order of the last change of all, and ids that existed when it was `seq`; the caller frees them. */
+extern uint64_t data_seq(void);
+extern int64_t *data_ids_at(Entity entity, uint64_t seq, size_t *n);
+
 /* What that reader sees now. */
 extern View *data_see(Entity entity, Sight sight);
 

@@ -10,6 +10,7 @@
 #include "stats.h"
 
 #include "config.h"
+#include "data.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ typedef struct PathCount
 typedef struct Entry
 {
 	int64_t		at_ms;
+	uint64_t	seq;			/* of the last change when it was answered */
 	int64_t		took_us;
 	int			status;
 	char		method[8];
@@ -150,6 +152,7 @@ remember(const Request *req)
 		entries = sim_alloc(LOG_SIZE * sizeof(Entry));
 	e = &entries[n_entries++ % LOG_SIZE];
 	e->at_ms = req->arrived_ms;
+	e->seq = data_seq();
 	e->took_us = steady_us() - req->arrived_us;
 	e->status = req->reply.ending == END_RESET || req->reply.ending == END_STALL ?
 		0 : req->reply.status;
@@ -291,8 +294,8 @@ stats_requests(Buf *out, int n)
 	{
 		const Entry *e = &entries[i % LOG_SIZE];
 
-		buf_printf(out, "{\"at_ms\":%lld,\"took_us\":%lld,\"status\":%d",
-				   (long long) e->at_ms, (long long) e->took_us, e->status);
+		buf_printf(out, "{\"at_ms\":%lld,\"seq\":%llu,\"took_us\":%lld,\"status\":%d",
+				   (long long) e->at_ms, (unsigned long long) e->seq, (long long) e->took_us, e->status);
 		show_text(out, "method", e->method);
 		show_text(out, "url", e->url);
 		show_text(out, "router", e->router);

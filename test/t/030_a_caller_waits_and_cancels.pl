@@ -180,7 +180,6 @@ refused(q{DO $$ BEGIN BEGIN PERFORM * FROM jdy_sync('customer'); EXCEPTION WHEN 
 	'25001', 'in a subtransaction');
 refused(q{CREATE TABLE note (t text);
 	DO $$ BEGIN INSERT INTO note VALUES ('written'); PERFORM * FROM jdy_sync('customer'); END $$}, '25001', 'after writes');
-refused("SELECT * FROM jdy_sync('customer', 'verify')", '0A000', 'mode verify');
 refused("SELECT * FROM jdy_sync('customer', 'range')", '22023', 'mode range');
 refused("SELECT * FROM jdy_sync('customer', 'fast')", '22023', 'unknown mode');
 refused("SELECT * FROM jdy_sync('costumer')", '42704', 'unknown stream');

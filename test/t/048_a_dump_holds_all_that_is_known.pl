@@ -29,6 +29,7 @@ add_stream($node, 'moved', entry => "'supplier'", detail => 'false');
 $node->safe_psql('postgres', 'CREATE SCHEMA elsewhere; ALTER TABLE jdysync.staging_moved SET SCHEMA elsewhere');
 sync_ok($node, '客户', 'a stream');
 sync_ok($node, 'moved', 'another, whose table stands elsewhere');
+sync_ok($node, 'moved', 'a certificate', q{jdy_sync('moved', 'verify')});
 
 $node->safe_psql('postgres', q{INSERT INTO jdysync.breaker VALUES ('kingdee', 7, now(), 'no reply in time', 2, now())});
 
@@ -37,6 +38,10 @@ my @state = (
 	'SELECT s FROM jdysync.stream s ORDER BY 1',
 	'SELECT l FROM jdysync.listing l ORDER BY 1',
 	'SELECT w FROM jdysync."window" w ORDER BY 1',
+	'SELECT g FROM jdysync.sighted g ORDER BY 1',
+	'SELECT c FROM jdysync.certificate c ORDER BY 1',
+	'SELECT proven, "count" FROM jdy_certificates',
+	'SELECT count(*) FROM jdy_certified',
 	'SELECT r FROM jdysync.run r ORDER BY 1',
 	'SELECT k FROM jdysync.call k ORDER BY 1',
 	'SELECT b FROM jdysync.breaker b ORDER BY 1',
@@ -46,7 +51,7 @@ my @state = (
 	'SELECT c FROM jdy_coverage c ORDER BY 1',
 	'SELECT t FROM jdysync."staging_客户" t ORDER BY 1',
 	'SELECT t FROM elsewhere.staging_moved t ORDER BY 1',
-	(map { "SELECT last_value, is_called FROM jdysync.${_}_seq" } qw(stream_stream_id run_run_id reject_reject_id incident_id)));
+	(map { "SELECT last_value, is_called FROM jdysync.${_}_seq" } qw(stream_stream_id run_run_id certificate_certificate_id reject_reject_id incident_id)));
 for my $sql (@state)
 {
 	is($node->safe_psql('copy', $sql), $node->safe_psql('postgres', $sql), "the same: $sql");
@@ -55,7 +60,7 @@ for my $sql (@state)
 $sim->post('/_sim/change', { entity => 'customer', op => 'insert', count => 3 });
 is($node->safe_psql('copy', q{SELECT string_agg(DISTINCT status, ',') FROM jdy_status}), 'held', 'a copy is held');
 is($node->safe_psql('copy', 'SELECT jdy_adopt()'), '2', 'until it is adopted');
-is($node->safe_psql('copy', q{SELECT run_id, status, inserted FROM jdy_sync('客户')}), '3|ok|3', 'the copy makes an incremental run');
+is($node->safe_psql('copy', q{SELECT run_id, status, inserted FROM jdy_sync('客户')}), '4|ok|3', 'the copy makes an incremental run');
 like($node->safe_psql('copy', q{SELECT jdy_add_stream('material', 'kingdee')}), qr/staging_material/, 'and takes a new stream');
 
 dump_and_restore('bare', '--schema-only');
