@@ -272,11 +272,14 @@ static void
 end_runs_without_stream(void)
 {
 	static JdyStatement statement = {
-		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = $1, "
+		.sql = "UPDATE jdysync.run r SET status = 'cancelled', finished_at = $1, "
 		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
 		" ELSE 'the push was dropped before its run began, or its source was' END "
 		"WHERE r.status = 'queued' AND NOT EXISTS ("
-		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL)", 1, {TIMESTAMPTZOID}
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL OFFSET 0)",
+		.nargs = 1,
+		.argtypes = {TIMESTAMPTZOID},
+		.by_index = true
 	};
 	Datum		values[1] = {TimestampTzGetDatum(jdy_clock_now())};
 
