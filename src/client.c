@@ -47,12 +47,13 @@ jdy_client_open(const Endpoint *endpoint, int concurrency, bool in_worker,
 	Client	   *client = palloc0(sizeof(Client));
 	int			i;
 
-	if (!jdy_enabled || RecoveryInProgress())
+	jdy_require_primary();
+	if (!jdy_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no calls can be made from this server"),
-				 jdy_enabled ? errdetail("It is a standby.") : errdetail("jdysync.enabled is off."),
-				 errhint("Ask the primary, or switch jdysync.enabled on.")));
+				 errdetail("jdysync.enabled is off."),
+				 errhint("Switch jdysync.enabled on.")));
 	jdy_endpoint_require_complete(endpoint);
 
 	client->context = context;
@@ -234,6 +235,17 @@ void
 jdy_client_persist(Client *client)
 {
 	jdy_budget_persist(client->budget, true);
+}
+
+TimestampTz
+jdy_client_licence_ends(Client *client)
+{
+	const Session *session = jdy_client_session(client);
+
+	if (session == NULL || session->licence_expires_ms <= 0)
+		return 0;
+	return (TimestampTz) session->licence_expires_ms * 1000 -
+		(TimestampTz) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 }
 
 void

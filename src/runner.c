@@ -74,6 +74,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define RETRY_MS 30000			/* a queued run whose runner died before it began */
 #define KEPT_BYTES (16 * 1024 * 1024)	/* of freed memory */
@@ -225,6 +226,7 @@ jdy_stream_lock_for_change(int stream_id)
 {
 	LOCKTAG		tag;
 
+	jdy_require_primary();
 	set_lock_tag(&tag, stream_id);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
@@ -440,6 +442,7 @@ end_run(MemoryContext context)
 		if (there)
 		{
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
+			jdy_watch_run_ended(job.request.stream_id, job.request.run_id, job.status, job.error.sqlstate);
 			jdy_agenda_run_ended(job.request.stream_id, job.request.mode == MODE_REMEDY, job.began_at,
 								 job.switched_off ? RUN_PUT_BACK : strcmp(job.status, "failed") == 0 ? RUN_FAILED : RUN_WENT_WELL);
 			next_due = jdy_trim_is_due() ? DT_NOBEGIN : jdy_agenda_first();

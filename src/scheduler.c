@@ -21,6 +21,7 @@
 #include "clock.h"
 #include "commands/dbcommands.h"
 #include "home.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -38,6 +39,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define MAX_STREAMS "1000"		/* whose queued runs are looked at in one visit */
 #define BUSY_MS 60000			/* the stream has an open run, whose end marks us due anyway */
@@ -50,12 +52,14 @@ typedef struct QueuedRun
 	bool		can_log_in;
 	bool		can_connect;	/* to this database */
 	bool		more;			/* of the same stream are queued behind it */
+	bool		late;			/* it waits for long */
 } QueuedRun;
 
 static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
 static bool trim_logs(void);
 static void trim(void *more);
+static void watch_queue(int late);
 static List *read_queued_runs(MemoryContext context);
 static Datum open_owners(void);
 static void end_hopeless_runs(List *runs);
@@ -101,11 +105,17 @@ start_queued_runs(void)
 	bool		again = false;
 	bool		full[2] = {false, false};
 	bool		no_worker = false;
+	int			late = 0;
 	Oid			extension;
 
 	jdy_tx_begin("read what is due");
 	extension = jdy_extension_oid();
 	if (OidIsValid(extension) && !jdy_home_is_here())
+	{
+		jdy_watch_home(false);
+		extension = InvalidOid;
+	}
+	else if (OidIsValid(extension) && !jdy_home_fits())
 		extension = InvalidOid;
 	if (OidIsValid(extension))
 	{
@@ -137,14 +147,20 @@ start_queued_runs(void)
 		}
 		/* Heavy runs leave a worker to the others, so one kind may go on when the other cannot. */
 		if (full[run->request.heavy])
+		{
+			late += run->late;
 			continue;
+		}
 		result = jdy_runner_start_queued(&run->request);
 		if (result == START_OK)
 			jdy_database_set_last_owner(MyDatabaseId, run->request.owner);
 		full[run->request.heavy] = result != START_OK;
 		no_worker = no_worker || result == START_NO_WORKER;
+		late += result != START_OK && run->late;
 	}
 	jdy_database_note_worker(MyDatabaseId, !no_worker);
+	if (OidIsValid(extension))
+		watch_queue(late);
 	if (full[0] || full[1])
 		return Min(next_due, in_ms(FULL_MS));
 	if (again)
@@ -167,6 +183,7 @@ trim_logs(void)
 				 errmsg("the logs of database \"%s\" could not be trimmed", get_database_name(MyDatabaseId)),
 				 errdetail("%s", error->message),
 				 errhint("It is tried again in an hour.")));
+	jdy_incident_close_orphans();
 	jdy_tx_commit();
 	if (error != NULL || !more)
 		jdy_trim_done(error != NULL);
@@ -179,6 +196,14 @@ trim(void *more)
 	*(bool *) more = jdy_trim(jdy_clock_now());
 }
 
+static void
+watch_queue(int late)
+{
+	jdy_tx_begin("note what is late");
+	jdy_watch_queue(late);
+	jdy_tx_commit();
+}
+
 /*
  * The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before
  * another's.  Those of owners who have the fewest open runs come first, and of these owners
@@ -189,8 +214,8 @@ read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
 		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
-		" j.is_push OR NOT j.loaded OR r.mode <> 'auto', pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT') "
-		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
+		" j.is_push OR NOT j.loaded OR r.mode <> 'auto', pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT'), r.queued_at < $3 "
+		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, q.queued_at, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
 		"CROSS JOIN LATERAL (SELECT s.owner, s.is_push, s.loaded FROM jdysync.subject s WHERE s.stream_id = r.stream_id OFFSET 0) AS j "
@@ -198,9 +223,12 @@ read_queued_runs(MemoryContext context)
 		"JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() "
 		"ORDER BY pg_catalog.row_number() OVER (PARTITION BY j.owner ORDER BY r.run_id) "
 		" + (SELECT pg_catalog.count(*) FROM unnest($1) AS o (owner) WHERE o.owner = j.owner::bigint), "
-		" j.owner <= $2, j.owner, r.run_id LIMIT " MAX_STREAMS, 2, {INT8ARRAYOID, OIDOID}
+		" j.owner <= $2, j.owner, r.run_id LIMIT " MAX_STREAMS, 3, {INT8ARRAYOID, OIDOID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {open_owners(), ObjectIdGetDatum(jdy_database_last_owner(MyDatabaseId))};
+	Datum		values[3] = {
+		open_owners(), ObjectIdGetDatum(jdy_database_last_owner(MyDatabaseId)),
+		TimestampTzGetDatum(TimestampTzPlusMilliseconds(jdy_clock_now(), -JDY_LATE_MS))
+	};
 	List	   *runs = NIL;
 
 	jdy_execute(&statement, values, NULL);
@@ -222,6 +250,7 @@ read_queued_runs(MemoryContext context)
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
 		run->request.heavy = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
 		run->can_connect = DatumGetBool(jdy_spi_datum(i, 10, &isnull));
+		run->late = DatumGetBool(jdy_spi_datum(i, 11, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
@@ -265,6 +294,9 @@ end_hopeless_runs(List *runs)
 			jdy_run_end(run->request.run_id, "failed", &none, &no_login);
 		else if (!run->can_connect)
 			jdy_run_end(run->request.run_id, "failed", &none, &no_connect);
+		else
+			continue;
+		jdy_watch_run_ended(run->request.stream_id, run->request.run_id, "failed", ERRCODE_INSUFFICIENT_PRIVILEGE);
 	}
 }
 
@@ -276,7 +308,7 @@ end_runs_without_stream(void)
 		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
 		" ELSE 'the push was dropped before its run began, or its source was' END "
 		"WHERE r.status = 'queued' AND NOT EXISTS ("
-		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL OFFSET 0)",
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL OFFSET 0) RETURNING r.run_id",
 		.nargs = 1,
 		.argtypes = {TIMESTAMPTZOID},
 		.by_index = true
@@ -284,6 +316,8 @@ end_runs_without_stream(void)
 	Datum		values[1] = {TimestampTzGetDatum(jdy_clock_now())};
 
 	jdy_execute(&statement, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		jdy_notify_run(jdy_spi_int64(i, 1, 0), "cancelled");
 }
 
 static TimestampTz

@@ -23,6 +23,8 @@
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
+#include "home.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -170,8 +172,10 @@ jdy_start(PG_FUNCTION_ARGS)
 	int64		run_id;
 
 	jdy_require_preload();
+	jdy_require_primary();
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
+	jdy_home_check();
 	stream = jdy_stream_ref(name);
 	if (stream->is_push && mode == MODE_VERIFY)
 		ereport(ERROR,
@@ -203,6 +207,7 @@ jdy_cancel(PG_FUNCTION_ARGS)
 	bool		cancelled;
 
 	jdy_require_preload();
+	jdy_require_primary();
 	PreventCommandIfReadOnly("jdy_cancel()");
 	SPI_connect();
 	jdy_execute(&look, values, NULL);
@@ -220,6 +225,8 @@ jdy_cancel(PG_FUNCTION_ARGS)
 
 	jdy_execute(&cancel, values, NULL);
 	cancelled = SPI_processed > 0;
+	if (cancelled)
+		jdy_notify_run(run_id, "cancelled");
 	SPI_finish();
 	if (!cancelled)
 		cancelled = jdy_runner_cancel(run_id);
@@ -253,7 +260,7 @@ static void
 require_can_wait(void)
 {
 	jdy_require_preload();
-	PreventCommandDuringRecovery("jdy_sync()");
+	jdy_require_primary();
 	if (!jdy_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
