@@ -427,7 +427,7 @@ CREATE TABLE jdysync.tally (
 	calls bigint NOT NULL,
 	retries bigint NOT NULL,
 	PRIMARY KEY (stream_id, day, status)
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 85);
 COMMENT ON TABLE jdysync.tally IS 'what runs did, added up when each ends: it does not shrink when the log of runs is cut';
 
 CREATE TABLE jdysync.reject (
@@ -1284,9 +1284,10 @@ COMMENT ON FUNCTION jdy_explain(text) IS
 'what a stream or push will ask, how many calls and minutes that takes, what proves it and what waits; also of a catalogue entry that is no stream yet; no call is made and nothing is written';
 
 CREATE FUNCTION jdysync.progress()
-RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
+RETURNS TABLE (run_id bigint, stream_id integer, pid integer, phase text, percent integer, eta timestamptz, waiting_for text,
+	waiting_until timestamptz, listed bigint, list_total bigint, pages bigint, window_from timestamptz, window_to timestamptz,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
-	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
+	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, calls_left integer, started_at timestamptz, updated_at timestamptz)
 AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database that the caller may see, from shared memory; read it through the view jdy_progress';
 
@@ -1581,8 +1582,12 @@ WHERE g.certified AND pg_catalog.pg_has_role(k.relowner, 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last certificate names';
 
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
-SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.details, p.details_due, p.inserted,
-	p.updated, p.unchanged, p.rejected, p.pending, p.delivered, p.dead, p.calls, p.retries, p.started_at, p.updated_at
+SELECT p.run_id, s.name, p.phase, p.percent, p.eta::timestamptz(0) AS eta,
+	p.waiting_for || COALESCE(to_char(CASE WHEN p.waiting_for IN ('budget', 'Retry-After', 'back-off', 'settle') THEN p.waiting_until END,
+		' "until" HH24:MI:SS'), '') AS waiting_for,
+	p.listed, p.list_total, p.details, p.details_due, p.calls, p.calls_left, p.pending, p.delivered, p.dead, p.pages,
+	CASE WHEN p.pages > 0 THEN tstzrange(p.window_from, p.window_to) END AS reading,
+	p.inserted, p.updated, p.unchanged, p.rejected, p.retries, p.pid, p.started_at, p.updated_at
 FROM jdysync.progress() p
 JOIN jdysync.subject s USING (stream_id)
 WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
@@ -1686,7 +1691,7 @@ COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows 
  * state sets.  What never happened has no sample.
  */
 CREATE FUNCTION @extschema@.jdy_metrics()
-RETURNS text LANGUAGE sql STABLE
+RETURNS text LANGUAGE sql STABLE SET jit = off
 BEGIN ATOMIC
 	WITH family (place, name, type, unit, help) AS (VALUES
 		(1, 'jdysync_status', 'gauge', NULL, '0 ok, 1 never ran, 2 paused, 3 held, 4 late, 5 failing: as in jdy_status'),
@@ -1760,6 +1765,12 @@ BEGIN ATOMIC
 END;
 REVOKE ALL ON FUNCTION @extschema@.jdy_metrics() FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@.jdy_metrics() IS 'what the caller may see of jdy_health, jdy_totals, jdy_budgets and jdy_incidents, as OpenMetrics text';
+
+CREATE FUNCTION @extschema@.jdy_report()
+RETURNS text AS 'MODULE_PATHNAME' LANGUAGE C STABLE SET search_path = pg_catalog, pg_temp SET jit = off;
+REVOKE ALL ON FUNCTION @extschema@.jdy_report() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.jdy_report() IS
+'how all of it stands that the caller may see, as one page of HTML without script or outside files, in English and Chinese';
 
 REVOKE ALL ON ALL TABLES IN SCHEMA jdysync FROM PUBLIC;
 
@@ -1905,22 +1916,28 @@ COMMENT ON COLUMN @extschema@.jdy_certified.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_certified.id IS 'record';
 
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
-COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream';
-COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'what it is doing';
-COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'what it is waiting for';
+COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | scanning (a push''s source) | pushing | finishing';
+COMMENT ON COLUMN @extschema@.jdy_progress.percent IS 'of the calls that are known to be needed, or of the records to be sent; NULL = not known';
+COMMENT ON COLUMN @extschema@.jdy_progress.eta IS 'when it ends, by its pace so far and the budget; NULL = not known';
+COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'service or target (their answer) | budget | Retry-After (they said 429) | back-off | settle (so that a count can be believed) | token | lock (in this database: pg_blocking_pids(pid)); with the time until when, where it is known';
 COMMENT ON COLUMN @extschema@.jdy_progress.listed IS 'list rows landed so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.list_total IS 'rows that the service says there are; NULL = it does not';
 COMMENT ON COLUMN @extschema@.jdy_progress.details IS 'details landed so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.details_due IS 'details still to be fetched; NULL = not known yet';
+COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.calls_left IS 'calls that its account may make at once (jdy_budgets); NULL = it has no limit';
+COMMENT ON COLUMN @extschema@.jdy_progress.pending IS 'push: records to be sent, as far as they were counted';
+COMMENT ON COLUMN @extschema@.jdy_progress.delivered IS 'push: acknowledged so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.dead IS 'push: refused so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.pages IS 'answers of the list asked for so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.reading IS 'the window of modify time that was asked for last, without an end on either side: the whole list; NULL = none yet';
 COMMENT ON COLUMN @extschema@.jdy_progress.inserted IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.unchanged IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.rejected IS 'so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.pending IS 'push: records to be sent, as far as they were counted';
-COMMENT ON COLUMN @extschema@.jdy_progress.delivered IS 'push: acknowledged so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.dead IS 'push: refused so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.retries IS 'attempts beyond each call''s first so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.pid IS 'process that makes it: in pg_stat_activity';
 COMMENT ON COLUMN @extschema@.jdy_progress.started_at IS 'start of the run';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated_at IS 'when this line was last brought up to date';
 

@@ -20,8 +20,6 @@
 #include "breaker.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
-#include "commands/defrem.h"
-#include "foreign/foreign.h"
 #include "funcapi.h"
 #include "home.h"
 #include "incident.h"
@@ -56,7 +54,6 @@ typedef struct Waiter
 	SlotTicket	ticket;
 	BackgroundWorkerHandle *handle; /* NULL when another started the worker, or none is started yet */
 	const char *name;
-	PaceLimits	limits;			/* of what is to be expected */
 	int64		told_us;		/* when the last NOTICE went out */
 	char	   *told;			/* what it said */
 	bool		told_long;
@@ -71,7 +68,6 @@ typedef struct Lookup
 	MemoryContext memory;		/* of streams */
 	List	   *streams;		/* of StreamRef */
 	Oid			extension;		/* that they belong to */
-	PaceLimits	limits;
 	const char *server;
 	Breaker		breaker;		/* of that */
 } Lookup;
@@ -95,9 +91,6 @@ static void tell(Waiter *waiter, char *line);
 static void check_client(void);
 static void leave_at_error(int code, Datum ticket);
 static void no_worker(RunError *error);
-static PaceLimits limits_of(int stream_id);
-static void find_limits(Lookup *lookup);
-static bool has_details(int stream_id);
 
 PG_FUNCTION_INFO_V1(jdy_sync);
 PG_FUNCTION_INFO_V1(jdy_push);
@@ -239,7 +232,6 @@ jdy_run_and_wait(const RunRequest *request, const char *name, RunResult *result)
 	Waiter		waiter = {.name = name};
 
 	MemSet(result, 0, sizeof(RunResult));
-	waiter.limits = limits_of(request->stream_id);
 	if (!jdy_slot_enter(request, &waiter.ticket))
 	{
 		strlcpy(result->status, "failed", sizeof(result->status));
@@ -546,9 +538,9 @@ tell_progress(Waiter *waiter, const RunSlot *slot)
 			tell(waiter, psprintf("%s: waiting for the open run to end", waiter->name));
 		return;
 	}
-	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress, &waiter->limits));
+	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress));
 
-	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress, &waiter->limits);
+	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress);
 	if (minutes > LONG_RUN_MINUTES && !waiter->told_long)
 	{
 		waiter->told_long = true;
@@ -592,55 +584,4 @@ no_worker(RunError *error)
 	jdy_run_error(error, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, "no worker could be started",
 				  "All background worker slots of the server are in use.",
 				  "Raise max_worker_processes, or try again when other workers have ended.");
-}
-
-/* For the estimate only: as the server says, else its default. */
-static PaceLimits
-limits_of(int stream_id)
-{
-	Lookup		lookup = {.stream_id = stream_id};
-
-	without_locks(find_limits, &lookup);
-	return lookup.limits;
-}
-
-static void
-find_limits(Lookup *lookup)
-{
-	int			limit = -1;
-	bool		kingdee = true;
-	StreamRef  *stream = jdy_stream_ref_by_id(lookup->stream_id);
-	ForeignServer *server = stream != NULL ? GetForeignServerByName(stream->server, true) : NULL;
-	ListCell   *lc;
-
-	lookup->limits.backfill_share = 80;
-	foreach(lc, server != NULL ? server->options : NIL)
-	{
-		DefElem    *option = lfirst(lc);
-
-		if (strcmp(option->defname, "calls_per_minute") == 0)
-			limit = pg_strtoint32(defGetString(option));
-		else if (strcmp(option->defname, "backfill_share") == 0)
-			lookup->limits.backfill_share = atoi(defGetString(option));
-		else if (strcmp(option->defname, "auth") == 0)
-			kingdee = strcmp(defGetString(option), "kingdee") == 0;
-	}
-	lookup->limits.calls_per_minute = limit >= 0 ? limit : (kingdee ? 500 : 0);
-	lookup->limits.details = has_details(lookup->stream_id);
-}
-
-/* As the stream says, else as the catalogue does; to load the stream would evaluate its owner's _function. */
-static bool
-has_details(int stream_id)
-{
-	static JdyStatement look = {
-		"SELECT 1 FROM jdysync.stream s WHERE s.stream_id = $1 AND COALESCE(s.detail, EXISTS ("
-		"SELECT FROM jdysync.catalog c WHERE c.detail_api IS NOT NULL "
-		"AND CASE WHEN s.metadata IS NULL THEN c.entry = s.entry ELSE c.api = s.metadata->>'api' END))",
-		1, {INT4OID}
-	};
-	Datum		values[1] = {Int32GetDatum(stream_id)};
-
-	jdy_execute(&look, values, NULL);
-	return SPI_processed > 0;
 }
