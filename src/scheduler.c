@@ -213,7 +213,7 @@ static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
+		.sql = "SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
 		" j.is_push OR NOT j.loaded OR r.mode <> 'auto', pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT'), r.queued_at < $3 "
 		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, q.queued_at, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
@@ -223,7 +223,10 @@ read_queued_runs(MemoryContext context)
 		"JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() "
 		"ORDER BY pg_catalog.row_number() OVER (PARTITION BY j.owner ORDER BY r.run_id) "
 		" + (SELECT pg_catalog.count(*) FROM unnest($1) AS o (owner) WHERE o.owner = j.owner::bigint), "
-		" j.owner <= $2, j.owner, r.run_id LIMIT " MAX_STREAMS, 3, {INT8ARRAYOID, OIDOID, TIMESTAMPTZOID}
+		" j.owner <= $2, j.owner, r.run_id LIMIT " MAX_STREAMS,
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, OIDOID, TIMESTAMPTZOID},
+		.by_index = true
 	};
 	Datum		values[3] = {
 		open_owners(), ObjectIdGetDatum(jdy_database_last_owner(MyDatabaseId)),

@@ -98,12 +98,55 @@ subtest 'another database' => sub {
 	$node->safe_psql('postgres', 'DROP DATABASE second');
 };
 
+# Rows that a scheduler's visit reads while ten streams are due.
+subtest 'what is not due costs nothing' => sub {
+	query($node, q{
+		CREATE PROCEDURE more_streams(n int) LANGUAGE plpgsql AS $$
+		BEGIN
+			FOR i IN 1 .. n LOOP
+				EXECUTE format('CREATE TABLE jdysync.%I (LIKE jdysync.staging_customer INCLUDING ALL)', 'staging_s' || n || '_' || i);
+				INSERT INTO jdysync.stream (name, server, staging, entry, schedule, decrypt, settle, overlap, loaded_at)
+					SELECT format('s%s_%s', n, i), 'kingdee', format('jdysync.staging_s%s_%s', n, i)::regclass, 'customer', '0 3 1 1 *', true, '5 min', '10 min', now();
+			END LOOP;
+			INSERT INTO jdysync.agenda (subject_id, due_at, next_at) SELECT stream_id, '2100-01-01', '2100-01-01' FROM jdysync.stream WHERE name LIKE format('s%s\_%%', n);
+			INSERT INTO jdysync.run (stream_id, name, mode, status, started_at, finished_at) SELECT stream_id, name, 'auto', 'ok', now(), now() FROM jdysync.stream WHERE name LIKE format('s%s\_%%', n);
+			ANALYZE;
+		END $$});
+	query($node, 'ALTER SYSTEM SET jdysync.max_workers = 1');
+	$node->reload;
+	stall('/jdy/v2/bd/customer');
+	my $run_id = query($node, "SELECT jdy_start('customer')");
+	wait_until_running($node, 'customer');
+	my %rows;
+	my $read = sub { return query($node, "SELECT sum($_[0]) FROM pg_stat_all_tables WHERE schemaname = 'jdysync'") };
+	for my $n (20, 400)
+	{
+		query($node, "CALL more_streams($n)");
+		query($node, "UPDATE jdysync.agenda SET next_at = now() WHERE subject_id IN (SELECT stream_id FROM jdysync.stream WHERE name LIKE 's$n\\_%' ORDER BY stream_id LIMIT 10); SELECT pg_stat_force_next_flush()");
+		my $tuples = 'COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0)';
+		my ($before, $queued) = ($read->($tuples), $read->('n_tup_ins'));
+		$node->reload;
+		poll_until(sub { $read->('n_tup_ins') >= $queued + 10 }, 'ten runs are queued');
+		$rows{$n} = $read->($tuples) - $before;
+		query($node, "DELETE FROM jdysync.run WHERE status = 'queued'; UPDATE jdysync.agenda SET next_at = '2100-01-01' WHERE next_at < now() + interval '1 year'; SELECT pg_stat_force_next_flush()");
+	}
+	note("rows read in a visit: $rows{20} with 20 streams, $rows{400} with 400 more");
+	cmp_ok($rows{400}, '<=', 2 * $rows{20} + 100, 'with twenty times the streams a visit reads no more rows') or diag("$rows{20} $rows{400}");
+	query($node, "SELECT jdy_cancel($run_id)");
+	go_on();
+	query($node, "DELETE FROM jdysync.agenda WHERE due_at = '2100-01-01'");
+	query($node, 'ALTER SYSTEM SET jdysync.max_workers = 2');
+	$node->reload;
+	idle();
+};
+
 subtest 'the kill switch' => sub {
 	supplier('daily', schedule => "'0 2 * * *'");
 	supplier('hourly', schedule => "'30 * * * *'");
+	sync_ok($node, $_, 'a first load') for qw(daily hourly);
 	stall('/jdy/v2/bd/supplier');
 	my $before = last_run();
-	clock($node, "'2030-05-01 01:59:58+08'");
+	clock($node, "'2030-05-01 01:59:59+08'");
 	my $run_id = wait_until_running($node, 'daily');
 	switch_jdysync($node, 'off');
 	wait_for_status($node, $run_id, 'cancelled', 'an open run ends');
