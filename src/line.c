@@ -82,10 +82,9 @@ jdy_line_ask(Oid database, bool heavy)
 void
 jdy_line_served(Oid database, bool heavy)
 {
-	QueueLine  *line = find_line(database);
-
-	if (line != NULL)
-		line->place[heavy] = 0;
+	for (int i = 0; i < JDY_MAX_DATABASES; i++)
+		if (jdy_shared->lines[i].database == database)
+			jdy_shared->lines[i].place[heavy] = 0;
 }
 
 Oid

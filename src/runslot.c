@@ -107,6 +107,14 @@ jdy_slot_take_queued(const RunRequest *request, int limit, SlotTicket *ticket)
 }
 
 void
+jdy_slot_leave_line(Oid database, bool heavy)
+{
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	jdy_line_served(database, heavy);
+	LWLockRelease(jdy_shared->runs_lock);
+}
+
+void
 jdy_slot_leave(const SlotTicket *ticket)
 {
 	RunSlot    *slot;

@@ -50,6 +50,9 @@ extern bool jdy_slot_claim(const SlotTicket *ticket, int limit);
  */
 extern bool jdy_slot_take_queued(const RunRequest *request, int limit, SlotTicket *ticket);
 
+/* The queued runs of `database` that are so heavy, or not, want no worker at present. */
+extern void jdy_slot_leave_line(Oid database, bool heavy);
+
 /* A caller's way out.  The last waiter of a run that was started for waiters cancels it. */
 extern void jdy_slot_leave(const SlotTicket *ticket);
 

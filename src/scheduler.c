@@ -158,6 +158,9 @@ start_queued_runs(void)
 		no_worker = no_worker || result == START_NO_WORKER;
 		late += result != START_OK && run->late;
 	}
+	for (int heavy = 0; heavy < 2; heavy++)
+		if (!full[heavy])
+			jdy_slot_leave_line(MyDatabaseId, heavy);
 	jdy_database_note_worker(MyDatabaseId, !no_worker);
 	if (OidIsValid(extension))
 		watch_queue(late);
