@@ -1471,12 +1471,12 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 	GREATEST(o.run_id, f.run_id) AS last_run_id,
 	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,
 	CASE WHEN t.listed_until IS NULL THEN c.now ELSE now() END - COALESCE(t.listed_until, o.started_at) AS lag,
-	LEAST(g.next_at, y.next_at) AS next_run,
+	g.next_at AS next_run,
 	v.status || COALESCE(': ' || NULLIF(concat_ws('; ',
 		CASE v.status
 			WHEN 'paused' THEN CASE WHEN s.enabled THEN 'jdysync.enabled is off' ELSE 'runs only when it is named' END
 			WHEN 'held' THEN CASE WHEN NOT (SELECT is_here FROM home) THEN 'this database is a copy' ELSE rtrim(h.detail, '.') END
-			WHEN 'late' THEN CASE WHEN g.due_at <= y.due_at IS NOT FALSE THEN 'due since ' ELSE 'the second schedule is due since ' END || m.due
+			WHEN 'late' THEN CASE WHEN g.first_due_at = g.due_at THEN 'due since ' ELSE 'the second schedule is due since ' END || m.due
 			WHEN 'failing' THEN CASE
 				WHEN s.owner IS NULL THEN CASE WHEN s.is_push THEN 'its source is gone' ELSE 'its staging table is gone' END
 				WHEN b.server IS NOT NULL THEN format('the target has not answered since %s (%s), %s', m.since, b.problem,
@@ -1501,10 +1501,11 @@ FROM jdysync.subject s
 CROSS JOIN clock c
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
 LEFT JOIN jdysync.push p ON p.push_id = s.stream_id
-LEFT JOIN jdysync.agenda g ON g.subject_id = s.stream_id AND NOT g.remedy
-LEFT JOIN jdysync.agenda y ON y.subject_id = s.stream_id AND y.remedy
 LEFT JOIN jdysync.breaker b ON s.is_push AND b.server = s.server::text AND b.next_try IS NOT NULL
 LEFT JOIN jdysync.incident h ON h.name = s.name AND h.what = 'push held' AND h.closed_at IS NULL
+CROSS JOIN LATERAL (
+	SELECT min(y.due_at) AS due_at, min(y.next_at) AS next_at, min(y.due_at) FILTER (WHERE NOT y.remedy) AS first_due_at
+	FROM jdysync.agenda y WHERE y.subject_id = s.stream_id) g
 LEFT JOIN LATERAL (
 	SELECT r.run_id, r.started_at, r.finished_at FROM jdysync.run r
 	WHERE r.stream_id = s.stream_id AND r.status = 'ok' ORDER BY r.run_id DESC LIMIT 1) o ON true
@@ -1536,7 +1537,7 @@ CROSS JOIN LATERAL (SELECT CASE
 	WHEN NOT (SELECT is_here FROM home) THEN 'held'
 	WHEN h.id IS NOT NULL THEN 'held'
 	WHEN b.server IS NOT NULL OR f.run_id > COALESCE(o.run_id, 0) THEN 'failing'
-	WHEN LEAST(g.due_at, y.due_at) < c.now - interval '1 min' AND n.started_at IS NULL THEN 'late'
+	WHEN g.due_at < c.now - interval '1 min' AND n.started_at IS NULL THEN 'late'
 	WHEN o.run_id IS NULL THEN 'never ran'
 	ELSE 'ok' END AS status) v
 CROSS JOIN LATERAL (
@@ -1545,7 +1546,7 @@ CROSS JOIN LATERAL (
 		max(z.text) FILTER (WHERE z.which = 3) AS last_ok, max(z.text) FILTER (WHERE z.which = 4) AS running,
 		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run
 	FROM (SELECT x.which, to_char(x.at, CASE WHEN x.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
-		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, LEAST(g.due_at, y.due_at)), (6, LEAST(g.next_at, y.next_at))) AS x (which, at)) z) m
+		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, g.due_at), (6, g.next_at)) AS x (which, at)) z) m
 WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all well, and if not, why';
 

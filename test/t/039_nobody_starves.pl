@@ -146,7 +146,7 @@ subtest 'the kill switch' => sub {
 	sync_ok($node, $_, 'a first load') for qw(daily hourly);
 	stall('/jdy/v2/bd/supplier');
 	my $before = last_run();
-	clock($node, "'2030-05-01 01:59:59+08'");
+	clock($node, "'2030-05-01 02:00:01+08'");
 	my $run_id = wait_until_running($node, 'daily');
 	switch_jdysync($node, 'off');
 	wait_for_status($node, $run_id, 'cancelled', 'an open run ends');
