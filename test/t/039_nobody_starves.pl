@@ -117,21 +117,18 @@ subtest 'what is not due costs nothing' => sub {
 	stall('/jdy/v2/bd/customer');
 	my $run_id = query($node, "SELECT jdy_start('customer')");
 	wait_until_running($node, 'customer');
-	my %rows;
+	my $n = 1000;
 	my $read = sub { return query($node, "SELECT sum($_[0]) FROM pg_stat_all_tables WHERE schemaname = 'jdysync'") };
-	for my $n (20, 400)
-	{
-		query($node, "CALL more_streams($n)");
-		query($node, "UPDATE jdysync.agenda SET next_at = now() WHERE subject_id IN (SELECT stream_id FROM jdysync.stream WHERE name LIKE 's$n\\_%' ORDER BY stream_id LIMIT 10); SELECT pg_stat_force_next_flush()");
-		my $tuples = 'COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0)';
-		my ($before, $queued) = ($read->($tuples), $read->('n_tup_ins'));
-		$node->reload;
-		poll_until(sub { $read->('n_tup_ins') >= $queued + 10 }, 'ten runs are queued');
-		$rows{$n} = $read->($tuples) - $before;
-		query($node, "DELETE FROM jdysync.run WHERE status = 'queued'; UPDATE jdysync.agenda SET next_at = '2100-01-01' WHERE next_at < now() + interval '1 year'; SELECT pg_stat_force_next_flush()");
-	}
-	note("rows read in a visit: $rows{20} with 20 streams, $rows{400} with 400 more");
-	cmp_ok($rows{400}, '<=', 2 * $rows{20} + 100, 'with twenty times the streams a visit reads no more rows') or diag("$rows{20} $rows{400}");
+	my $tuples = 'COALESCE(seq_tup_read, 0) + COALESCE(idx_tup_fetch, 0)';
+	query($node, "CALL more_streams($n)");
+	query($node, "UPDATE jdysync.agenda SET next_at = now() WHERE subject_id IN (SELECT stream_id FROM jdysync.stream WHERE name LIKE 's$n\\_%' ORDER BY stream_id LIMIT 10); SELECT pg_stat_force_next_flush()");
+	my ($before, $queued) = ($read->($tuples), $read->('n_tup_ins'));
+	$node->reload;
+	poll_until(sub { $read->('n_tup_ins') >= $queued + 10 }, 'ten runs are queued');
+	my $rows = $read->($tuples) - $before;
+	note("rows read in a visit: $rows");
+	cmp_ok($rows, '<', 60 * 10, "a visit to $n streams reads some rows for each that is due, and not all");
+	query($node, "DELETE FROM jdysync.run WHERE status = 'queued'; UPDATE jdysync.agenda SET next_at = '2100-01-01' WHERE next_at < now() + interval '1 year'");
 	query($node, "SELECT jdy_cancel($run_id)");
 	go_on();
 	query($node, "DELETE FROM jdysync.agenda WHERE due_at = '2100-01-01'");
