@@ -298,7 +298,7 @@ COMMENT ON COLUMN jdysync.counterpart.id IS 'record';
 COMMENT ON COLUMN jdysync.counterpart.target_id IS 'its id at the target';
 
 CREATE TABLE jdysync.batch (
-	batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	batch_id bigint GENERATED ALWAYS AS IDENTITY (CACHE 64),
 	push_id integer NOT NULL,
 	run_id bigint NOT NULL,
 	key text NOT NULL,
@@ -310,9 +310,9 @@ CREATE TABLE jdysync.batch (
 	attempts integer NOT NULL DEFAULT 0,
 	http_status integer,
 	last_error text,
-	sent_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	sent_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (push_id, batch_id)
 );
-CREATE INDEX batch_push ON jdysync.batch (push_id, batch_id);
 DO $$
 BEGIN
 	-- Every body is compressed once; this is five times as fast where the server has it.
