@@ -20,110 +20,41 @@
  *
  *	before the run | g1 | pass 1 | g2 | pass 2 | g3 | pass 3
  *
- * Nothing is written before the end, and then all of it together: a run that dies leaves no trace.
+ * Nothing is written before the end, and then all of it together (certificate.c): a run that dies leaves no trace.
  *
  * Called by pull.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "absent.h"
 #include "catalog/pg_type.h"
+#include "certificate.h"
 #include "certify.h"
-#include "clock.h"
 #include "common/hashfn.h"
-#include "fmgr.h"
-#include "incident.h"
-#include "incident.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "sighted.h"
 #include "spi.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "window.h"
 
-#define MAX_PASSES 3
 #define MAX_RESTARTS 2			/* of a pass, because the service gives less than was asked for */
 #define WAIT_US INT64CONST(200000)	/* how often the tail is looked at while time passes */
-#define KEPT_CERTIFICATES "100"
-#define NAMED_MISSED 100
-#define STAGING_ROWS "10000"	/* read at once */
 #define FAR_AHEAD_US (366 * USECS_PER_DAY)
-#define MISSED "missed by windows"
 
-/* Two hashes: that two ids have both in common will not happen. */
-typedef struct IdHash
-{
-	uint64		a;
-	uint64		b;
-} IdHash;
-
-/* When an id was shown. */
-typedef struct Presence
-{
-	IdHash		id;
-	uint8		first;			/* pass; 0 = before the run */
-	uint8		last;
-	bool		certified;		/* the last certificate names it */
-	bool		entered;		/* among added or later */
-	char		status;
-} Presence;
-
-#define SH_PREFIX presence
+#define SH_PREFIX jdy_presence
 #define SH_ELEMENT_TYPE Presence
 #define SH_KEY_TYPE IdHash
 #define SH_KEY id
 #define SH_HASH_KEY(table, key) ((uint32) (key).a)
 #define SH_EQUAL(table, x, y) ((x).a == (y).a && (x).b == (y).b)
-#define SH_SCOPE static inline
+#define SH_SCOPE extern
 #define SH_DEFINE
-#define SH_DECLARE
 #include "lib/simplehash.h"
-
-/* An instant whose count is known. */
-typedef struct Instant
-{
-	TimestampTz at;				/* by the service's clock, if it tells it */
-	int64		count;
-	int64		present;		/* ids seen before and after it */
-} Instant;
-
-typedef struct Texts
-{
-	char	  **texts;
-	int			n;
-	int			size;
-} Texts;
-
-typedef struct Certify
-{
-	Pull	   *pull;
-	bool		(*keep_up) (Pull *pull, bool look);
-	MemoryContext context;
-	presence_hash *ids;
-	int64		known;			/* ids on record when the run began to certify */
-	Texts		newcomers;		/* ids that passes showed first */
-	TimestampTz from;			/* of the list, as asked; DT_NOBEGIN = all of it */
-	TimestampTz to;
-	int			pass;			/* the last one begun, from 1 */
-	Instant		instants[MAX_PASSES + 1];	/* before each pass */
-	int			size;			/* rows of a page */
-	int			calls;
-	StringInfoData evidence;	/* JSON array of calls, not closed */
-	bool		gave_way;
-	const char *why;			/* there can be no certificate; NULL = so far there can */
-
-	/* When there is one. */
-	int			proven;			/* the pass behind its instant */
-	Texts		gone;
-	Texts		added;
-	Texts		later;
-} Certify;
 
 /* The scan of one pass. */
 typedef struct Pass
@@ -146,17 +77,7 @@ static void take_page(Certify *c, Pass *pass, Call *call);
 static bool see(Certify *c, const char *id);
 static void add_evidence(Certify *c, const Call *call, const char *what, const ListPage *page);
 static int	find_proof(Certify *c);
-static bool was_there(const Certify *c, const Presence *presence);
-static Presence *find(const Certify *c, const char *id);
 static IdHash hash_of(const char *id);
-static void add_text(Certify *c, Texts *texts, const char *text);
-static void write_proof(Certify *c);
-static void sort_out(void *arg, const char *id, bool certified);
-static void place_newcomers(Certify *c, Texts *missed);
-static void find_absent(Certify *c, Texts *absent);
-static void write_failure(Certify *c);
-static void note_missed(Certify *c, const Texts *missed);
-static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent);
 
 void
 jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
@@ -189,7 +110,7 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 		}
 		read_known(c);
 		settled_us = jdy_monotonic_us();
-		while (c->why == NULL && c->proven == 0 && c->pass < MAX_PASSES)
+		while (c->why == NULL && c->proven == 0 && c->pass < JDY_MAX_PASSES)
 		{
 			let_settle(c, settled_us);
 			if (c->why == NULL)
@@ -211,10 +132,7 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 		if (pull->found != NIL)
 			(void) keep_up(pull, false);
 	}
-	if (c->why == NULL)
-		write_proof(c);
-	else
-		write_failure(c);
+	jdy_certificate_write(c);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 }
@@ -245,7 +163,7 @@ uncertifiable(Pull *pull)
 static void
 read_known(Certify *c)
 {
-	c->ids = presence_create(c->context, 1024, NULL);
+	c->ids = jdy_presence_create(c->context, 1024, NULL);
 	jdy_pull_begin(c->pull);
 	jdy_sighted_read(c->pull->stream->stream_id, know, c);
 	jdy_pull_commit(c->pull);
@@ -258,7 +176,7 @@ know(void *arg, const char *id, bool certified)
 {
 	Certify    *c = arg;
 	bool		found;
-	Presence   *presence = presence_insert(c->ids, hash_of(id), &found);
+	Presence   *presence = jdy_presence_insert(c->ids, hash_of(id), &found);
 
 	if (!found)
 	{
@@ -440,7 +358,7 @@ static bool
 see(Certify *c, const char *id)
 {
 	bool		found;
-	Presence   *presence = presence_insert(c->ids, hash_of(id), &found);
+	Presence   *presence = jdy_presence_insert(c->ids, hash_of(id), &found);
 	bool		shown = found && presence->last == c->pass;
 
 	presence->last = c->pass;
@@ -448,7 +366,7 @@ see(Certify *c, const char *id)
 	{
 		presence->first = c->pass;
 		presence->certified = presence->entered = false;
-		add_text(c, &c->newcomers, id);
+		jdy_certify_add_text(c, &c->newcomers, id);
 	}
 	return !shown;
 }
@@ -474,13 +392,13 @@ add_evidence(Certify *c, const Call *call, const char *what, const ListPage *pag
 static int
 find_proof(Certify *c)
 {
-	presence_iterator it;
+	jdy_presence_iterator it;
 	Presence   *presence;
 
 	for (int pass = 1; pass <= c->pass; pass++)
 		c->instants[pass].present = 0;
-	presence_start_iterate(c->ids, &it);
-	while ((presence = presence_iterate(c->ids, &it)) != NULL)
+	jdy_presence_start_iterate(c->ids, &it);
+	while ((presence = jdy_presence_iterate(c->ids, &it)) != NULL)
 		for (int pass = presence->first + 1; pass <= presence->last; pass++)
 			c->instants[pass].present++;
 
@@ -498,17 +416,10 @@ find_proof(Certify *c)
 	return 0;
 }
 
-/* At the proven instant. */
-static bool
-was_there(const Certify *c, const Presence *presence)
+Presence *
+jdy_certify_find(const Certify *c, const char *id)
 {
-	return presence != NULL && presence->first < c->proven && presence->last >= c->proven;
-}
-
-static Presence *
-find(const Certify *c, const char *id)
-{
-	return presence_lookup(c->ids, hash_of(id));
+	return jdy_presence_lookup(c->ids, hash_of(id));
 }
 
 static IdHash
@@ -522,8 +433,8 @@ hash_of(const char *id)
 	return hash;
 }
 
-static void
-add_text(Certify *c, Texts *texts, const char *text)
+void
+jdy_certify_add_text(Certify *c, Texts *texts, const char *text)
 {
 	MemoryContext caller = MemoryContextSwitchTo(c->context);
 
@@ -535,240 +446,4 @@ add_text(Certify *c, Texts *texts, const char *text)
 	}
 	texts->texts[texts->n++] = pstrdup(text);
 	MemoryContextSwitchTo(caller);
-}
-
-static void
-write_proof(Certify *c)
-{
-	Pull	   *pull = c->pull;
-	const Instant *instant = &c->instants[c->proven];
-	Texts		missed = {0};
-	Texts		absent = {0};
-	int64		named;
-	Datum		digest;
-
-	jdy_pull_begin(pull);
-	jdy_sighted_read(pull->stream->stream_id, sort_out, c);
-	place_newcomers(c, &missed);
-	named = jdy_sighted_certify(pull->stream->stream_id, c->gone.texts, c->gone.n, c->added.texts, c->added.n,
-								c->later.texts, c->later.n, &digest);
-
-	/* What is on record, counted by SQL, has the last word. */
-	if (named != instant->count)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the ids on record are not those that were seen"),
-				 errdetail("%lld are on record, %lld were seen.", (long long) named, (long long) instant->count),
-				 errhint("Verify again; nothing was certified.")));
-	find_absent(c, &absent);
-	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, instant->at);
-	note_missed(c, &missed);
-	insert_certificate(c, true, instant, digest, &missed, absent.n);
-	jdy_pull_commit(pull);
-}
-
-/* An id on record: where it belongs now. */
-static void
-sort_out(void *arg, const char *id, bool certified)
-{
-	Certify    *c = arg;
-	Presence   *presence = find(c, id);
-	bool		there = was_there(c, presence);
-
-	if (certified)
-	{
-		if (!there)
-			add_text(c, &c->gone, id);
-	}
-	else if (there)
-	{
-		if (!presence->certified && !presence->entered)
-			add_text(c, &c->added, id);
-		presence->entered = true;
-	}
-	else if (presence == NULL)
-		add_text(c, &c->later, id); /* the tail showed it during this run */
-	else if (presence->first >= c->proven && !presence->entered)
-	{
-		add_text(c, &c->later, id);
-		presence->entered = true;
-	}
-}
-
-/* Ids that passes showed first; those that staging lacked, although they were there before. */
-static void
-place_newcomers(Certify *c, Texts *missed)
-{
-	ListCell   *cell;
-
-	for (int i = 0; i < c->newcomers.n; i++)
-	{
-		const char *id = c->newcomers.texts[i];
-		Presence   *presence = find(c, id);
-
-		if (presence->entered)
-			continue;
-		presence->entered = true;
-		add_text(c, was_there(c, presence) ? &c->added : &c->later, id);
-	}
-	foreach(cell, c->pull->found)
-	{
-		Presence   *presence = find(c, lfirst(cell));
-
-		if (c->pull->windowed && was_there(c, presence) && presence->first > 0)
-			add_text(c, missed, lfirst(cell));
-	}
-}
-
-/*
- * What staging has and the list had not.  Not so what came after its instant, nor what
- * lies before start_from, of which nothing is claimed.
- */
-static void
-find_absent(Certify *c, Texts *absent)
-{
-	const Stream *stream = c->pull->stream;
-	JdyStatement read = {
-		.sql = psprintf("SELECT s.id::text, s.run_id::bigint FROM %s AS s WHERE s.id > $1 AND s.deleted_at IS NULL"
-						" AND s.out_of_scope_at IS NULL AND ($2 IS NULL OR s.modified_at IS NULL OR s.modified_at::timestamptz >= $2)"
-						" ORDER BY s.id LIMIT " STAGING_ROWS, stream->staging_name),
-		.nargs = 2,
-		.argtypes = {TEXTOID, TIMESTAMPTZOID},
-		.by_index = true
-	};
-	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "jdysync staging ids", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = CurrentMemoryContext;
-	char	   *after = pstrdup("");
-	uint64		n;
-
-	do
-	{
-		Datum		values[2] = {CStringGetTextDatum(after), TimestampTzGetDatum(stream->start_from)};
-		SPITupleTable *rows;
-
-		jdy_execute_as_user(&read, values, stream->start_from != 0 ? NULL : " n");
-		rows = SPI_tuptable;
-		n = SPI_processed;
-		MemoryContextSwitchTo(batch);
-		for (uint64 r = 0; r < n; r++)
-		{
-			char	   *id = jdy_spi_text(r, 1);
-			Presence   *presence = find(c, id);
-			bool		later = presence != NULL ? presence->first >= c->proven :
-				jdy_spi_int64(r, 2, 0) == c->pull->run_id;
-
-			if (!later && !was_there(c, presence))
-				add_text(c, absent, id);
-			if (r == n - 1)
-				after = MemoryContextStrdup(caller, id);
-		}
-		MemoryContextSwitchTo(caller);
-		MemoryContextReset(batch);
-		SPI_freetuptable(rows);
-	} while (n == atoi(STAGING_ROWS));
-	SPI_freeplan(read.plan);
-	MemoryContextDelete(batch);
-}
-
-/* What was seen counts for the next attempt. */
-static void
-write_failure(Certify *c)
-{
-	Pull	   *pull = c->pull;
-
-	jdy_pull_begin(pull);
-	if (pull->stream->narrowing == NULL)
-		jdy_sighted_note(pull->stream->stream_id, c->newcomers.texts, c->newcomers.n);
-	insert_certificate(c, false, c->pass > 0 ? &c->instants[c->pass] : NULL, (Datum) 0, NULL, 0);
-	jdy_pull_commit(pull);
-}
-
-/* Rows that were there, and that no window listed: the promise of windows did not hold for them. */
-static void
-note_missed(Certify *c, const Texts *missed)
-{
-	const Stream *stream = c->pull->stream;
-	const char *settle = DatumGetCString(DirectFunctionCall1(interval_out, PointerGetDatum(
-		&((Interval) {.time = stream->settle_us}))));
-
-	if (missed->n == 0)
-	{
-		jdy_incident_close(stream->name, MISSED);
-		return;
-	}
-	jdy_incident_open(stream->name, "warning", MISSED,
-					  psprintf("%d %s in the list that no window of modify time had listed; %s here now.",
-							   missed->n, missed->n == 1 ? "record was" : "records were",
-							   missed->n == 1 ? "it is" : "they are"),
-					  psprintf("missed_ids in jdy_certificates names them. They became visible later than settle (%s) after their modify time, or were dated back. If it happens again, raise settle: SELECT jdy_alter_stream('%s', settle => '...').",
-							   settle, stream->name));
-}
-
-static void
-insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent)
-{
-	static JdyStatement insert = {
-		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent, content_until, missed_ids,"
-		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
-		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $5 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
-		" (SELECT jsonb_build_object('settle', s.settle::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
-		"  'contract', s.contract) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 18,
-		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
-		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,
-		BOOLOID, BOOLOID, TEXTARRAYOID}
-	};
-
-	/* Not all streams at the same time, and never later than a day. */
-	static JdyStatement set_next = {
-		.sql = "UPDATE jdysync.stream s SET verify_at = $2 + (0.9 + 0.1 * random()) * interval '1 day' WHERE s.stream_id = $1",
-		.nargs = 2,
-		.argtypes = {INT4OID, TIMESTAMPTZOID}
-	};
-	static JdyStatement trim = {
-		.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1 AND c.certificate_id <="
-		" (SELECT o.certificate_id FROM jdysync.certificate o WHERE o.stream_id = $1"
-		"  ORDER BY o.certificate_id DESC OFFSET " KEPT_CERTIFICATES " LIMIT 1)",
-		.nargs = 1,
-		.argtypes = {INT4OID}
-	};
-	const Stream *stream = c->pull->stream;
-	Datum		values[18];
-	char		nulls[19] = "                  ";
-
-	if (c->evidence.len > 0)
-		appendStringInfoChar(&c->evidence, ']');
-	else
-		appendStringInfoString(&c->evidence, "[]");
-	values[0] = Int32GetDatum(stream->stream_id);
-	values[1] = Int32GetDatum(stream->epoch);
-	values[2] = Int64GetDatum(c->pull->run_id);
-	values[3] = BoolGetDatum(proven);
-	values[4] = TimestampTzGetDatum(instant ? instant->at : 0);
-	values[5] = Int64GetDatum(instant ? instant->count : 0);
-	nulls[4] = instant ? ' ' : 'n';
-	nulls[5] = instant && instant->count >= 0 ? ' ' : 'n';
-	values[6] = digest;
-	nulls[6] = proven ? ' ' : 'n';
-	values[7] = Int32GetDatum(c->calls);
-	values[8] = Int64GetDatum(missed ? missed->n : 0);
-	values[9] = c->why ? CStringGetTextDatum(c->why) : (Datum) 0;
-	nulls[9] = c->why ? ' ' : 'n';
-	values[10] = Int64GetDatum(c->known);
-	values[11] = Int32GetDatum(c->pass);
-	values[12] = DirectFunctionCall1(jsonb_in, CStringGetDatum(c->evidence.data));
-	values[13] = Int32GetDatum(c->proven);
-	nulls[13] = proven ? ' ' : 'n';
-	values[14] = Int64GetDatum(absent);
-
-	/* Details were asked since the load of this run began, list rows after the instant. */
-	values[15] = BoolGetDatum(stream->details);
-	values[16] = BoolGetDatum(c->pull->windowed);
-	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, NAMED_MISSED)) : (Datum) 0;
-	nulls[17] = missed && missed->n > 0 ? ' ' : 'n';
-	jdy_execute(&insert, values, nulls);
-	jdy_execute(&trim, values, NULL);
-	values[1] = TimestampTzGetDatum(jdy_clock_now());
-	if (!c->gave_way)
-		jdy_execute(&set_next, values, NULL);
 }
