@@ -1526,7 +1526,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 		CASE WHEN j.n > 1000 THEN 'more than 1000 rows set aside, see jdy_rejects'
 			WHEN j.n > 0 THEN j.n || CASE j.n WHEN 1 THEN ' row' ELSE ' rows' END || ' set aside, see jdy_rejects' END,
 		CASE WHEN i.n > 0 THEN i.n || CASE i.n WHEN 1 THEN ' incident' ELSE ' incidents' END || ', see jdy_incidents' END,
-		CASE WHEN g.subject_id IS NOT NULL AND t.loaded_at < now() - interval '26 hours' AND NOT EXISTS (SELECT FROM jdysync.certificate c
+		CASE WHEN g.next_at IS NOT NULL AND t.loaded_at < now() - interval '26 hours' AND NOT EXISTS (SELECT FROM jdysync.certificate c
 				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven AND c.at > now() - interval '26 hours')
 			THEN COALESCE('last certificate ' || (SELECT date_trunc('hour', now() - max(c.at)) FROM jdysync.certificate c
 				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven) || ' ago', 'no certificate so far') || ', see jdy_certificates' END,
