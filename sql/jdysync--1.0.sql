@@ -1447,10 +1447,7 @@ home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.clus
 	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d, pg_catalog.pg_extension e
 	WHERE d.datname = pg_catalog.current_database() AND e.extname = 'jdysync')
 SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status,
-	GREATEST(o.run_id, f.run_id) AS last_run_id,
-	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,
-	CASE WHEN t.listed_until IS NULL THEN c.now ELSE now() END - COALESCE(t.listed_until, o.started_at) AS lag,
-	g.next_at AS next_run,
+	date_trunc('second', CASE WHEN t.listed_until IS NULL THEN c.now ELSE now() END - COALESCE(t.listed_until, o.started_at)) AS lag,
 	v.status || COALESCE(': ' || NULLIF(concat_ws('; ',
 		CASE v.status
 			WHEN 'paused' THEN CASE WHEN s.enabled THEN 'jdysync.enabled is off' ELSE 'runs only when it is named' END
@@ -1468,14 +1465,17 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 			WHEN p.released THEN 'jdy_resume was called, the next run lets it go'
 			ELSE format('jdy_resume(%L, force => true)', s.name) END END,
 		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > c.now THEN 'next try ' || m.next_run END,
-		CASE WHEN v.status IN ('failing', 'late') THEN COALESCE('last ok ' || m.last_ok, 'never ok so far') END,
+		CASE WHEN v.status IN ('failing', 'late') THEN COALESCE('last ok ' || m.last_ok || m.ago, 'never ok so far') END,
 		CASE WHEN d.n > 1000 THEN 'more than 1000 dead letters, see jdy_deliveries'
 			WHEN d.n > 0 THEN d.n || CASE d.n WHEN 1 THEN ' dead letter' ELSE ' dead letters' END || ', see jdy_deliveries' END,
 		CASE WHEN j.n > 1000 THEN 'more than 1000 rows set aside, see jdy_rejects'
 			WHEN j.n > 0 THEN j.n || CASE j.n WHEN 1 THEN ' row' ELSE ' rows' END || ' set aside, see jdy_rejects' END,
 		CASE WHEN i.n > 0 THEN i.n || CASE i.n WHEN 1 THEN ' incident' ELSE ' incidents' END || ', see jdy_incidents' END,
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
-			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why
+			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why,
+	g.next_at::timestamptz(0) AS next_run,
+	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END::timestamptz(0) AS last_run,
+	GREATEST(o.run_id, f.run_id) AS last_run_id
 FROM jdysync.subject s
 CROSS JOIN clock c
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
@@ -1522,25 +1522,29 @@ CROSS JOIN LATERAL (
 	/* the day only where it is another */
 	SELECT max(z.text) FILTER (WHERE z.which = 1) AS since, max(z.text) FILTER (WHERE z.which = 2) AS next_try,
 		max(z.text) FILTER (WHERE z.which = 3) AS last_ok, max(z.text) FILTER (WHERE z.which = 4) AS running,
-		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run
+		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run,
+		CASE WHEN c.now - o.finished_at >= interval '2 days' THEN format(', %s days ago', div(extract(epoch FROM c.now - o.finished_at), 86400))
+			WHEN c.now - o.finished_at >= interval '2 h' THEN format(', %s h ago', div(extract(epoch FROM c.now - o.finished_at), 3600))
+			WHEN c.now - o.finished_at >= interval '1 min' THEN format(', %s min ago', div(extract(epoch FROM c.now - o.finished_at), 60))
+			ELSE '' END AS ago
 	FROM (SELECT y.which, to_char(y.at, CASE WHEN y.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
 		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, g.due_at), (6, g.next_at)) AS y (which, at)) z) m
 WHERE a.own OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all well, and if not, why';
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
-SELECT s.name, s.listed_until,
+SELECT s.name,
 	CASE WHEN s.loaded_at IS NULL OR s.watermark IS NULL OR s.contract->>'filter' = 'ignored' THEN NULL
 		WHEN q.oldest = '-infinity' THEN NULL
 		ELSE LEAST(s.watermark, q.oldest) END AS complete_until,
-	s.coverage AS windows,
-	CASE WHEN s.coverage = '{}' OR s.start_from > upper(s.coverage) THEN '{}'
-		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
+	s.listed_until,
 	COALESCE(q.due, 0) AS details_due,
 	COALESCE(q.set_aside, 0) + r.rejected AS set_aside,
+	CASE WHEN s.coverage = '{}' OR s.start_from > upper(s.coverage) THEN '{}'
+		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
 	CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') AND COALESCE(q.set_aside, 0) + r.rejected > 0
 		THEN (q.exceptions || r.exceptions)[1:100] END AS exceptions,
-	s.loaded_at
+	s.loaded_at, s.coverage AS windows
 FROM jdysync.stream s
 JOIN pg_catalog.pg_class c ON c.oid = s.staging
 LEFT JOIN LATERAL (
