@@ -14,6 +14,7 @@
 #include "client.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "grant.h"
 #include "jdysync.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -37,6 +38,7 @@
 
 static RunSlot *own = NULL;
 
+static bool may_see(const RunSlot *slot);
 static void changed(RunSlot *slot);
 static double pages_done(const RunCounters *counters);
 static double pages_left(const RunCounters *counters, const RunProgress *progress);
@@ -225,11 +227,25 @@ jdy_progress_rows(PG_FUNCTION_ARGS)
 		memcpy(&slot, &jdy_shared->runs[i], sizeof(RunSlot));
 		LWLockRelease(jdy_shared->runs_lock);
 		if (slot.state == RUN_RUNNING && slot.database == MyDatabaseId && slot.run_id != 0 &&
-			slot.extension == jdy_extension_oid() &&
-			(has_privs_of_role(GetUserId(), slot.owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)))
+			slot.extension == jdy_extension_oid() && may_see(&slot))
 			put_slot(rsinfo, &slot);
 	}
 	return (Datum) 0;
+}
+
+static bool
+may_see(const RunSlot *slot)
+{
+	StreamRef  *ref;
+	bool		may;
+
+	if (has_privs_of_role(GetUserId(), slot->owner) || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
+		return true;
+	SPI_connect();
+	ref = jdy_stream_ref_by_id(slot->stream_id);
+	may = ref != NULL && jdy_may_read(ref, GetUserId());
+	SPI_finish();
+	return may;
 }
 
 static void

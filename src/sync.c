@@ -21,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "funcapi.h"
+#include "grant.h"
 #include "home.h"
 #include "incident.h"
 #include "jdysync.h"
@@ -81,6 +82,7 @@ static void find_streams(Lookup *lookup);
 static bool target_is_away(const StreamRef *push, RunResult *result);
 static void find_breaker(Lookup *lookup);
 static void without_locks(void (*look) (Lookup *), Lookup *lookup);
+static void hide_error(const StreamRef *stream, RunResult *result);
 static void raise_result(const StreamRef *stream, const RunResult *result);
 static void put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *result);
 static void wait_for_run(Waiter *waiter, RunResult *result);
@@ -169,7 +171,7 @@ jdy_start(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
 	jdy_home_check();
-	stream = jdy_stream_ref(name);
+	stream = jdy_stream_ref_to_run(name);
 	if (stream->is_push && mode == MODE_VERIFY)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -210,11 +212,11 @@ jdy_cancel(PG_FUNCTION_ARGS)
 				 errmsg("run does not exist"),
 				 errdetail("There is no run %lld.", (long long) run_id)));
 	stream = jdy_stream_ref_by_id((int) jdy_spi_int64(0, 1, 0));
-	if (!(stream != NULL ? is_member_of_role(GetUserId(), stream->owner) : superuser()))
+	if (!(stream != NULL ? jdy_may_run(stream, GetUserId()) : superuser()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for the run"),
-				 errdetail("Only members of the role that owns the stream may cancel its runs.")));
+				 errdetail("Only who may run the stream may cancel its runs.")));
 
 	jdy_execute(&cancel, values, NULL);
 	cancelled = SPI_processed > 0;
@@ -290,6 +292,7 @@ run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz fro
 	RunResult	result;
 
 	jdy_run_and_wait(&request, stream->name, &result);
+	hide_error(stream, &result);
 	if (raise && strcmp(result.status, "ok") != 0)
 		raise_result(stream, &result);
 	put_result(rsinfo, stream, &result);
@@ -309,7 +312,7 @@ streams_of(const char *name, bool pushes, Oid *extension)
 static void
 find_streams(Lookup *lookup)
 {
-	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref(lookup->name)) : jdy_stream_refs_enabled(lookup->pushes);
+	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref_to_run(lookup->name)) : jdy_stream_refs_enabled(lookup->pushes);
 	ListCell   *lc;
 
 	/* The locks on its tables, held until here, keep it as it is. */
@@ -387,6 +390,14 @@ without_locks(void (*look) (Lookup *), Lookup *lookup)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
+}
+
+/* Its words may quote a record: who may run a stream need not be one who may read it. */
+static void
+hide_error(const StreamRef *stream, RunResult *result)
+{
+	if (result->error.sqlstate != 0 && strcmp(result->status, "cancelled") != 0 && !jdy_may_read(stream, GetUserId()))
+		jdy_run_error(&result->error, result->error.sqlstate, "the run failed", NULL, "Its owner sees in jdy_runs why.");
 }
 
 static void

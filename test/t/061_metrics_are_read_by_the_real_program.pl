@@ -144,7 +144,7 @@ SKIP:
 		$ENV{DATA_SOURCE_NAME} = 'postgresql://watcher@/postgres?host=' . $node->host . '&port=' . $node->port;
 		open STDOUT, '>', $log;
 		open STDERR, '>&', \*STDOUT;
-		exec $exporter, '--disable-default-metrics', '--disable-settings-metrics', '--no-collector.database', '--no-collector.bgwriter',
+		exec $exporter, '--disable-default-metrics', '--disable-settings-metrics',
 		  "--extend.query-path=$doc/prometheus/postgres_exporter.yaml", "--web.listen-address=127.0.0.1:$port" or POSIX::_exit(127);
 	}
 	my $reply;
@@ -191,7 +191,7 @@ sub grafana
 query($node, q{INSERT INTO jdysync.reject (stream_id, run_id, reason, digest, raw, next_try) SELECT stream_id, 1, 'x', 'x', 'x', now() FROM jdysync.stream;
 	INSERT INTO jdysync.run (stream_id, name, kind, mode, status, started_at, finished_at, sqlstate, error)
 	SELECT stream_id, name, 'pull', 'auto', 'failed', now(), now(), '08006', 'no' FROM jdysync.stream});
-my $sql_of = sub { map { [ $_[0], grafana($_->{rawSql}) ] } @{ $_[1] } };
+my $sql_of = sub { map { [ Encode::encode('UTF-8', $_[0]), grafana($_->{rawSql}) ] } @{ $_[1] } };
 my @queries = (map { $sql_of->($_->{title}, $_->{targets}) } grep { $_->{targets} } @panels);
 push @queries, map { $sql_of->($_->{name}, [ $_->{target} ]) } grep { $_->{target}{rawSql} } @{ $dashboard->{annotations}{list} };
 cmp_ok(scalar(@queries), '>=', 15, 'the dashboard has queries');
@@ -239,6 +239,12 @@ is(query($node, q{SELECT count(*) FROM jdy_totals WHERE name = 'out' AND day < c
 is(query($node, q{SELECT sum(runs) FROM jdy_totals WHERE name = 'out' AND day IS NULL}), '6', 'and the totals stay');
 query($node, q{SELECT jdy_drop_push('idle'); SELECT jdy_drop_push('out')});
 is(query($node, q{SELECT count(*) FROM jdysync.tally t WHERE NOT EXISTS (SELECT FROM jdysync.stream s WHERE s.stream_id = t.stream_id)}), '0', 'a push that is dropped takes its totals with it');
+
+# The last certificate, not the last attempt, and none of a filter that was changed since.
+query($node, q{INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, "count", digest, calls, missed, why, assumptions, evidence)
+	SELECT stream_id, epoch + e, 1, i IS NOT NULL, i, 1, 'x', 1, 0, CASE WHEN i IS NULL THEN 'no' END, '{}', '{}' FROM jdysync.stream,
+	(VALUES (0, timestamptz '2026-01-01'), (0, '2026-01-02'), (0, NULL), (-1, '2026-01-03')) AS v (e, i)});
+like(as('watcher', 'SELECT jdy_metrics()'), qr/^jdysync_certified_timestamp_seconds\{name="客户",kind="pull"\} @{[query($node, q{SELECT extract(epoch FROM timestamptz '2026-01-02')})]}$/m, 'the last certificate that counts');
 
 # However much waits, it is not counted.
 query($node, q{INSERT INTO jdysync.listing (stream_id, id, due, due_from, due_since) SELECT s.stream_id, 'x' || i, true, '-infinity', '-infinity' FROM jdysync.stream s, generate_series(1, 12000) AS i});
