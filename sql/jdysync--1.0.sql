@@ -508,6 +508,10 @@ CREATE TABLE jdysync.catalog (
 	start_param text,
 	end_param text,
 	window_format text CHECK (window_format IN ('ms', 's', 'datetime', 'date')),
+	window_off text,
+	page_param text DEFAULT 'page',
+	size_param text DEFAULT 'page_size' CHECK ((size_param IS NULL) = (page_param IS NULL)),
+	required text[] NOT NULL DEFAULT '{}',
 	fixed jsonb NOT NULL DEFAULT '{}',
 	modified_field text,
 	list_secrets text[] NOT NULL DEFAULT '{}',
@@ -515,6 +519,11 @@ CREATE TABLE jdysync.catalog (
 	line_items text
 );
 COMMENT ON TABLE jdysync.catalog IS 'the lists of 星辰 V2 that jdysync knows: how each is asked';
+COMMENT ON COLUMN jdysync.catalog.id_fields IS 'fields that make a row unique; of several, one with ? behind it may be empty; * = nothing does, the whole row is its key';
+COMMENT ON COLUMN jdysync.catalog.window_off IS 'what start_param and end_param are sent as where nothing is to be left out; NULL = then they are not sent';
+COMMENT ON COLUMN jdysync.catalog.page_param IS 'parameter for the page''s number; NULL = the list takes no pages, one answer is all of it';
+COMMENT ON COLUMN jdysync.catalog.size_param IS 'parameter for the rows of a page';
+COMMENT ON COLUMN jdysync.catalog.required IS 'parameters without which the service refuses: metadata must give them';
 COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen, never narrow';
 COMMENT ON COLUMN jdysync.catalog.modified_field IS 'field of the detail that holds the modify time (server''s zone)';
 COMMENT ON COLUMN jdysync.catalog.list_secrets IS 'encrypted fields of list rows';
@@ -557,6 +566,241 @@ VALUES
 	('sal_order', '销售订单', '/jdy/v2/scm/sal_order', '{id}', 'bill_no', '/jdy/v2/scm/sal_order_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{}', 'modify_time', '{}',
 	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}', 'material_entity');
+
+/*
+ * The other lists that the documents describe.  dialect: how a span of modify time is asked; enable = -1 asks
+ * for disabled records too, where the documents of the family (bd, fi) name it; a detail's path is the list's with _detail.
+ */
+INSERT INTO jdysync.catalog (entry, title, api, id_fields, number_field, detail_api, start_param, end_param, window_format, window_off,
+	fixed, modified_field)
+SELECT v.entry, v.title, '/jdy/v2/' || v.path, '{id}', v.number_field, CASE WHEN v.detail THEN '/jdy/v2/' || v.path || '_detail' END,
+	d.start_param, d.end_param, d.format, d.off, CASE WHEN v.enable THEN '{"enable": "-1"}'::jsonb ELSE '{}' END,
+	CASE WHEN v.dated THEN 'modify_time' END
+FROM (VALUES
+	('bom', 'BOM单', 'bd/bom', 'begin day', 'number', true, false, true),
+	('bom_query', '产品查询BOM', 'bd/bom_query', 'none', 'number', false, false, false),
+	('spaces', '仓位', 'bd/spaces', 'modify', 'number', false, true, false),
+	('store', '仓库', 'bd/store', 'modify', 'number', true, true, false),
+	('store_group', '仓库分类', 'bd/store_group', 'modify', 'number', true, false, false),
+	('supplier_group', '供应商分类', 'bd/supplier_group', 'modify', 'number', false, true, false),
+	('customer_group', '客户分类', 'bd/customer_group', 'modify', 'number', false, false, false),
+	('payout_type', '支出类别', 'bd/payout_type', 'modify', 'number', false, false, false),
+	('pay_out_type_group_list', '支出类别分类', 'bd/pay_out_type_group_list', 'none', 'number', false, true, false),
+	('income_type', '收入类别', 'bd/income_type', 'modify', 'number', false, true, false),
+	('income_categorization', '收入类别分类', 'bd/income_categorization', 'none', 'number', false, true, false),
+	('logistics_company', '物流公司', 'bd/logistics_company', 'modify', 'number', true, true, true),
+	('settling_term', '结算期限', 'bd/settling_term', 'modify', NULL, true, true, false),
+	('emp', '职员', 'bd/emp', 'modify', 'number', true, true, false),
+	('aux_info', '辅助资料', 'bd/aux_info', 'modify', 'number', true, true, true),
+	('aux_info_type', '辅助资料分类', 'bd/aux_info_type', 'modify', 'number', true, false, true),
+	('department', '部门', 'bd/department', 'modify', 'number', true, false, false),
+	('material_price', '商品价格策略', 'bd/material_price', 'none', NULL, false, false, false),
+	('outside_material', '外部商品库', 'bd/outside_material', 'none', 'number', false, false, false),
+	('material_group', '商品分类', 'bd/material_group', 'modify', 'number', true, false, true),
+	('material_brand', '商品品牌', 'bd/material_brand', 'modify', 'number', true, true, true),
+	('material_brand_group', '商品品牌分类', 'bd/material_brand_group', 'none', NULL, false, false, false),
+	('label', '标签', 'bd/label', 'modify', 'number', true, true, true),
+	('material_label', '商品标签', 'bd/material_label', 'modify', 'number', false, true, false),
+	('label_group', '标签分类', 'bd/label_group', 'modify', 'number', false, false, false),
+	('material_unit', '商品单位', 'bd/material_unit', 'modify', NULL, true, false, false),
+	('measure_unit', '计量单位', 'bd/measure_unit', 'modify', 'number', true, true, true),
+	('aux_attribute', '辅助属性', 'bd/aux_attribute', 'modify', 'number', false, true, false),
+	('aux_type', '辅助属性分类', 'bd/aux_type', 'modify', 'number', false, false, false),
+	('voucher_type', '凭证字', 'fi/voucher_type', 'none', 'number', false, false, false),
+	('currency', '币别', 'bd/currency', 'modify', 'number', true, true, true),
+	('account', '科目', 'fi/account', 'none', 'number', true, true, false),
+	('account_type', '科目类别', 'fi/account_type', 'none', 'number', false, false, false),
+	('settlement_type', '结算方式', 'bd/settlement_type', 'modify', NULL, false, true, false),
+	('settlement_account', '账户', 'bd/settlement_account', 'modify', 'number', false, true, false),
+	('subm_prodin', '委外产品入库单', 'pm/subm_prodin', 'begin', 'bill_no', true, false, true),
+	('subm_prod_rtn', '委外产品退货单', 'pm/subm_prod_rtn', 'begin', 'bill_no', true, false, true),
+	('subm_workorder', '委外加工单', 'pm/subm_workorder', 'begin', 'bill_no', true, false, true),
+	('mat_issue_order', '委外发料单', 'pm/mat_issue_order', 'begin', 'bill_no', true, false, true),
+	('mat_order_ret', '委外退料单', 'pm/mat_order_ret', 'begin', 'bill_no', true, false, true),
+	('mo_taskbill', '生产任务单', 'pm/mo_taskbill', 'modify', 'bill_no', true, false, true),
+	('country_load', '国家行政区域查询', 'sys/country_load', 'none', 'number', false, false, false),
+	('division_load', '省市区查询', 'sys/division_load', 'none', NULL, false, false, false),
+	('mutex_list', '查询网络锁', 'sys/mutex_list', 'none', NULL, false, false, false),
+	('user_func_perm_list', '获取当前用户功能权限', 'sys/user_func_perm_list', 'none', NULL, false, false, false),
+	('user_list', '用户信息', 'sys/user_list', 'none', NULL, false, false, false),
+	('voucher', '凭证', 'fi/voucher', 'modify', 'number', true, false, false),
+	('voucher_attachment', '凭证附件', 'fi/voucher_attachment', 'none', 'voucher_no', false, false, false),
+	('virtual', '外部单据', 'fi/virtual', 'modify', 'bill_no', true, false, true),
+	('virtual_type', '外部单据分类', 'fi/virtual_type', 'none', NULL, false, false, false),
+	('journal', '日记账', 'fi/journal', 'modify', 'number', true, false, false),
+	('sa_bill', '工资单', 'fi/sa_bill', 'none', 'bill_no', true, false, false),
+	('sa_item', '工资项目', 'fi/sa_item', 'none', 'number', false, false, false),
+	('invoice_fp', '发票', 'fi/invoice_fp', 'none', 'voucher_no', false, false, false),
+	('invoice_kp', '手工开票', 'fp/invoice_kp', 'none', 'bill_no', true, false, false),
+	('invoice_kp_query', '销售出库单查询发票信息', 'fp/invoice_kp_query', 'none', NULL, false, false, false),
+	('tax_category_data', '税收分类编码', 'fi/tax_category_data', 'none', 'number', false, false, false),
+	('tax_category_type', '税收分类编码类别', 'fi/tax_category_type', 'none', 'number', false, false, false),
+	('assist_type_list', '辅助核算类别', 'fi/assist_type_list', 'none', NULL, false, false, false),
+	('fa_alter_list', '资产变动', 'fi/fa_alter_list', 'none', 'number', false, false, false),
+	('fa_card', '资产', 'fi/fa_card', 'none', 'number', true, false, false),
+	('fa_clean', '资产清理', 'fi/fa_clean', 'none', 'bill_no', true, false, false),
+	('fa_usestatus', '使用状态', 'fi/fa_usestatus', 'none', 'number', false, false, false),
+	('fa_altermode', '变动方式', 'fi/fa_altermode', 'none', 'number', false, false, false),
+	('fa_modegroup', '变动方式分类', 'fi/fa_modegroup', 'none', 'number', false, false, false),
+	('fa_location', '存放地点', 'fi/fa_location', 'none', 'number', false, false, false),
+	('fa_group', '资产类别', 'fi/fa_group', 'none', 'number', false, false, false),
+	('inv_product', '产品入库单', 'scm/inv_product', 'modify', 'bill_no', true, false, true),
+	('inv_product_ret', '产品退库单', 'scm/inv_product_ret', 'modify', 'bill_no', true, false, true),
+	('inv_other_in', '其他入库单', 'scm/inv_other_in', 'modify', 'bill_no', true, false, true),
+	('inv_other_out', '其他出库单', 'scm/inv_other_out', 'modify', 'bill_no', true, false, true),
+	('inv_multi_check', '分量盘点单', 'scm/inv_multi_check', 'none', 'bill_no', true, false, true),
+	('inv_disassemble', '拆卸单', 'scm/inv_disassemble', 'modify', 'bill_no', true, false, true),
+	('inv_pick_inspect', '拣验货单', 'scm/inv_pick_inspect', 'modify', 'bill_no', true, false, true),
+	('inv_pick_ret', '生产退料单', 'scm/inv_pick_ret', 'modify', 'bill_no', true, false, true),
+	('inv_pick', '生产领料单', 'scm/inv_pick', 'modify', 'bill_no', true, false, true),
+	('inv_check_loss_bill', '盘亏单', 'scm/inv_check_loss_bill', 'modify', 'bill_no', true, false, true),
+	('inv_check_bill', '盘点单', 'scm/inv_check_bill', 'modify', 'bill_no', true, false, true),
+	('inv_check_task', '盘点任务', 'scm/inv_check_task', 'none', NULL, false, false, false),
+	('inv_check_gail_bill', '盘盈单', 'scm/inv_check_gail_bill', 'modify', 'bill_no', true, false, true),
+	('inv_tfmove', '移仓单', 'scm/inv_tfmove', 'modify', 'bill_no', true, false, true),
+	('inv_assemble', '组装单', 'scm/inv_assemble', 'modify', 'bill_no', true, false, true),
+	('assemble_tpl', '组装拆卸模板', 'scm/assemble_tpl', 'modify', 'bill_no', true, false, true),
+	('inv_tfin', '调拨入库单', 'scm/inv_tfin', 'modify', 'bill_no', true, false, true),
+	('inv_tfdiff', '调拨差异单', 'scm/inv_tfdiff', 'modify', 'bill_no', false, false, false),
+	('inv_tfout', '调拨出库单', 'scm/inv_tfout', 'modify', 'bill_no', true, false, true),
+	('inv_synchronous', '库存同步', 'inv/inv_synchronous', 'none', NULL, false, false, false),
+	('batch_kfperiod_inventory', '批次保质期及库存', 'scm/batch_kfperiod_inventory', 'modify', NULL, false, false, false),
+	('inv_serial_track_bill_list', '序列号跟踪表', 'scm/inv_serial_track_bill_list', 'none', 'bill_no', false, false, false),
+	('inventory', '商品库存', 'scm/inventory', 'modify', NULL, false, false, false),
+	('inventory_serial_status', '序列号状态表', 'scm/inventory_serial_status', 'none', NULL, false, false, false),
+	('inventory_stock', '商品仓库库存查询', 'scm/inventory_stock', 'none', NULL, false, false, false),
+	('ap_credit', '付款单', 'arap/ap_credit', 'modify', 'bill_no', true, false, false),
+	('ap_pay_ret', '付款退款单', 'arap/ap_pay_ret', 'modify', 'bill_no', true, false, false),
+	('ap_other_credit', '其他支出单', 'arap/ap_other_credit', 'modify', 'bill_no', true, false, false),
+	('ap_pre_credit', '预付款单', 'arap/ap_pre_credit', 'modify', 'bill_no', true, false, false),
+	('ap_pre_credit_ret', '预付退款单', 'arap/ap_pre_credit_ret', 'modify', 'bill_no', true, false, false),
+	('ar_other_credit', '其他收入单', 'arap/ar_other_credit', 'modify', 'bill_no', true, false, false),
+	('ar_other_credit_ret', '其他收入退款单', 'arap/ar_other_credit_ret', 'modify', 'bill_no', true, false, false),
+	('ar_credit', '收款单', 'arap/ar_credit', 'modify', 'bill_no', true, false, false),
+	('ar_credit_ret', '收款退款单', 'arap/ar_credit_ret', 'modify', 'bill_no', true, false, false),
+	('ar_pre_credit', '预收款单', 'arap/ar_pre_credit', 'modify', 'bill_no', true, false, false),
+	('ar_pre_credit_ret', '预收退款单', 'arap/ar_pre_credit_ret', 'modify', 'bill_no', true, false, false),
+	('customer_pay_number', '客户交易次数', 'arap/customer_pay_number', 'none', NULL, false, false, false),
+	('pur_mat_rec_notice', '收料通知单', 'scm/pur_mat_rec_notice', 'modify', 'bill_no', true, false, true),
+	('pur_inbound', '采购入库单', 'scm/pur_inbound', 'modify', 'bill_no', true, false, true),
+	('pur_invoice', '采购发票单', 'scm/pur_invoice', 'begin', 'bill_no', true, false, true),
+	('pur_request', '采购申请单', 'scm/pur_request', 'modify', 'bill_no', true, false, true),
+	('pur_order', '采购订单', 'scm/pur_order', 'modify', 'bill_no', true, false, true),
+	('pur_ret', '采购退货单', 'scm/pur_ret', 'modify', 'bill_no', true, false, true),
+	('sal_delivery_notice', '发货通知单', 'scm/sal_delivery_notice', 'begin day', 'bill_no', true, false, true),
+	('entrust', '委托代销', 'scm/entrust', 'begin', 'bill_no', true, false, true),
+	('entrust_settle', '委托代销结算', 'scm/entrust_settle', 'begin', 'bill_no', true, false, true),
+	('entrust_settle_rtn', '委托代销结算退货', 'scm/entrust_settle_rtn', 'begin', 'bill_no', true, false, true),
+	('entrust_rtn', '委托代销退货', 'scm/entrust_rtn', 'begin', 'bill_no', true, false, true),
+	('sal_out_bound', '销售出库单', 'scm/sal_out_bound', 'modify', 'bill_no', true, false, true),
+	('sal_invoice_list', '销售发票单', 'scm/sal_invoice_list', 'begin day', 'bill_no', false, false, false),
+	('sal_quota', '销售报价单', 'scm/sal_quota', 'begin', 'bill_no', true, false, true),
+	('sal_exchange_request', '销售换货申请单', 'scm/sal_exchange_request', 'modify', 'bill_no', true, false, true),
+	('sal_summary_rpt_ims', '销售汇总表', 'sal/sal_summary_rpt_ims', 'none', NULL, false, false, false),
+	('sal_in_bound', '销售退货单', 'scm/sal_in_bound', 'modify', 'bill_no', true, false, true),
+	('sal_in_bound_request', '销售退货申请单', 'scm/sal_in_bound_request', 'modify', 'bill_no', true, false, true),
+	('coupon_center', '领劵中心查询', 'ls/coupon_center', 'none', 'number', false, false, false),
+	('coupons', '会员优惠券查询', 'ls/coupons', 'updated', 'bill_no', false, false, false),
+	('mb_level', '会员级别', 'ls/mb_level', 'modified', 'number', false, false, false),
+	('member', '会员', 'ls/member', 'modified', NULL, true, false, false),
+	('integral_record', '积分流水查询', 'ls/integral_record', 'none', NULL, false, false, false),
+	('mall_recharge_rule', '充值赠送规则', 'ls/mall_recharge_rule', 'none', NULL, false, false, false),
+	('recharge_record', '储值流水查询', 'ls/recharge_record', 'none', NULL, false, false, false),
+	('coupons_write_off', '优惠券核销', 'ls/coupons_write_off', 'modify text', 'bill_no', false, false, false),
+	('delivery', '发货单', 'ls/delivery', 'none', 'bill_no', false, false, false),
+	('ls_material', '门店商品', 'ls/material', 'none', 'number', false, false, false),
+	('shelf', '商品上下架', 'ls/shelf', 'modified', NULL, false, false, false),
+	('ls_store', '门店', 'ls/store', 'modified', 'number', false, false, false),
+	('retail_bill', '零售单', 'ls/retail_bill', 'none', 'bill_no', true, false, false),
+	('balance_bill', '零售结存单', 'ls/balance_bill', 'begin day', 'bill_no', false, false, false),
+	('formula', '配方', 'ls/formula', 'data', 'number', false, false, false)
+) AS v (entry, title, path, dialect, number_field, detail, enable, dated)
+JOIN (VALUES
+	('modify', 'modify_start_time', 'modify_end_time', 'ms', NULL),
+	('modify text', 'modify_start_time', 'modify_end_time', 'datetime', NULL),
+	('data', 'data.modify_start_time', 'data.modify_end_time', 'ms', NULL),
+	('begin', 'begin_time', 'expire_time', 'ms', '-1'),
+	('begin day', 'begin_date', 'expire_date', 'date', NULL),
+	('modified', 'start_modified', 'end_modified', 'datetime', NULL),
+	('updated', 'start_time', 'end_time', 'datetime', NULL),
+	('none', NULL, NULL, NULL, NULL)
+) AS d (dialect, start_param, end_param, format, off) USING (dialect);
+
+/* Where a key is not "id", pages are asked by other names or not at all, or the service wants parameters. */
+UPDATE jdysync.catalog c
+SET id_fields = v.id_fields::text[], page_param = v.page_param, size_param = v.size_param, required = v.required::text[],
+	detail_param = v.detail_param
+FROM (VALUES
+	('bom_query', '{id}', 'page', 'page_size', '{material_id}', 'id'),
+	('material_price', '{aux_prop_id?,unit_id,qty?}', NULL, NULL, '{bill_date,bill_type_id,currency_id,exchange_rate,material_id,qty,unit_id}', 'id'),
+	('account', '{id}', NULL, NULL, '{}', 'id'),
+	('account_type', '{id}', NULL, NULL, '{}', 'id'),
+	('division_load', '{id}', NULL, NULL, '{}', 'id'),
+	('user_func_perm_list', '{id}', NULL, NULL, '{}', 'id'),
+	('user_list', '{uid}', 'page', 'page_size', '{}', 'id'),
+	('voucher_attachment', '{id}', NULL, NULL, '{period}', 'id'),
+	('invoice_fp', '{invoice_no,invoice_type?,invoice_category?}', 'page_no', 'page_size', '{}', 'id'),
+	('invoice_kp', '{id}', 'page', 'page_size', '{}', 'serial_number'),
+	('invoice_kp_query', '{*}', NULL, NULL, '{bill_no}', 'id'),
+	('tax_category_data', '{number}', 'page', 'page_size', '{}', 'id'),
+	('tax_category_type', '{number}', NULL, NULL, '{}', 'id'),
+	('assist_type_list', '{assistanttype_id}', NULL, NULL, '{}', 'id'),
+	('inv_synchronous', '{id}', NULL, NULL, '{}', 'id'),
+	('inv_serial_track_bill_list', '{*}', 'page', 'page_size', '{}', 'id'),
+	('inventory', '{material_id,stock_id?,sp_id?,aux_prop_id?,batch_no?,kf_date?}', 'page', 'page_size', '{}', 'id'),
+	('inventory_serial_status', '{sn,material_id?}', 'page', 'page_size', '{}', 'id'),
+	('inventory_stock', '{inv_stock_id,inv_stock_position?}', NULL, NULL, '{material_id}', 'id'),
+	('customer_pay_number', '{customer_id}', NULL, NULL, '{end_date,start_date}', 'id'),
+	('sal_invoice_list', '{id}', 'page', 'page_size', '{end_date,start_date}', 'id'),
+	('sal_summary_rpt_ims', '{*}', 'page', 'page_size', '{filter_summary_field,end_date,start_date}', 'id'),
+	('coupon_center', '{id}', 'page', 'page_size', '{member_id}', 'id'),
+	('coupons', '{coupons_id}', 'page', 'page_size', '{member_id}', 'id'),
+	('integral_record', '{*}', 'page', 'page_size', '{}', 'id'),
+	('mall_recharge_rule', '{id}', NULL, NULL, '{member_id}', 'id'),
+	('coupons_write_off', '{coupons_no,bill_no?}', 'page', 'page_size', '{store_id}', 'id'),
+	('delivery', '{id}', 'page_data.page', 'page_data.page_size', '{request.store_id}', 'id'),
+	('ls_material', '{id}', 'page', 'page_size', '{store_id}', 'id'),
+	('shelf', '{id}', 'page', 'page_size', '{store_id}', 'id'),
+	('retail_bill', '{id}', 'page_no', 'page_size', '{}', 'bill_id'),
+	('formula', '{id}', 'data.page', 'data.page_size', '{}', 'id')
+) AS v (entry, id_fields, page_param, size_param, required, detail_param)
+WHERE c.entry = v.entry;
+
+UPDATE jdysync.catalog c SET list_secrets = v.list_secrets::text[], detail_secrets = v.detail_secrets::text[]
+FROM (VALUES
+	('emp', '{id_number,mobile}', '{birthday,email,id_number,mobile,wechat}'),
+	('subm_prodin', '{}', '{contact_phone}'),
+	('subm_workorder', '{}', '{contact_phone}'),
+	('mat_issue_order', '{}', '{contact_phone}'),
+	('mat_order_ret', '{}', '{contact_phone}'),
+	('user_list', '{phone}', '{}'),
+	('journal', '{}', '{contacts_account_number}'),
+	('sa_bill', '{}', '{entry_list.bank_account,entry_list.id_number,entry_list.mobile}'),
+	('invoice_kp', '{}', '{seller_info.address_phone,sellerinfo.address_phone,seller_info.account,sellerinfo.account,buyer_info.account,buyerinfo.account,buyer_info.address_phone,buyerinfo.address_phone,buyer_info.email,buyerinfo.email,buyer_info.mobile,buyerinfo.mobile}'),
+	('inv_other_in', '{}', '{contact_address,contact_phone}'),
+	('inv_other_out', '{contact_address,contact_phone}', '{contact_address,contact_phone}'),
+	('inv_tfout', '{}', '{dispatcher_address,dispatcher_phone}'),
+	('pur_mat_rec_notice', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('pur_inbound', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('pur_invoice', '{}', '{contact_address,contact_phone}'),
+	('pur_request', '{}', '{dispatcher_address,dispatcher_phone}'),
+	('pur_order', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('pur_ret', '{}', '{contact_address,contact_phone}'),
+	('sal_delivery_notice', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('entrust', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('entrust_settle', '{}', '{contact_address,contact_phone}'),
+	('entrust_settle_rtn', '{}', '{contact_address,contact_phone}'),
+	('entrust_rtn', '{}', '{contact_address,contact_phone}'),
+	('sal_out_bound', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('sal_quota', '{}', '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}'),
+	('sal_exchange_request', '{}', '{contact_address,contact_phone}'),
+	('sal_in_bound', '{}', '{contact_address,contact_phone}'),
+	('member', '{birthday,detail_address,mobile,referreremp_birthday,referreremp_email,referreremp_idnumber,referreremp_mobile,referreremp_wechat,sex_group}', '{mobile}'),
+	('coupons_write_off', '{member_mobile}', '{}'),
+	('delivery', '{delivery_address,receiver_address,receiver_mobile}', '{}'),
+	('ls_store', '{telephone}', '{}')
+) AS v (entry, list_secrets, detail_secrets)
+WHERE c.entry = v.entry;
 
 /* What the documents name: list row and detail, and the elements of their arrays. */
 INSERT INTO jdysync.catalog_field (entry, entry_of, place, field, "as", label, sensitive)
@@ -1123,11 +1367,12 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
  */
 CREATE VIEW jdysync.subject AS
 SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
-	false AS is_push
+	false AS is_push, CASE WHEN c.oid IS NOT NULL THEN format('server %I of %I', s.server, pg_catalog.pg_get_userbyid(c.relowner)) END AS mapping
 FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
 	SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
 UNION ALL
-SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true
+SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true,
+	CASE WHEN c.oid IS NOT NULL THEN format('server %I of %I', p.server, pg_catalog.pg_get_userbyid(c.relowner)) END
 FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source;
 COMMENT ON VIEW jdysync.subject IS 'what runs are of: streams and pushes, with their owners';
 COMMENT ON COLUMN jdysync.subject.stream_id IS 'number of the stream or push';
@@ -1138,6 +1383,7 @@ COMMENT ON COLUMN jdysync.subject.loaded IS 'its first load is over';
 COMMENT ON COLUMN jdysync.subject.relation IS 'staging table, or source of the push';
 COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
+COMMENT ON COLUMN jdysync.subject.mapping IS 'as whom it calls what: name of the incidents of that';
 
 CREATE VIEW jdysync.at_work AS
 SELECT k.objid AS stream_id
@@ -1182,8 +1428,9 @@ COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL c
 CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
 SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
 FROM jdysync.incident i
-LEFT JOIN jdysync.subject s USING (name)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR i.name = '(this database)' OR i.name IN (
+	SELECT u.name FROM jdysync.subject s CROSS JOIN LATERAL (VALUES (s.name), (format('server %I', s.server)), (s.mapping)) AS u (name)
+	WHERE pg_catalog.pg_has_role(s.owner, 'USAGE'));
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 /*
@@ -1255,8 +1502,9 @@ CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
 	SELECT FROM jdysync.delivery d WHERE d.push_id = s.stream_id AND d.status = 'dead' AND d.discarded IS NULL LIMIT 1001) l) d
 CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
 	SELECT FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL LIMIT 1001) l) j
-CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i
-	WHERE i.name = s.name AND i.closed_at IS NULL AND i.severity <> 'info' AND i.what <> 'push held') i
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM jdysync.incident i	/* those that the line does not tell as it is */
+	WHERE i.name IN (s.name, s.mapping) AND i.closed_at IS NULL AND i.severity <> 'info'
+		AND i.what NOT IN ('failing', 'authorisation refused', 'late', 'push held', 'dead letters', 'rows set aside')) i
 CROSS JOIN LATERAL (SELECT CASE
 	WHEN NOT s.enabled OR pg_catalog.current_setting('jdysync.enabled', true) = 'off' THEN 'paused'
 	WHEN s.owner IS NULL THEN 'failing'
@@ -1416,7 +1664,7 @@ COMMENT ON VIEW @extschema@.jdy_budgets IS 'calls that servers with a limit may 
 
 CREATE VIEW @extschema@.jdy_catalog AS
 SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
-	c.list_secrets, c.detail_secrets
+	c.required, c.list_secrets, c.detail_secrets
 FROM jdysync.catalog c;
 COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows by name';
 
@@ -1561,7 +1809,7 @@ COMMENT ON COLUMN @extschema@.jdy_incidents.id IS 'number of the incident';
 COMMENT ON COLUMN @extschema@.jdy_incidents.opened_at IS 'since when it is so';
 COMMENT ON COLUMN @extschema@.jdy_incidents.closed_at IS 'NULL = it is still so';
 COMMENT ON COLUMN @extschema@.jdy_incidents.severity IS 'info | warning | critical';
-COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
 COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
 COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
@@ -1685,12 +1933,13 @@ COMMENT ON COLUMN @extschema@.jdy_deliveries.target_id IS 'its id at a target th
 COMMENT ON COLUMN @extschema@.jdy_catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN @extschema@.jdy_catalog.title IS 'the list''s Chinese name';
 COMMENT ON COLUMN @extschema@.jdy_catalog.api IS 'path of the list';
-COMMENT ON COLUMN @extschema@.jdy_catalog.id_fields IS 'fields that make a row unique';
+COMMENT ON COLUMN @extschema@.jdy_catalog.id_fields IS 'fields that make a row unique; of several, one with ? behind it may be empty; * = the whole row';
 COMMENT ON COLUMN @extschema@.jdy_catalog.number_field IS 'field shown as number';
 COMMENT ON COLUMN @extschema@.jdy_catalog.detail_api IS 'path of the detail; NULL = the service has none';
 COMMENT ON COLUMN @extschema@.jdy_catalog.start_param IS 'parameter for a window''s start; NULL = the list has no time filter';
 COMMENT ON COLUMN @extschema@.jdy_catalog.end_param IS 'parameter for a window''s end';
 COMMENT ON COLUMN @extschema@.jdy_catalog.window_format IS 'ms and s = epoch; datetime and date = text in the server''s time_zone';
+COMMENT ON COLUMN @extschema@.jdy_catalog.required IS 'parameters that metadata must give: the service refuses the list without them';
 COMMENT ON COLUMN @extschema@.jdy_catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN @extschema@.jdy_catalog.detail_secrets IS 'encrypted fields of details';
 
@@ -1799,7 +2048,7 @@ COMMENT ON COLUMN jdysync.reject.raw IS 'its bytes as they came';
 COMMENT ON COLUMN jdysync.reject.tries IS 'times its window was read again for it';
 
 COMMENT ON COLUMN jdysync.incident.id IS 'number of the incident';
-COMMENT ON COLUMN jdysync.incident.name IS 'stream';
+COMMENT ON COLUMN jdysync.incident.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN jdysync.incident.opened_at IS 'since when';
 COMMENT ON COLUMN jdysync.incident.closed_at IS 'NULL = it is still so';
 COMMENT ON COLUMN jdysync.incident.severity IS 'info | warning | critical';
@@ -1815,7 +2064,6 @@ COMMENT ON COLUMN jdysync.catalog.entry IS 'name to give jdy_add_stream';
 COMMENT ON COLUMN jdysync.catalog.title IS 'the list''s Chinese name';
 COMMENT ON COLUMN jdysync.catalog.api IS 'path of the list';
 COMMENT ON COLUMN jdysync.catalog.method IS 'HTTP method of the list';
-COMMENT ON COLUMN jdysync.catalog.id_fields IS 'fields that make a row unique';
 COMMENT ON COLUMN jdysync.catalog.number_field IS 'field shown as number';
 COMMENT ON COLUMN jdysync.catalog.detail_api IS 'path of the detail; NULL = none';
 COMMENT ON COLUMN jdysync.catalog.detail_param IS 'parameter of the detail that takes the id';

@@ -24,6 +24,7 @@
 
 #include "breaker.h"
 #include "catalog/pg_type.h"
+#include "incident.h"
 #include "miscadmin.h"
 #include "spi.h"
 #include "utils/builtins.h"
@@ -31,6 +32,7 @@
 #include "utils/timestamp.h"
 
 #define OPEN_AFTER 5			/* more than are on the wire at once by default: a target that is restarted is not given up */
+#define TARGET_AWAY "target away"
 #define MOST_TRIALS 20			/* that are counted; the pause is at its longest long before */
 
 /* From 1 s to 5 min, a quarter of it up to chance, so that servers that failed together do not come back together. */
@@ -104,6 +106,8 @@ jdy_breaker_write(Breaker *breaker)
 	if (breaker->answered)
 	{
 		jdy_execute(&close, values, NULL);
+		if (SPI_processed > 0)
+			jdy_incident_close(jdy_incident_server(breaker->server), TARGET_AWAY);
 		breaker->trials = 0;
 		breaker->since = breaker->next_try = 0;
 		breaker->answered = false;
@@ -115,6 +119,11 @@ jdy_breaker_write(Breaker *breaker)
 		values[3] = Int32GetDatum(OPEN_AFTER);
 		jdy_execute(&count, values, NULL);
 		take_row(breaker);
+		if (jdy_breaker_is_open(breaker))
+			jdy_incident_open(jdy_incident_server(breaker->server), "critical", TARGET_AWAY,
+							  psprintf("What came last instead of an answer: %s.", breaker->problem),
+							  psprintf("Pushes to it have stopped and go on by themselves when it answers again; one request is tried at least every five minutes. SELECT * FROM jdy_check(%s); tries it now.",
+									   quote_literal_cstr(breaker->server)));
 		breaker->unanswered = 0;
 	}
 }

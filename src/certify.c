@@ -31,6 +31,7 @@
 #include "certify.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
+#include "incident.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "sighted.h"

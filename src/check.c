@@ -42,7 +42,7 @@ static bool check_connection(ReturnSetInfo *rows, const PrivateCall *call);
 static void check_plain(ReturnSetInfo *rows, const PrivateCall *call);
 static void check_kingdee(ReturnSetInfo *rows, Client *client, const Endpoint *endpoint, const PrivateCall *call);
 static bool check_clock(ReturnSetInfo *rows, const Session *session, const PrivateCall *call);
-static void check_licence(ReturnSetInfo *rows, const Session *session);
+static void check_licence(ReturnSetInfo *rows, Client *client);
 static bool step(ReturnSetInfo *rows, const char *name, bool ok, const char *detail);
 static const char *time_text(TimestampTz at);
 static void add_params(Call *call, Jsonb *params);
@@ -235,7 +235,7 @@ check_kingdee(ReturnSetInfo *rows, Client *client, const Endpoint *endpoint, con
 	left = jdy_client_calls_left(client);
 	step(rows, "calls left", left != 0, left < 0 ? "no limit" :
 		 psprintf("%d of %d in %g s", left, endpoint->calls_per_minute, endpoint->rate_window_ms / 1000.0));
-	check_licence(rows, session);
+	check_licence(rows, client);
 }
 
 static bool
@@ -254,21 +254,16 @@ check_clock(ReturnSetInfo *rows, const Session *session, const PrivateCall *call
 }
 
 static void
-check_licence(ReturnSetInfo *rows, const Session *session)
+check_licence(ReturnSetInfo *rows, Client *client)
 {
-	TimestampTz expires;
-	int64		days;
+	TimestampTz expires = jdy_client_licence_ends(client);
+	int64		days = (expires - GetCurrentTimestamp()) / USECS_PER_DAY;
 
-	if (session->licence_expires_ms <= 0)
-	{
+	if (expires == 0)
 		step(rows, "licence", true, "the service does not tell its end");
-		return;
-	}
-	expires = (TimestampTz) session->licence_expires_ms * 1000 -
-		(TimestampTz) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-	days = (expires - GetCurrentTimestamp()) / USECS_PER_DAY;
-	step(rows, "licence", expires > GetCurrentTimestamp(),
-		 psprintf(INT64_FORMAT " days left, until %s", days, time_text(expires)));
+	else
+		step(rows, "licence", expires > GetCurrentTimestamp(),
+			 psprintf(INT64_FORMAT " days left, until %s", days, time_text(expires)));
 }
 
 /* Adds a row and returns its ok. */

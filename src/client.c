@@ -236,6 +236,17 @@ jdy_client_persist(Client *client)
 	jdy_budget_persist(client->budget, true);
 }
 
+TimestampTz
+jdy_client_licence_ends(Client *client)
+{
+	const Session *session = jdy_client_session(client);
+
+	if (session == NULL || session->licence_expires_ms <= 0)
+		return 0;
+	return (TimestampTz) session->licence_expires_ms * 1000 -
+		(TimestampTz) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
 void
 jdy_client_close(Client *client)
 {

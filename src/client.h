@@ -175,6 +175,9 @@ extern TimestampTz jdy_client_server_time(Client *client, bool *known);
 /* Before the end of a run: writes the account's last call time (in the caller's transaction with SPI). */
 extern void jdy_client_persist(Client *client);
 
+/* When the account's licence ends, as the service said when it last signed us in; 0 = it did not. */
+extern TimestampTz jdy_client_licence_ends(Client *client);
+
 /* Calls left in the account's running window; -1 = no limit. */
 extern int	jdy_client_calls_left(Client *client);
 

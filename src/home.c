@@ -22,6 +22,7 @@
 #include "spi.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "watch.h"
 
 static JdyStatement note = {
 	.sql = "INSERT INTO jdysync.home (cluster, database) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM jdysync.home)",
@@ -93,6 +94,7 @@ jdy_adopt(PG_FUNCTION_ARGS)
 	jdy_execute(&move, values, NULL);
 	if (SPI_processed > 0)
 	{
+		jdy_watch_home(true);
 		jdy_execute(&subjects, NULL, NULL);
 		n = jdy_spi_int64(0, 1, 0);
 		jdy_wake_launcher_at_commit();

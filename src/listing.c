@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+static void add_edge(Call *call, const Stream *stream, const char *param, WindowFormat format, TimestampTz at, bool open);
 static void parse_list(Call *call, ReplyFacts *facts);
 static void note_found(Pull *pull, const char *id, bool known_there, SightingKind kind);
 
@@ -38,7 +39,7 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 	ask->from = from;
 	ask->to = to;
 	ask->page = page;
-	ask->size = size;
+	ask->size = stream->whole ? INT_MAX : size;
 	ask->owner = owner;
 	call->owner = ask;
 	call->parse = parse_list;
@@ -49,18 +50,26 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 
 		jdy_call_param(call, param->name, param->value);
 	}
-	if (from != DT_NOBEGIN && plan->start_param != NULL)
-		jdy_call_param(call, plan->start_param,
-					   jdy_window_value(plan->start_format, from, stream->endpoint->time_zone));
-	if (to != DT_NOEND && plan->end_param != NULL)
-		jdy_call_param(call, plan->end_param,
-					   jdy_window_value(plan->end_format, to, stream->endpoint->time_zone));
-	snprintf(number, sizeof(number), "%d", page);
-	jdy_call_param(call, plan->page_param, number);
-	snprintf(number, sizeof(number), "%d", size);
-	jdy_call_param(call, plan->size_param, number);
+	add_edge(call, stream, plan->start_param, plan->start_format, from, from == DT_NOBEGIN);
+	add_edge(call, stream, plan->end_param, plan->end_format, to, to == DT_NOEND);
+	if (!stream->whole)
+	{
+		snprintf(number, sizeof(number), "%d", page);
+		jdy_call_param(call, plan->page_param, number);
+		snprintf(number, sizeof(number), "%d", size);
+		jdy_call_param(call, plan->size_param, number);
+	}
 	jdy_client_submit(pull->client, call);
 	return call;
+}
+
+static void
+add_edge(Call *call, const Stream *stream, const char *param, WindowFormat format, TimestampTz at, bool open)
+{
+	if (param != NULL && !open)
+		jdy_call_param(call, param, jdy_window_value(format, at, stream->endpoint->time_zone));
+	else if (param != NULL && stream->plan->no_edge != NULL)
+		jdy_call_param(call, param, stream->plan->no_edge);
 }
 
 Call *

@@ -83,6 +83,7 @@ typedef struct Load
 	int			stale;			/* stale pages still on the way */
 } Load;
 
+static void load_at_once(Pull *pull, const Sighting *sighting);
 static void look_ahead(Load *load);
 static void compare_order(Load *load, ListPage *page);
 static void choose_page(int64 last, int cap, int *page, int *size);
@@ -91,6 +92,7 @@ static void ask_ahead(Load *load);
 static void ask_page(Load *load, int page, int size);
 static void take(Load *load, Call *call);
 static void accept_page(Load *load, PageAsk *ask);
+static void check_keys(Load *load, ListPage *page, int full);
 static void step_back(Load *load, PageAsk *ask, int64 rows);
 static void drop_asked(Load *load);
 static int	last_anchor(Load *load, ListPage *page);
@@ -104,10 +106,18 @@ static void restore(Load *load, Jsonb *state);
 void
 jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 {
-	MemoryContext context = AllocSetContextCreate(pull->context, "jdysync load", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext caller = MemoryContextSwitchTo(context);
-	Load	   *load = palloc0(sizeof(Load));
+	MemoryContext context;
+	MemoryContext caller;
+	Load	   *load;
 
+	if (pull->stream->whole)
+	{
+		load_at_once(pull, sighting);
+		return;
+	}
+	context = AllocSetContextCreate(pull->context, "jdysync load", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	load = palloc0(sizeof(Load));
 	load->pull = pull;
 	load->sighting = sighting;
 	load->cap = pull->stream->plan->page_size;
@@ -149,6 +159,33 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 		pull->cap = load->cap;
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
+}
+
+/* A list that takes no pages: its one answer is a snapshot of all of it. */
+static void
+load_at_once(Pull *pull, const Sighting *sighting)
+{
+	Call	   *call = jdy_list_ask(pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, 1, INT_MAX);
+	ListPage   *page = jdy_list_answer(call);
+	Row		  **rows;
+	int			nrows;
+
+	if (page->count > page->nrows)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("the list came in part"),
+				 errdetail("\"%s\" gave %d rows and counts %lld, and the catalogue says that it takes no pages.",
+						   pull->stream->api, page->nrows, (long long) page->count),
+				 errhint("Give metadata whose request has page and page_size: then it is asked by pages.")));
+	pull->doubt = NO_DOUBT;
+	nrows = jdy_page_rows(page, &rows);
+	/* Raises an error when one id stands for two records. */
+	nrows = jdy_sort_rows(rows, nrows, true);
+	jdy_pull_begin(pull);
+	jdy_pull_land(pull, rows, nrows, sighting);
+	jdy_pull_reject(pull, page, sighting);
+	jdy_pull_commit(pull);
+	jdy_client_release(pull->client, call);
 }
 
 /* The first page, for its order alone: it is read again, and must show the same rows in the same order. */
@@ -294,6 +331,7 @@ accept_page(Load *load, PageAsk *ask)
 		return;
 	}
 	page = jdy_list_answer(ask->call);
+	check_keys(load, page, Min(ask->size, load->cap));
 	anchor = last_anchor(load, page);
 	if (page->count >= 0)
 		load->count = page->count;
@@ -381,6 +419,28 @@ accept_page(Load *load, PageAsk *ask)
 	if (!as_expected)
 		drop_asked(load);
 	jdy_progress_totals(load->count, -1);
+}
+
+/* Where no row has a key, no page could ever be anchored to another. */
+static void
+check_keys(Load *load, ListPage *page, int full)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (page->nrows < 2 || page->nrows < full)
+		return;
+	for (int i = 0; i < page->nrows; i++)
+		if (page->rows[i].id != NULL)
+			return;
+	initStringInfo(&names);
+	foreach(cell, load->pull->stream->shape.id_fields)
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(cell));
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_COLUMN_NAME_NOT_FOUND),
+			 errmsg("no row of the list has its key"),
+			 errdetail("%d rows of \"%s\" came, none with a value for \"%s\".", page->nrows, load->pull->stream->api, names.data),
+			 errhint("Name as \"id\" in the metadata what every row has: jdy_fetch() shows a page as it comes.")));
 }
 
 /* Rows left the part that was read, so this page begins after the last anchor. */

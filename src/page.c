@@ -58,7 +58,9 @@ typedef struct Walk
 	Path		count_path;
 	bool		utf8;			/* the whole body is valid UTF-8 */
 	ScanMember *members;		/* key fields, then the number field */
+	bool	   *optional;		/* key fields that a row may lack */
 	int			nkeys;
+	bool		whole_row_is_key;
 	int			nmembers;
 	int			capacity;		/* of page->rows */
 	int			rows_level;		/* where the rows (or the record) stood; -1 = not seen */
@@ -83,6 +85,7 @@ static void finish(Walk *walk);
 static bool add_row(Walk *walk);
 static const char *row_problem(const Walk *walk, const Slice *text);
 static char *row_id(const Walk *walk);
+static char *row_as_id(const Slice *text);
 static char *scalar_text(const Slice *value);
 static bool slice_integer(const Slice *value, int64 *number);
 static char *to_server(char *utf8, size_t length);
@@ -221,14 +224,26 @@ begin(Walk *walk, const char *body, size_t length, const PageShape *shape)
 		return false;
 	}
 
-	walk->nkeys = list_length(shape->id_fields);
+	walk->whole_row_is_key = list_length(shape->id_fields) == 1 && strcmp(linitial(shape->id_fields), "*") == 0;
+	walk->nkeys = walk->whole_row_is_key ? 0 : list_length(shape->id_fields);
 	walk->members = palloc0((walk->nkeys + 1) * sizeof(ScanMember));
-	foreach(cell, shape->id_fields)
-		walk->members[walk->nmembers++].name = lfirst(cell);
+	walk->optional = palloc0((walk->nkeys + 1) * sizeof(bool));
+	if (walk->nkeys > 0)
+		foreach(cell, shape->id_fields)
+		{
+			const char *name = lfirst(cell);
+			size_t		length = strlen(name);
+
+			walk->optional[walk->nmembers] = walk->nkeys > 1 && length > 1 && name[length - 1] == '?';
+			walk->members[walk->nmembers].name = name;
+			walk->members[walk->nmembers].name_length = length - walk->optional[walk->nmembers];
+			walk->nmembers++;
+		}
 	if (shape->number_field)
-		walk->members[walk->nmembers++].name = shape->number_field;
-	for (int i = 0; i < walk->nmembers; i++)
-		walk->members[i].name_length = strlen(walk->members[i].name);
+	{
+		walk->members[walk->nmembers].name = shape->number_field;
+		walk->members[walk->nmembers++].name_length = strlen(shape->number_field);
+	}
 
 	jdy_scan_begin(&walk->scan, body, length);
 	first = jdy_scan_peek(&walk->scan);
@@ -515,7 +530,7 @@ add_row(Walk *walk)
 	row->length = text.length;
 	row->digest = hash_bytes_extended((const unsigned char *) text.text, text.length, 0);
 	row->problem = row_problem(walk, &text);
-	row->id = row_id(walk);
+	row->id = walk->whole_row_is_key ? row_as_id(&text) : row_id(walk);
 	if (row->id == NULL && row->problem == NULL && walk->nkeys > 0)
 		row->problem = "no id";
 	if (row->id != NULL && strlen(row->id) > JDY_MAX_ID_BYTES)
@@ -549,7 +564,7 @@ row_problem(const Walk *walk, const Slice *text)
 
 /*
  * The key fields' values; several are joined by '|', with '\' before a '|' or '\'
- * inside, so that two keys never meet in one id.  NULL when one is missing.
+ * inside, so that two keys never meet in one id.  NULL when one is missing that must be there.
  */
 static char *
 row_id(const Walk *walk)
@@ -563,19 +578,30 @@ row_id(const Walk *walk)
 	{
 		char	   *part = scalar_text(&walk->members[i].value);
 
-		if (part == NULL)
+		if (part == NULL && !walk->optional[i])
 			return NULL;
 		if (i > 0)
 			appendStringInfoChar(&id, '|');
-		for (const char *c = part; *c != '\0'; c++)
+		for (const char *c = part ? part : ""; *c != '\0'; c++)
 		{
 			if (*c == '|' || *c == '\\')
 				appendStringInfoChar(&id, '\\');
 			appendStringInfoChar(&id, *c);
 		}
-		pfree(part);
+		if (part != NULL)
+			pfree(part);
 	}
 	return walk->nkeys > 0 ? id.data : NULL;
+}
+
+/* Of rows that nothing names: equal ones are one, a changed one is another. */
+static char *
+row_as_id(const Slice *text)
+{
+	const unsigned char *bytes = (const unsigned char *) text->text;
+
+	return psprintf("%016llx%016llx", (unsigned long long) hash_bytes_extended(bytes, text->length, 0),
+					(unsigned long long) hash_bytes_extended(bytes, text->length, 1));
 }
 
 /*

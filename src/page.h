@@ -31,7 +31,11 @@ typedef struct Row
 /* Where rows and counts stand in the envelope, and what a row's key is. */
 typedef struct PageShape
 {
-	List	   *id_fields;		/* of char *: top-level keys of a row; NIL = rows need none */
+	/*
+	 * Of char *: top-level keys of a row; NIL = rows need none.  Of several, one with "?"
+	 * behind it may be missing; "*" alone makes the whole row its key.
+	 */
+	List	   *id_fields;
 	const char *number_field;	/* may be NULL */
 	const char *rows_path;		/* "data.rows", "data", …; NULL = found by itself: data.rows, else data as an array */
 	const char *count_path;		/* "data.count"; NULL = found by itself beside the rows */

@@ -22,6 +22,7 @@
 
 #include "catalog/pg_type.h"
 #include "certify.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "progress.h"
 #include "pull.h"
@@ -29,6 +30,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 #include "window.h"
 
 #define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
@@ -617,6 +619,8 @@ finish_run(Pull *pull)
 		jdy_queue_prune(pull->stream, pull->cursor - pull->stream->overlap_us - pull->stream->settle_us -
 						10 * jdy_tick_us(pull));
 	jdy_client_persist(pull->client);
+	if (jdy_client_licence_ends(pull->client) != 0)
+		jdy_watch_licence(pull->stream->endpoint->server_name, pull->stream->owner, jdy_client_licence_ends(pull->client));
 	jdy_pull_commit(pull);
 }
 

@@ -39,6 +39,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define SENDS_BETWEEN 8			/* requests made before the wire is looked after again */
 #define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
@@ -644,5 +645,7 @@ finish_run(PushRun *run)
 	if (run->mark.source != NULL)
 		jdy_delivery_seen(run->push, &run->mark);
 	jdy_client_persist(run->client);
+	if (jdy_client_licence_ends(run->client) != 0)
+		jdy_watch_licence(run->push->endpoint->server_name, run->push->owner, jdy_client_licence_ends(run->client));
 	jdy_pushrun_commit(run);
 }

@@ -22,6 +22,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "home.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "name.h"
@@ -40,6 +41,7 @@
 #include "utils/pg_lsn.h"
 #include "utils/syscache.h"
 #include "utils/xid8.h"
+#include "watch.h"
 
 #define MAX_BATCH_ROWS 10000
 #define MAX_BATCH_BYTES (64 * 1024 * 1024)
@@ -245,8 +247,6 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 	static JdyStatement drops[] = {
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.push p"
-			" WHERE p.push_id = $1 AND i.name = p.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.push p WHERE p.push_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	StreamRef  *ref;
@@ -263,6 +263,7 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 	jdy_agenda_leave(ref->stream_id);
 	for (int i = 0; i < lengthof(drops); i++)
 		jdy_execute(&drops[i], values, NULL);
+	jdy_incident_close_orphans();
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -293,6 +294,7 @@ jdy_replay(PG_FUNCTION_ARGS)
 	values[1] = optional_array(fcinfo, 1, &nulls[1]);
 	jdy_execute(&replay, values, nulls);
 	n = SPI_processed;
+	jdy_watch_dead_letters(ref->stream_id);
 	SPI_finish();
 	PG_RETURN_INT64(n);
 }
@@ -318,6 +320,7 @@ jdy_discard(PG_FUNCTION_ARGS)
 	values[2] = PG_GETARG_DATUM(2);
 	jdy_execute(&discard, values, NULL);
 	n = SPI_processed;
+	jdy_watch_dead_letters(ref->stream_id);
 	SPI_finish();
 	PG_RETURN_INT64(n);
 }

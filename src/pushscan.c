@@ -15,6 +15,7 @@
 
 #include "access/xlog.h"
 #include "changes.h"
+#include "incident.h"
 #include "lib/qunique.h"
 #include "miscadmin.h"
 #include "page.h"

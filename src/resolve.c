@@ -36,6 +36,10 @@ typedef struct Entry
 	char	   *start_param;
 	char	   *end_param;
 	WindowFormat format;
+	char	   *no_edge;
+	char	   *page_param;		/* NULL = the list takes no pages */
+	char	   *size_param;
+	List	   *required;
 	Jsonb	   *fixed;
 	char	   *modified_field;
 	List	   *list_secrets;
@@ -44,13 +48,15 @@ typedef struct Entry
 
 static JdyStatement find_entry = {
 	.sql = "SELECT c.entry, c.api, c.method, c.id_fields, c.number_field, c.detail_api, c.detail_param,"
-	" c.start_param, c.end_param, c.window_format, c.fixed, c.modified_field, c.list_secrets, c.detail_secrets"
+	" c.start_param, c.end_param, c.window_format, c.fixed, c.modified_field, c.list_secrets, c.detail_secrets,"
+	" c.window_off, c.page_param, c.size_param, c.required"
 	" FROM jdysync.catalog c WHERE c.entry = $1 OR c.api = $2",
 	.nargs = 2,
 	.argtypes = {TEXTOID, TEXTOID}
 };
 
 static RequestPlan *plan_as_owner(const Stream *stream, const Metadata *meta);
+static void check_required(const Stream *stream, const Entry *entry);
 static void add_entry_params(Stream *stream, const Entry *entry);
 static const char *narrowing(const Stream *stream, const Entry *entry);
 static bool order_holds(const Stream *stream, const Entry *entry);
@@ -89,12 +95,16 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 
 	stream->narrowing = narrowing(stream, entry);
 	if (entry != NULL)
+	{
+		check_required(stream, entry);
 		add_entry_params(stream, entry);
+	}
 	stream->order_holds = order_holds(stream, entry);
+	stream->whole = entry != NULL && entry->page_param == NULL && stream->plan->page_param == NULL;
 	if (stream->plan->page_param == NULL)
-		stream->plan->page_param = "page";
+		stream->plan->page_param = stream->whole || entry == NULL ? "page" : entry->page_param;
 	if (stream->plan->size_param == NULL)
-		stream->plan->size_param = "page_size";
+		stream->plan->size_param = stream->whole || entry == NULL ? "page_size" : entry->size_param;
 	if (entry != NULL || stream->plan->page_size <= 0 || stream->plan->page_size > MAX_PAGE_SIZE)
 		stream->plan->page_size = MAX_PAGE_SIZE;
 
@@ -143,6 +153,29 @@ plan_as_owner(const Stream *stream, const Metadata *meta)
 	return plan;
 }
 
+/* Without these the service refuses every call. */
+static void
+check_required(const Stream *stream, const Entry *entry)
+{
+	ListCell   *cell;
+
+	foreach(cell, entry->required)
+	{
+		const char *name = lfirst(cell);
+		bool		given = false;
+		ListCell   *param;
+
+		foreach(param, stream->plan->fixed)
+			given = given || strcmp(((CallParam *) lfirst(param))->name, name) == 0;
+		if (!given)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the list \"%s\" needs a value for \"%s\"", entry->entry, name),
+					 errhint("Give metadata with it: '{\"api\": \"%s\", \"effect\": \"QUERY\", \"request\": [{\"field\": \"%s\", \"value\": \"…\"}]}'.",
+							 entry->api, name)));
+	}
+}
+
 /* What the catalogue adds to metadata: the window, and parameters that widen the list. */
 static void
 add_entry_params(Stream *stream, const Entry *entry)
@@ -167,6 +200,7 @@ add_entry_params(Stream *stream, const Entry *entry)
 		plan->start_param = entry->start_param;
 		plan->end_param = entry->end_param;
 		plan->start_format = plan->end_format = entry->format;
+		plan->no_edge = entry->no_edge;
 	}
 	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
 	{
@@ -261,6 +295,10 @@ read_entry(const char *name, const char *api)
 	entry->modified_field = jdy_spi_text(0, 12);
 	entry->list_secrets = text_array_list(jdy_spi_datum(0, 13, &isnull));
 	entry->detail_secrets = text_array_list(jdy_spi_datum(0, 14, &isnull));
+	entry->no_edge = jdy_spi_text(0, 15);
+	entry->page_param = jdy_spi_text(0, 16);
+	entry->size_param = jdy_spi_text(0, 17);
+	entry->required = text_array_list(jdy_spi_datum(0, 18, &isnull));
 	return entry;
 }
 

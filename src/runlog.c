@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * runlog.c
- *		Runs, calls, rejects and incidents: what happened, for people.
+ *		Runs, calls and rejects: what happened, for people.
  *
  * Calls are made while no transaction is open, so they are kept in memory and
  * written with the next transaction of the run, whatever it is about: up to BATCH
@@ -16,6 +16,7 @@
 #include "callring.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "mb/pg_wchar.h"
@@ -29,6 +30,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define BATCH 256
 #define KIND "CASE WHEN EXISTS (SELECT FROM jdysync.push p WHERE p.push_id = $1) THEN 'push' ELSE 'pull' END"
@@ -286,36 +288,7 @@ jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const
 	values[20] = TimestampTzGetDatum(jdy_clock_now());
 	jdy_execute(&statement, values, nulls);
 	jdy_tally(run_id);
-}
-
-void
-jdy_incident_open(const char *name, const char *severity, const char *what, const char *detail, const char *advice)
-{
-	static JdyStatement statement = {
-		"INSERT INTO jdysync.incident (name, severity, what, detail, advice) VALUES ($1, $2, $3, $4, $5) "
-		"ON CONFLICT (name, what) WHERE closed_at IS NULL DO NOTHING",
-		5, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
-	};
-	bool		no_detail;
-	Datum		values[5] = {
-		CStringGetTextDatum(name), CStringGetTextDatum(severity), CStringGetTextDatum(what),
-		text_or_null(detail, &no_detail), CStringGetTextDatum(advice)
-	};
-
-	jdy_execute(&statement, values, no_detail ? "   n " : NULL);
-}
-
-void
-jdy_incident_close(const char *name, const char *what)
-{
-	static JdyStatement statement = {
-		"UPDATE jdysync.incident SET closed_at = pg_catalog.clock_timestamp() "
-		"WHERE name = $1 AND what = $2 AND closed_at IS NULL",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		values[2] = {CStringGetTextDatum(name), CStringGetTextDatum(what)};
-
-	jdy_execute(&statement, values, NULL);
+	jdy_notify_run(run_id, status);
 }
 
 void
@@ -479,4 +452,6 @@ interrupt_dead_runs(int stream_id, Datum now)
 	/* One at most: whoever begins a run interrupts the one before. */
 	run_id = jdy_spi_int64(0, 1, 0);
 	jdy_tally(run_id);
+	jdy_notify_run(run_id, "interrupted");
+	jdy_watch_run_ended(stream_id, run_id, "interrupted", ERRCODE_CRASH_SHUTDOWN);
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * runlog.h
- *		Runs, calls, rejects and incidents: what happened, for people.
+ *		Runs, calls and rejects: what happened, for people.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_RUNLOG_H
@@ -44,7 +44,7 @@ extern void jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int 
  * run_id is not queued any more; rows of this stream left "running" by a dead
  * runner become "interrupted": the caller holds the stream's lock.  end: final
  * state with counters and error (NULL or sqlstate 0: none), and the calls that
- * an open log of the run still keeps.
+ * an open log of the run still keeps.  Who listens is told of every end.
  */
 extern int64 jdy_run_queue(int stream_id, const char *name, RunMode mode);
 extern int64 jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
@@ -53,13 +53,6 @@ extern void jdy_run_end(int64 run_id, const char *status, const RunCounters *cou
 
 /* Name that the role had which queued the run, in `context`; NULL = not on record. */
 extern const char *jdy_run_requested_by(int64 run_id, MemoryContext context);
-
-/*
- * Opens incident `what` for stream/push `name` unless it is open, or closes it.
- * what is constant text per kind; advice tells a person what to do.
- */
-extern void jdy_incident_open(const char *name, const char *severity, const char *what, const char *detail, const char *advice);
-extern void jdy_incident_close(const char *name, const char *what);
 
 /* Sets an error's fields, cut to their sizes at a character's end; NULL = empty. */
 extern void jdy_run_error(RunError *error, int sqlstate, const char *message, const char *detail, const char *hint);

@@ -73,6 +73,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define RETRY_MS 30000			/* a queued run whose runner died before it began */
 #define KEPT_BYTES (16 * 1024 * 1024)	/* of freed memory */
@@ -435,6 +436,7 @@ end_run(MemoryContext context)
 		if (there)
 		{
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
+			jdy_watch_run_ended(job.request.stream_id, job.request.run_id, job.status, job.error.sqlstate);
 			jdy_agenda_run_ended(job.request.stream_id, strcmp(job.status, "failed") != 0);
 			next_due = jdy_trim_is_due() ? DT_NOBEGIN : jdy_agenda_first();
 		}

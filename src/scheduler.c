@@ -21,6 +21,7 @@
 #include "clock.h"
 #include "commands/dbcommands.h"
 #include "home.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -38,6 +39,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "watch.h"
 
 #define MAX_STREAMS "1000"		/* whose queued runs are looked at in one visit */
 #define BUSY_MS 60000			/* the stream has an open run, whose end marks us due anyway */
@@ -50,12 +52,14 @@ typedef struct QueuedRun
 	bool		can_log_in;
 	bool		can_connect;	/* to this database */
 	bool		more;			/* of the same stream are queued behind it */
+	bool		late;			/* it waits for long */
 } QueuedRun;
 
 static void leave(int code, Datum database);
 static TimestampTz start_queued_runs(void);
 static bool trim_logs(void);
 static void trim(void *more);
+static void watch_queue(int late);
 static List *read_queued_runs(MemoryContext context);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
@@ -98,12 +102,17 @@ start_queued_runs(void)
 	TimestampTz next_due = DT_NOEND;
 	bool		busy = false;
 	bool		again = false;
+	bool		full = false;
+	int			late = 0;
 	Oid			extension;
 
 	jdy_tx_begin("read what is due");
 	extension = jdy_extension_oid();
 	if (OidIsValid(extension) && !jdy_home_is_here())
+	{
+		jdy_watch_home(false);
 		extension = InvalidOid;
+	}
 	if (OidIsValid(extension))
 	{
 		end_runs_without_stream();
@@ -128,9 +137,16 @@ start_queued_runs(void)
 		}
 		if (jdy_slot_stream_open(run->request.stream_id))
 			busy = true;
-		else if (!jdy_runner_start_queued(&run->request))
-			return Min(next_due, in_ms(FULL_MS));
+		else if (full || !jdy_runner_start_queued(&run->request))
+		{
+			full = true;
+			late += run->late;
+		}
 	}
+	if (OidIsValid(extension))
+		watch_queue(late);
+	if (full)
+		return Min(next_due, in_ms(FULL_MS));
 	if (again)
 		return Min(next_due, in_ms(AGAIN_MS));
 	return busy || list_length(runs) == atoi(MAX_STREAMS) ? Min(next_due, in_ms(BUSY_MS)) : next_due;
@@ -151,6 +167,7 @@ trim_logs(void)
 				 errmsg("the logs of database \"%s\" could not be trimmed", get_database_name(MyDatabaseId)),
 				 errdetail("%s", error->message),
 				 errhint("It is tried again in an hour.")));
+	jdy_incident_close_orphans();
 	jdy_tx_commit();
 	if (error != NULL || !more)
 		jdy_trim_done(error != NULL);
@@ -163,24 +180,33 @@ trim(void *more)
 	*(bool *) more = jdy_trim(jdy_clock_now());
 }
 
+static void
+watch_queue(int late)
+{
+	jdy_tx_begin("note what is late");
+	jdy_watch_queue(late);
+	jdy_tx_commit();
+}
+
 /* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */
 static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
 		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
-		" pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT') "
-		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, "
+		" pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT'), r.queued_at < $1 "
+		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, q.queued_at, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
 		"JOIN jdysync.subject j USING (stream_id) "
 		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
 		"JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() "
-		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 0
+		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 1, {TIMESTAMPTZOID}
 	};
+	Datum		values[1] = {TimestampTzGetDatum(TimestampTzPlusMilliseconds(jdy_clock_now(), -JDY_LATE_MS))};
 	List	   *runs = NIL;
 
-	jdy_execute(&statement, NULL, NULL);
+	jdy_execute(&statement, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(context);
@@ -198,6 +224,7 @@ read_queued_runs(MemoryContext context)
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
 		run->can_connect = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
+		run->late = DatumGetBool(jdy_spi_datum(i, 10, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
@@ -227,6 +254,9 @@ end_hopeless_runs(List *runs)
 			jdy_run_end(run->request.run_id, "failed", &none, &no_login);
 		else if (!run->can_connect)
 			jdy_run_end(run->request.run_id, "failed", &none, &no_connect);
+		else
+			continue;
+		jdy_watch_run_ended(run->request.stream_id, run->request.run_id, "failed", ERRCODE_INSUFFICIENT_PRIVILEGE);
 	}
 }
 
@@ -238,11 +268,13 @@ end_runs_without_stream(void)
 		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
 		" ELSE 'the push was dropped before its run began, or its source was' END "
 		"WHERE r.status = 'queued' AND NOT EXISTS ("
-		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL)", 1, {TIMESTAMPTZOID}
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL) RETURNING r.run_id", 1, {TIMESTAMPTZOID}
 	};
 	Datum		values[1] = {TimestampTzGetDatum(jdy_clock_now())};
 
 	jdy_execute(&statement, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		jdy_notify_run(jdy_spi_int64(i, 1, 0), "cancelled");
 }
 
 static TimestampTz

@@ -22,6 +22,7 @@
 #include "commands/tablespace.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -315,8 +316,6 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "UPDATE jdysync.incident i SET closed_at = pg_catalog.clock_timestamp() FROM jdysync.stream s"
-			" WHERE s.stream_id = $1 AND i.name = s.name AND i.closed_at IS NULL",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	StreamRef  *ref;
@@ -336,6 +335,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 
 		jdy_execute(&drops[i], values, NULL);
 	}
+	jdy_incident_close_orphans();
 	jdy_sighted_forget(ref->stream_id);
 	if (!keep_data && OidIsValid(ref->owner))
 		drop_staging(ref);

@@ -75,6 +75,7 @@ typedef struct Stream
 	char	   *method;
 	RequestPlan *plan;
 	PageShape	shape;
+	bool		whole;			/* the list takes no pages: one answer is all of it */
 	const char *narrowing;		/* a parameter that may narrow the list: then it cannot be certified; NULL = none does */
 
 	/*

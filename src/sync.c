@@ -23,6 +23,7 @@
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
+#include "incident.h"
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -220,6 +221,8 @@ jdy_cancel(PG_FUNCTION_ARGS)
 
 	jdy_execute(&cancel, values, NULL);
 	cancelled = SPI_processed > 0;
+	if (cancelled)
+		jdy_notify_run(run_id, "cancelled");
 	SPI_finish();
 	if (!cancelled)
 		cancelled = jdy_runner_cancel(run_id);

@@ -479,7 +479,8 @@ jdy_test_plan(PG_FUNCTION_ARGS)
 		appendStringInfo(&out, "start: %s in %s\n", plan->start_param, formats[plan->start_format]);
 	if (plan->end_param)
 		appendStringInfo(&out, "end: %s in %s\n", plan->end_param, formats[plan->end_format]);
-	appendStringInfo(&out, "paging: %s, %s %d\n", plan->page_param, plan->size_param, plan->page_size);
+	appendStringInfo(&out, "paging: %s, %s %d\n", plan->page_param ? plan->page_param : "page",
+					 plan->size_param ? plan->size_param : "page_size", plan->page_size);
 	foreach(cell, plan->fixed)
 		appendStringInfo(&out, "fixed: %s=%s\n", ((CallParam *) lfirst(cell))->name, ((CallParam *) lfirst(cell))->value);
 	foreach(cell, plan->untouched)

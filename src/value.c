@@ -60,10 +60,6 @@ jdy_request_plan(const Metadata *metadata, const ValueTimes *times)
 
 	foreach(cell, metadata->request)
 		plan_field(plan, metadata, lfirst(cell), times);
-	if (plan->page_param == NULL)
-		plan->page_param = "page";
-	if (plan->size_param == NULL)
-		plan->size_param = "page_size";
 	return plan;
 }
 

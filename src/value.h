@@ -28,8 +28,9 @@ typedef struct RequestPlan
 	char	   *end_param;
 	WindowFormat start_format;
 	WindowFormat end_format;
-	char	   *page_param;		/* default "page" */
-	char	   *size_param;		/* default "page_size" */
+	char	   *no_edge;		/* sent for an edge that a request has not; NULL = then the parameter is not sent */
+	char	   *page_param;		/* NULL = not given */
+	char	   *size_param;		/* NULL = not given */
 	int			page_size;		/* starting value; 0 = not given */
 	List	   *fixed;			/* of CallParam *: everything else, with its value; these narrow the pull */
 	List	   *untouched;		/* of char *: names in `fixed` that cannot leave records out (order_by, show_…, enable=-1) */

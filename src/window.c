@@ -20,6 +20,7 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "incident.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "spi.h"

@@ -57,6 +57,7 @@ static const Switch switches[] = {
 	TEXT(plain_token, "plain-token"),
 	ONOFF(authorised, "on"),
 	INT(other_accounts, "0"),
+	INT(licence_days, "365"),
 
 	INT(token_lifetime_s, "86400"),
 	ONOFF(new_token_kills_old, "off"),
@@ -83,6 +84,7 @@ static const Switch switches[] = {
 	NAME(past_end, "empty", "empty|last|error"),
 	NAME(past_end_echo, "asked", "asked|last"),
 	NAME(enable_default, "all", "all|enabled"),
+	NAME(window_default, "all", "all|nothing"),
 	NAME(count_type, "doc", "doc|string|int|missing"),
 	INT(count_lie, "0"),
 	ONOFF(filter_ignored, "off"),

@@ -20,6 +20,7 @@ enum {EDGE_INCLUSIVE, EDGE_EXCLUSIVE};
 enum {PAST_EMPTY, PAST_LAST, PAST_ERROR};
 enum {ECHO_ASKED, ECHO_LAST};
 enum {ENABLE_ALL, ENABLE_ENABLED};
+enum {WINDOW_ALL, WINDOW_NOTHING};
 enum {COUNT_DOC, COUNT_STRING, COUNT_INT, COUNT_MISSING};
 enum {EXPIRED_4011, EXPIRED_401, EXPIRED_BUSINESS};
 enum {MISSING_ERRCODE, MISSING_NULL_DATA, MISSING_EMPTY_DATA, MISSING_HTTP404};
@@ -47,6 +48,7 @@ typedef struct Config
 	char		plain_token[128];
 	int64_t		authorised;
 	int64_t		other_accounts;
+	int64_t		licence_days;
 
 	/* tokens and signatures */
 	int64_t		token_lifetime_s;
@@ -76,6 +78,7 @@ typedef struct Config
 	int64_t		past_end;
 	int64_t		past_end_echo;
 	int64_t		enable_default;
+	int64_t		window_default;
 	int64_t		count_type;
 	int64_t		count_lie;
 	int64_t		filter_ignored;

@@ -285,7 +285,7 @@ authorization_row(Buf *out, const char *account, int64_t status)
 			   config.outer_instance_id, config.client_id,
 			   status ? config.app_key : "Revoked0",
 			   status ? config.app_secret : "ffffffffffffffffffffffffffffffffffffffff",
-			   config.domain, (long long) sim_now_ms() + INT64_C(31536000000));
+			   config.domain, (long long) sim_now_ms() + config.licence_days * INT64_C(86400000));
 }
 
 /* Other accounts come first, so that taking row 0 is a visible mistake. */

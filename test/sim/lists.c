@@ -15,6 +15,7 @@
 #include "config.h"
 #include "faults.h"
 #include "listing.h"
+#include "otherlist.h"
 #include "shape.h"
 
 #include <errno.h>
@@ -136,11 +137,18 @@ parse_clock(const char *text, const char *format, int64_t *ms)
 	return strcmp(again, text) == 0;
 }
 
-/* A value of window_format as an instant; false when it has another format. */
-static bool
-parse_time(const char *text, int64_t *ms)
+/* How times of filters are written. */
+static int64_t
+format_of(const Request *req)
 {
-	switch (config.window_format)
+	return req->list != NULL ? req->list->format : config.window_format;
+}
+
+/* A value of that format as an instant; false when it has another one. */
+static bool
+parse_time(const Request *req, const char *text, int64_t *ms)
+{
+	switch (format_of(req))
 	{
 		case FORMAT_S:
 			/* Twelve digits and more are milliseconds. */
@@ -157,15 +165,21 @@ parse_time(const char *text, int64_t *ms)
 	}
 }
 
+static bool
+means_no_edge(const Request *req, const char *text)
+{
+	return req->list != NULL && req->list->off[0] != '\0' && strcmp(text, req->list->off) == 0;
+}
+
 /* The lower bound as the first instant that belongs to the window. */
 static void
 read_start(const Request *req, const char *name, int64_t *from)
 {
 	const char *text = request_param(req, name);
-	int64_t		unit = config.window_format == FORMAT_DATE ? DAY_MS : 1;
+	int64_t		unit = format_of(req) == FORMAT_DATE ? DAY_MS : 1;
 	int64_t		at;
 
-	if (text != NULL && parse_time(text, &at))
+	if (text != NULL && !means_no_edge(req, text) && parse_time(req, text, &at))
 		*from = config.lower_edge == EDGE_EXCLUSIVE ? at + unit : at;
 }
 
@@ -174,10 +188,10 @@ static void
 read_end(const Request *req, const char *name, int64_t *to)
 {
 	const char *text = request_param(req, name);
-	int64_t		unit = config.window_format == FORMAT_DATE ? DAY_MS : 1;
+	int64_t		unit = format_of(req) == FORMAT_DATE ? DAY_MS : 1;
 	int64_t		at;
 
-	if (text != NULL && parse_time(text, &at))
+	if (text != NULL && !means_no_edge(req, text) && parse_time(req, text, &at))
 		*to = config.upper_edge == EDGE_EXCLUSIVE ? at - 1 : at + unit - 1;
 }
 
@@ -190,6 +204,18 @@ read_times(const Request *req, Filter *f)
 {
 	if (config.filter_ignored)
 		return;
+	if (req->list != NULL)
+	{
+		if (req->list->start[0] != '\0')
+		{
+			if (config.window_default == WINDOW_NOTHING && req->list->off[0] != '\0' &&
+				request_param(req, req->list->start) == NULL)
+				f->modify_from = INT64_MAX;
+			read_start(req, req->list->start, &f->modify_from);
+			read_end(req, req->list->end, &f->modify_to);
+		}
+		return;
+	}
 	read_start(req, "modify_start_time", &f->modify_from);
 	read_end(req, "modify_end_time", &f->modify_to);
 	read_start(req, "create_start_time", &f->create_from);
@@ -349,9 +375,14 @@ put_row(Request *req, Buf *out, const Version *v, size_t row, bool plain)
 	Form		form = plain ? FORM_PLAIN : FORM_LIST;
 	Twist		twist;
 
-	fault_twist(req, (int64_t) row, &twist);
 	if (row > 0)
 		buf_char(out, ',');
+	if (req->list != NULL)
+	{
+		otherlist_row(out, req->list, v, false);
+		return;
+	}
+	fault_twist(req, (int64_t) row, &twist);
 	shape_row(out, v, form, true, &twist);
 	buf_free(&twist.tail);
 	if (req->fault == NULL || req->fault->row != (int64_t) row)
@@ -396,6 +427,27 @@ put_count(Buf *out, Entity entity, int64_t count)
 			   (long long) count);
 }
 
+/* The envelope as the documents of the list show it. */
+static void
+put_other_page(Request *req, const Page *p)
+{
+	const OtherList *list = req->list;
+	Buf		   *out = &req->reply.body;
+	int64_t		count = p->count + config.count_lie;
+	const char *quote = list->count_is_text ? "\"" : "";
+
+	reply_json(&req->reply, 200, "{\"data\":{");
+	if (list->count[0] != '\0' && config.count_type != COUNT_MISSING)
+		buf_printf(out, "\"%s\":%s%lld%s,", list->count, quote, (long long) count, quote);
+	if (list->echo[0] != '\0')
+		buf_printf(out, "\"%s\":%zu,\"page\":%lld,\"page_size\":%lld,\"total_page\":%lld,", list->echo, p->n,
+				   (long long) p->echo, (long long) p->asked_size,
+				   (long long) ((count + p->asked_size - 1) / p->asked_size));
+	buf_text(out, "\"rows\":");
+	put_rows(req, out, p, false);
+	buf_text(out, "},\"description\":\"success\",\"errcode\":0}");
+}
+
 static void
 put_page(Request *req, Entity entity, const Page *p)
 {
@@ -424,10 +476,18 @@ put_page(Request *req, Entity entity, const Page *p)
 static bool
 read_page(Request *req, Page *p)
 {
+	const char *page = req->list != NULL ? req->list->page : "page";
+	const char *size = req->list != NULL ? req->list->size : "page_size";
+
 	p->number = 1;
 	p->asked_size = 10;
-	if (!int_param(req, "page", &p->number) ||
-		!int_param(req, "page_size", &p->asked_size))
+	if (page[0] == '\0')
+	{
+		p->size = p->stride = p->asked_size = INT32_MAX;
+		return true;
+	}
+	if (!int_param(req, page, &p->number) ||
+		!int_param(req, size, &p->asked_size))
 		return false;
 	if (p->number < 1)
 		p->number = 1;
@@ -448,6 +508,14 @@ lists_page(Request *req, Entity entity, bool plain)
 	Page		page = {0};
 	Filter		filter;
 
+	if (req->list != NULL && otherlist_lacks(req->list, req) != NULL)
+	{
+		char		words[100];
+
+		snprintf(words, sizeof(words), "%s不能为空", otherlist_lacks(req->list, req));
+		refuse(req, plain, 1030002000, words);
+		return;
+	}
 	if (!read_page(req, &page) || !read_filter(req, entity, &filter))
 	{
 		refuse(req, plain, 1030002001, "参数类型不正确");
@@ -465,6 +533,11 @@ lists_page(Request *req, Entity entity, bool plain)
 		return;
 	}
 	req->rows_served = (int) page.n;
+	if (req->list != NULL)
+	{
+		put_other_page(req, &page);
+		return;
+	}
 	if (!plain)
 	{
 		put_page(req, entity, &page);
@@ -504,7 +577,7 @@ void
 lists_detail(Request *req, Entity entity)
 {
 	View	   *seen = data_see(entity, SEES_DETAILS);
-	const char *id = request_param(req, "id");
+	const char *id = request_param(req, req->list != NULL ? req->list->detail_param : "id");
 	const char *number = request_param(req, "number");
 	Version    *v;
 	Twist		twist;
@@ -523,9 +596,14 @@ lists_detail(Request *req, Entity entity)
 		not_found(req, entity);
 		return;
 	}
-	fault_twist(req, 0, &twist);
 	reply_json(&req->reply, 200, "{\"data\":");
-	shape_row(&req->reply.body, v, FORM_DETAIL, true, &twist);
+	if (req->list != NULL)
+		otherlist_row(&req->reply.body, req->list, v, true);
+	else
+	{
+		fault_twist(req, 0, &twist);
+		shape_row(&req->reply.body, v, FORM_DETAIL, true, &twist);
+		buf_free(&twist.tail);
+	}
 	buf_text(&req->reply.body, ",\"description\":\"success\",\"errcode\":0}");
-	buf_free(&twist.tail);
 }

@@ -11,6 +11,7 @@
 #include "data.h"
 #include "faults.h"
 #include "gateway.h"
+#include "otherlist.h"
 #include "server.h"
 #include "shape.h"
 #include "stats.h"
@@ -219,6 +220,8 @@ main(int argc, char **argv)
 	sigaddset(&signals, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
+	if (!otherlist_load())
+		fail("lists.tsv is not beside the program", "");
 	data_init(o.seed, o.counts);
 	port = server_start(&o.server);
 	if (port == 0)
@@ -239,6 +242,7 @@ main(int argc, char **argv)
 	data_free();
 	crypt_cleanup();
 	shape_cleanup();
+	otherlist_free();
 	free((char *) o.server.tls_cert);
 	free((char *) o.server.tls_key);
 	return 0;

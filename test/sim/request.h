@@ -67,6 +67,7 @@ typedef struct Request
 	bool		is_token;
 	bool		is_push;		/* came to /target/ */
 	bool		is_qeasy;
+	const struct OtherList *list;	/* what was asked is of lists.tsv, or NULL */
 	int			rows_served;	/* -1 = not a page */
 	struct Fault *fault;		/* the fault that applies, a copy, or NULL */
 	Reply		reply;

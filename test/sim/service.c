@@ -18,6 +18,7 @@
 #include "faults.h"
 #include "gateway.h"
 #include "lists.h"
+#include "otherlist.h"
 #include "save.h"
 #include "stats.h"
 #include "target.h"
@@ -102,6 +103,19 @@ find_route(const char *path, const char *method)
 			break;
 	}
 	return found;
+}
+
+/* The route of a list of lists.tsv or of its detail, made in *route; or NULL. */
+static const Route *
+find_other(Request *req, Route *route)
+{
+	bool		is_detail;
+
+	req->list = otherlist_find(req->path, &is_detail);
+	if (req->list == NULL)
+		return NULL;
+	*route = (Route) {req->path, "GET", is_detail ? ROUTE_DETAIL : ROUTE_LIST, req->list->entity};
+	return route;
 }
 
 bool
@@ -214,10 +228,13 @@ perform(Request *req, const Route *route, bool plain)
 static void
 answer_call(Request *req)
 {
+	Route		other;
 	const Route *route = find_route(req->path, req->method);
 	bool		plain = request_header(req, "Authorization") != NULL &&
 		(route == NULL || route->kind < ROUTE_TARGET);
 
+	if (route == NULL && !plain)
+		route = find_other(req, &other);
 	if (strcmp(req->method, "GET") == 0 && strlen(req->url) > MAX_URL)
 	{
 		reply_error(&req->reply, 414, 414, "URI too long", false);

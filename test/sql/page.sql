@@ -87,6 +87,9 @@ SELECT * FROM rows('{"name":"x"},{"id":null},{"id":""},{"id":{}},{"id":{"a":1}},
 -- Several key fields: no two keys ever make the same id
 SELECT id, problem FROM rows('{"bill_no":"A","seq":1},{"bill_no":"A|1","seq":"2"},{"bill_no":"A","seq":"1|2"},{"bill_no":"A\\","seq":"|"},
 	{"bill_no":"A"},{"bill_no":"A","seq":""},{"seq":3,"bill_no":"B"}', '{bill_no,seq}');
+-- A part with ? may be missing, the first one not; * makes the whole row its key
+SELECT id, problem FROM rows('{"a":"1","b":"2"},{"a":"1"},{"a":"1","b":null},{"b":"2"}', '{a,b?}');
+SELECT length(id), count(*), problem FROM rows('{"a":"1"},{"a":"1"},{"a":"2"},{}', '{*}') GROUP BY id, problem ORDER BY 2 DESC;
 
 -- A bad row is set aside alone
 SELECT * FROM rows('{"id":"1"},{"id":"2","x":"\u0000"},{"id":"3","x":"\ud800"},{"id":"4","x":"\udc00"},{"id":"5","x":"\ud800\u0041"},{"id":"6","x":"\ude00\ud83d"},

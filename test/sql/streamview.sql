@@ -45,7 +45,7 @@ SELECT count(*) FROM jdysync.mapped_view m JOIN pg_attribute a ON a.attrelid = m
 SELECT f.entry, f.entry_of, f.field FROM jdysync.catalog_field f JOIN jdysync.catalog c USING (entry)
 WHERE f.sensitive IS NOT NULL AND concat_ws('.', f.entry_of, f.field) <> ALL (c.detail_secrets || regexp_replace(c.list_secrets::text, 'Row\.', '', 'g')::text[]);
 SELECT c.entry, s FROM jdysync.catalog c, unnest(c.detail_secrets || regexp_replace(c.list_secrets::text, 'Row\.', '', 'g')::text[]) s
-WHERE NOT EXISTS (SELECT FROM jdysync.catalog_field f WHERE f.entry = c.entry AND f.sensitive IS NOT NULL AND concat_ws('.', f.entry_of, f.field) = s);
+WHERE c.entry IN (SELECT f.entry FROM jdysync.catalog_field f) AND NOT EXISTS (SELECT FROM jdysync.catalog_field f WHERE f.entry = c.entry AND f.sensitive IS NOT NULL AND concat_ws('.', f.entry_of, f.field) = s);
 
 -- Values in their types, whatever comes; deleted and undetailed records are left out
 INSERT INTO jdysync.staging_v_customer (id, number, data, detailed_at, synced_at, run_id, deleted_at) VALUES

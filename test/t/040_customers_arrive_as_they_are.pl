@@ -225,6 +225,11 @@ PASTED
 	my $not_key = '{"api":"/jdy/v2/bd/customer","effect":"QUERY","method":"GET","id":"group_name","number":"number","request":[]}';
 	add_stream($node, 'groups', metadata => "'$not_key'", detail => 'false');
 	sync_fails($node, 'groups', '21000', qr/not a key/, 'a field that is not unique is no key: an error, never last-wins');
+
+	add_stream($node, 'nameless', metadata => q('{"api":"/jdy/v2/bd/customer","id":"no_such_field"}'));
+	$sim->post('/_sim/stats/reset');
+	sync_fails($node, 'nameless', 'HV005', qr/no row of the list has its key.*"no_such_field"/s, 'nor is a field that no row has');
+	cmp_ok(paths($sim)->{'/jdy/v2/bd/customer'}, '<=', 4, 'which costs a few calls');
 	is(query($node, 'SELECT count(*) FROM jdysync.staging_groups'), '0', 'nothing was landed');
 	drop_stream($node, 'groups');
 
