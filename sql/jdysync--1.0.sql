@@ -359,7 +359,7 @@ CREATE TABLE jdysync.run (
 	error text,
 	detail text,
 	hint text
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05);	/* each run leaves two dead versions */
 CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
 CREATE INDEX run_name ON jdysync.run (name, run_id);
 CREATE INDEX run_started ON jdysync.run (stream_id, started_at);	/* jdy_trace: the one that was open then */
