@@ -47,12 +47,13 @@ jdy_client_open(const Endpoint *endpoint, int concurrency, bool in_worker,
 	Client	   *client = palloc0(sizeof(Client));
 	int			i;
 
-	if (!jdy_enabled || RecoveryInProgress())
+	jdy_require_primary();
+	if (!jdy_enabled)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no calls can be made from this server"),
-				 jdy_enabled ? errdetail("It is a standby.") : errdetail("jdysync.enabled is off."),
-				 errhint("Ask the primary, or switch jdysync.enabled on.")));
+				 errdetail("jdysync.enabled is off."),
+				 errhint("Switch jdysync.enabled on.")));
 	jdy_endpoint_require_complete(endpoint);
 
 	client->context = context;
@@ -171,7 +172,7 @@ ClientWait
 jdy_client_waits_for(Client *client, int64 *until_us)
 {
 	*until_us = client->waits_until == PG_INT64_MAX ? 0 : Max(0, client->waits_until - jdy_monotonic_us());
-	return client->waits_for;
+	return client->waits_for == CLIENT_WAITS_FOR_BUDGET && client->refused ? CLIENT_WAITS_AFTER_REFUSAL : client->waits_for;
 }
 
 void

@@ -11,6 +11,9 @@
  *	… SET TABLESPACE, CREATE
  *	DATABASE … TEMPLATE
  *
+ *	ALTER EXTENSION … UPDATE	stops nobody; but if the objects were ones that the library does not know, the
+ *								schedule stands still, and the database is marked as due at commit
+ *
  * Who connects takes a lock on the database that these statements hold against him, in a transaction
  * block until that ends: so no worker comes back before.  The launcher looks for that lock instead of
  * sending a scheduler that would wait for it.  The database is marked as due, so it goes on when the
@@ -26,12 +29,14 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "compat.h"
 #include "giveway.h"
 #include "launcher.h"
 #include "miscadmin.h"
+#include "runner.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -61,6 +66,8 @@ object_accessed(ObjectAccessType access, Oid class, Oid object, int subid, void 
 {
 	if (access == OAT_DROP && class == DatabaseRelationId)
 		jdy_database_stop(object);
+	else if (access == OAT_POST_ALTER && class == ExtensionRelationId)
+		jdy_wake_launcher_at_commit();
 	if (previous_object_access_hook)
 		previous_object_access_hook(access, class, object, subid, arg);
 }

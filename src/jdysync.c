@@ -14,6 +14,7 @@
 
 #include <limits.h>
 
+#include "access/xlog.h"
 #include "address.h"
 #include "clock.h"
 #include "fmgr.h"
@@ -83,6 +84,17 @@ jdy_require_preload(void)
 				 errmsg("jdysync is not loaded by the server"),
 				 errdetail("Its workers and its shared memory exist only when the library is loaded at server start."),
 				 errhint("Add jdysync to shared_preload_libraries and restart PostgreSQL.")));
+}
+
+void
+jdy_require_primary(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("this server is a standby"),
+				 errdetail("jdysync changes nothing and calls nobody from here."),
+				 errhint("Use the primary. When this server is promoted, streams and pushes go on here by themselves.")));
 }
 
 static void

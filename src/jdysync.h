@@ -36,4 +36,7 @@ extern bool jdy_preloaded;
 /* Raises an error with a HINT unless the library was preloaded. */
 extern void jdy_require_preload(void);
 
+/* Raises an error with a HINT on a standby. */
+extern void jdy_require_primary(void);
+
 #endif							/* JDYSYNC_H */

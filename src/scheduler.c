@@ -113,6 +113,8 @@ start_queued_runs(void)
 		jdy_watch_home(false);
 		extension = InvalidOid;
 	}
+	else if (OidIsValid(extension) && !jdy_home_fits())
+		extension = InvalidOid;
 	if (OidIsValid(extension))
 	{
 		end_runs_without_stream();

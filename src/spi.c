@@ -69,6 +69,7 @@ static struct
 
 static void check_lock(void);
 static void execute_plan(JdyStatement *statement, Datum *values, const char *nulls, DestReceiver *receiver);
+static bool reads_only(const char *sql);
 static int	run_into(JdyStatement *statement, Datum *values, DestReceiver *receiver);
 static void execute_text(const char *sql);
 static int	plan_by_index(void);
@@ -128,8 +129,10 @@ static void
 execute_text(const char *sql)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int			rc = SPI_execute(sql, false, 0);
+	int			rc;
 
+	jdy_require_primary();
+	rc = SPI_execute(sql, false, 0);
 	MemoryContextSwitchTo(caller);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
@@ -339,6 +342,8 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls, DestRece
 	int			guc_level = 0;
 	int			rc;
 
+	if (!reads_only(statement->sql))
+		jdy_require_primary();
 	if (statement->by_index)
 		guc_level = plan_by_index();
 	if (statement->plan == NULL)
@@ -360,6 +365,13 @@ execute_plan(JdyStatement *statement, Datum *values, const char *nulls, DestRece
 
 	/* SPI leaves its own context current, which ends with the transaction. */
 	MemoryContextSwitchTo(caller);
+}
+
+/* By its first word, for a clear error on a standby: what this takes for a reader PostgreSQL itself refuses. */
+static bool
+reads_only(const char *sql)
+{
+	return strncmp(sql, "SELECT", 6) == 0 || strncmp(sql, "WITH", 4) == 0;
 }
 
 static int

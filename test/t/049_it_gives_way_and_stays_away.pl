@@ -50,15 +50,6 @@ my $going = background_sql($node, q{SELECT * FROM jdy_sync('customer', mode => '
 $run_id = wait_until_running($node, 'customer');
 $node->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', "SELECT status FROM jdy_runs WHERE run_id = $run_id"), 'running', 'a standby shows a run of its primary as running');
-for my $call ("jdy_sync('customer')", "jdy_start('customer')", "jdy_cancel($run_id)", "jdy_check('kingdee')", "jdy_fetch('kingdee', '/')",
-	"jdy_alter_stream('customer', settle => '1 s')", "jdy_add_stream('supplier', 'kingdee')", "jdy_drop_stream('customer')")
-{
-	($status, undef, $error) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT $call");
-	is($status, 3, "$call is refused by a standby");
-	like($error, qr/ERROR:  (?:25006|55000): /, 'because it is one');
-}
-is($standby->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'jdysync%'}), '0', 'no worker of ours runs there');
-
 # ---------------------------------------------------------------------------
 # The extension goes while a run is open.
 # ---------------------------------------------------------------------------
