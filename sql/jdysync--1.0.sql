@@ -1509,8 +1509,11 @@ LEFT JOIN jdysync.agenda g ON g.subject_id = s.stream_id
 LEFT JOIN jdysync.breaker b ON s.is_push AND b.server = s.server::text AND b.next_try IS NOT NULL
 LEFT JOIN jdysync.incident h ON h.name = s.name AND h.what = 'push held' AND h.closed_at IS NULL
 LEFT JOIN LATERAL (
-	SELECT r.run_id, r.started_at, r.finished_at FROM jdysync.run r
-	WHERE r.stream_id = s.stream_id AND r.status = 'ok' ORDER BY r.run_id DESC LIMIT 1) o ON true
+	/* not by the primary key: for a stream that rests that would read all runs since */
+	SELECT r.* FROM (SELECT k.run_id, k.stream_id, k.status, k.started_at, k.finished_at FROM jdysync.run k
+		WHERE (k.stream_id, k.status, k.run_id) <= (s.stream_id, 'ok'::text, 9223372036854775807)
+		ORDER BY k.stream_id DESC, k.status DESC, k.run_id DESC LIMIT 1) r
+	WHERE r.stream_id = s.stream_id AND r.status = 'ok') o ON true
 LEFT JOIN LATERAL (
 	SELECT r.run_id, r.started_at FROM jdysync.run r
 	WHERE r.stream_id = s.stream_id AND r.status = 'running' ORDER BY r.run_id DESC LIMIT 1) u ON true
@@ -2175,6 +2178,16 @@ COMMENT ON SEQUENCE jdysync.certificate_certificate_id_seq IS 'numbers of certif
 COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
 COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
+
+---------------------------------------------------------------------------
+-- Tables that stay small
+---------------------------------------------------------------------------
+
+/*
+ * As long as nothing is known of them, they are taken for tables of hundreds of rows, and autovacuum does not look
+ * at a handful: each look at jdy_status would be compiled for its supposed cost.
+ */
+ANALYZE jdysync.stream, jdysync.push, jdysync.agenda, jdysync.breaker;
 
 ---------------------------------------------------------------------------
 -- What a dump must hold
