@@ -366,7 +366,7 @@ CREATE TABLE jdysync.run (
 	error text,
 	detail text,
 	hint text
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05);	/* each run leaves two dead versions */
 CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
 CREATE INDEX run_name ON jdysync.run (name, run_id);
 CREATE INDEX run_started ON jdysync.run (stream_id, started_at);	/* jdy_trace: the one that was open then */
@@ -1417,20 +1417,29 @@ WHERE k.locktype = 'object' AND k.granted AND k.classid = 'jdysync.stream'::pg_c
 COMMENT ON VIEW jdysync.at_work IS 'streams and pushes whose runner lives: it holds the lock on their row objects';
 COMMENT ON COLUMN jdysync.at_work.stream_id IS 'number of the stream or push';
 
+/*
+ * The last runs are what is mostly asked for.  Neither an ORDER BY nor a LIMIT outside of a view like this
+ * one is known to those who plan it, so it is in that order itself: by the key, a run at a time, and who may
+ * see what is looked up once and not joined.
+ */
 CREATE VIEW @extschema@.jdy_runs WITH (security_barrier) AS
+WITH seen AS MATERIALIZED (SELECT s.stream_id, s.may_read FROM jdysync.subject s)
 SELECT r.run_id, r.name, r.kind,
 	CASE WHEN r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery()
-			AND NOT EXISTS (SELECT FROM jdysync.at_work w WHERE w.stream_id = r.stream_id::oid)
+			AND r.stream_id::oid NOT IN (SELECT w.stream_id FROM jdysync.at_work w)
 		THEN 'interrupted' ELSE r.status END AS status,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
 	r.rejected, r.pending, r.delivered, r.verified, r.failed, r.dead, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
 	/* what a trigger or a cast of the owner's says may quote the record it failed on */
-	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.error END AS error,
-	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.detail END AS detail,
-	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.hint END AS hint
+	CASE WHEN o.may_read THEN r.error END AS error,
+	CASE WHEN o.may_read THEN r.detail END AS detail,
+	CASE WHEN o.may_read THEN r.hint END AS hint
 FROM jdysync.run r
-LEFT JOIN jdysync.subject s USING (stream_id)
-WHERE COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+CROSS JOIN LATERAL (SELECT CASE WHEN r.stream_id IN (SELECT s.stream_id FROM seen s WHERE s.may_read IS NOT NULL)
+		THEN r.stream_id IN (SELECT s.stream_id FROM seen s WHERE s.may_read)
+	ELSE (SELECT pg_catalog.pg_has_role(10::oid, 'USAGE')) END AS may_read) o
+WHERE o.may_read OR (SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+ORDER BY r.run_id DESC;
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
@@ -1507,8 +1516,11 @@ CROSS JOIN LATERAL (
 	SELECT min(y.due_at) AS due_at, min(y.next_at) AS next_at, min(y.due_at) FILTER (WHERE NOT y.remedy) AS first_due_at
 	FROM jdysync.agenda y WHERE y.subject_id = s.stream_id) g
 LEFT JOIN LATERAL (
-	SELECT r.run_id, r.started_at, r.finished_at FROM jdysync.run r
-	WHERE r.stream_id = s.stream_id AND r.status = 'ok' ORDER BY r.run_id DESC LIMIT 1) o ON true
+	/* not by the primary key: for a stream that rests that would read all runs since */
+	SELECT r.* FROM (SELECT k.run_id, k.stream_id, k.status, k.started_at, k.finished_at FROM jdysync.run k
+		WHERE (k.stream_id, k.status, k.run_id) <= (s.stream_id, 'ok'::text, 9223372036854775807)
+		ORDER BY k.stream_id DESC, k.status DESC, k.run_id DESC LIMIT 1) r
+	WHERE r.stream_id = s.stream_id AND r.status = 'ok') o ON true
 LEFT JOIN LATERAL (
 	SELECT r.run_id, r.started_at FROM jdysync.run r
 	WHERE r.stream_id = s.stream_id AND r.status = 'running' ORDER BY r.run_id DESC LIMIT 1) u ON true
@@ -2181,6 +2193,16 @@ COMMENT ON SEQUENCE jdysync.certificate_certificate_id_seq IS 'numbers of certif
 COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
 COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
+
+---------------------------------------------------------------------------
+-- Tables that stay small
+---------------------------------------------------------------------------
+
+/*
+ * As long as nothing is known of them, they are taken for tables of hundreds of rows, and autovacuum does not look
+ * at a handful: each look at jdy_status would be compiled for its supposed cost.
+ */
+ANALYZE jdysync.stream, jdysync.push, jdysync.agenda, jdysync.breaker;
 
 ---------------------------------------------------------------------------
 -- What a dump must hold
