@@ -728,7 +728,7 @@ announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
 		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, relation_name(staging));
 	if (stream->plan->start_param == NULL)
 		ereport(NOTICE,
-				(errmsg("list \"%s\" has no time filter: every run reads all of it, and nothing is certified until certificates are issued",
+				(errmsg("list \"%s\" has no time filter: every run reads all of it, and only certificates say how far it is complete",
 						stream->api)));
 }
 
