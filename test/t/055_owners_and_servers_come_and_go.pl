@@ -88,7 +88,8 @@ subtest 'DROP SERVER' => sub {
 	go_on();
 	becomes("SELECT status <> 'running' FROM jdy_runs WHERE run_id = $run_id", 'the open run comes to an end');
 	becomes("SELECT status = 'failing' AND why ~ 'There is no server .kingdee.' FROM jdy_status", 'jdy_status says why it fails');
-	becomes('SELECT failures >= 2 FROM jdysync.agenda', 'it backs off');
+	becomes('SELECT failures >= 3 FROM jdysync.agenda', 'it backs off');
+	is(scalar(() = log_since($log) =~ /LOG:  .*run \d+ of "customer" failed/g), 1, 'the log says it once');
 	create_server($node, 'kingdee', server => { timeout => '1 s', max_attempts => 100, calls_per_minute => 0, rate_window => '100 ms' });
 	goes_on('customer', 'a server of that name: the schedule goes on');
 	is_true($node, 'customer', 'staging equals the truth');
