@@ -422,7 +422,7 @@ CREATE TABLE jdysync.tally (
 	calls bigint NOT NULL,
 	retries bigint NOT NULL,
 	PRIMARY KEY (stream_id, day, status)
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 85);
 COMMENT ON TABLE jdysync.tally IS 'what runs did, added up when each ends: it does not shrink when the log of runs is cut';
 
 CREATE TABLE jdysync.reject (
@@ -1241,6 +1241,11 @@ RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_resume(text, boolean) IS
 'ends jdy_pause; force: lets a push that is held because too many records changed at once go once; true when that changed something';
 
+CREATE FUNCTION jdy_grant(name text, role regrole, privilege text)
+RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_grant(text, regrole, text) IS
+'lets a role besides the owner''s members read a stream or push (SELECT on its table or source and the views it came with, its lines of the views jdy_…, but no raw bytes and no bodies of requests), run it (sync or push, start, cancel, pause, resume; its runs are made with its owner''s rights), or none of both: that takes back what was granted';
+
 CREATE FUNCTION jdy_adopt()
 RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_adopt() IS
@@ -1279,9 +1284,10 @@ COMMENT ON FUNCTION jdy_explain(text) IS
 'what a stream or push will ask, how many calls and minutes that takes, what proves it and what waits; also of a catalogue entry that is no stream yet; no call is made and nothing is written';
 
 CREATE FUNCTION jdysync.progress()
-RETURNS TABLE (run_id bigint, stream_id integer, phase text, waiting_for text, listed bigint, list_total bigint,
+RETURNS TABLE (run_id bigint, stream_id integer, pid integer, phase text, percent integer, eta timestamptz, waiting_for text,
+	waiting_until timestamptz, listed bigint, list_total bigint, pages bigint, window_from timestamptz, window_to timestamptz,
 	details bigint, details_due bigint, inserted bigint, updated bigint, unchanged bigint, rejected bigint,
-	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, started_at timestamptz, updated_at timestamptz)
+	pending bigint, delivered bigint, dead bigint, calls bigint, retries bigint, calls_left integer, started_at timestamptz, updated_at timestamptz)
 AS 'MODULE_PATHNAME', 'jdy_progress_rows' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdysync.progress() IS 'open runs of this database that the caller may see, from shared memory; read it through the view jdy_progress';
 
@@ -1308,6 +1314,7 @@ REVOKE ALL ON FUNCTION
 	jdy_discard(text, text[], text),
 	jdy_pause(text),
 	jdy_resume(text, boolean),
+	jdy_grant(text, regrole, text),
 	jdy_adopt(),
 	jdy_fetch(name, text, jsonb, text, jsonb),
 	jdy_decrypt(name, text),
@@ -1352,7 +1359,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA jdysync_shim FROM PUBLIC;
 ---------------------------------------------------------------------------
 
 /*
- * Who may see a stream: members of its staging table's owner; pg_monitor sees
+ * Who may see a stream: members of its staging table's owner, and whom jdy_grant lets read it, but for
+ * raw bytes and bodies; jdysync.subject says so for all views.  pg_monitor sees
  * health (runs, coverage, incidents, progress) without contents (calls, rejects, texts of errors, ids of
  * records).
  *
@@ -1368,14 +1376,21 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
  * relation's: then its owner would become the owner of a stream that is none of his.
  */
 CREATE VIEW jdysync.subject AS
-SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
-	false AS is_push, CASE WHEN c.oid IS NOT NULL THEN format('server %I of %I', s.server, pg_catalog.pg_get_userbyid(c.relowner)) END AS mapping
-FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
-	SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
-UNION ALL
-SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true,
-	CASE WHEN c.oid IS NOT NULL THEN format('server %I of %I', p.server, pg_catalog.pg_get_userbyid(c.relowner)) END
-FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source;
+SELECT k.stream_id, k.name, k.server, k.enabled, k.loaded, k.relation, k.owner, k.is_push,
+	CASE WHEN k.owner IS NOT NULL THEN format('server %I of %I', k.server, pg_catalog.pg_get_userbyid(k.owner)) END AS mapping,
+	pg_catalog.pg_has_role(COALESCE(k.owner, 10::oid), 'USAGE') AS own,
+	pg_catalog.pg_has_role(COALESCE(k.owner, 10::oid), 'USAGE')
+		OR g.oid IS NOT NULL AND pg_catalog.has_column_privilege(g.oid, 'read', 'REFERENCES') AS may_read
+FROM (
+	SELECT s.stream_id, s.name, s.server, s.enabled, s.loaded_at IS NOT NULL AS loaded, s.staging AS relation, c.relowner AS owner,
+		false AS is_push
+	FROM jdysync.stream s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.staging AND EXISTS (
+		SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)
+	UNION ALL
+	SELECT p.push_id, p.name, p.server, p.enabled, true, p.source, c.relowner, true
+	FROM jdysync.push p LEFT JOIN pg_catalog.pg_class c ON c.oid = p.source) AS k
+LEFT JOIN pg_catalog.pg_class g ON g.relnamespace = 'jdysync'::pg_catalog.regnamespace AND g.relname = ('grants_' || k.name)::name
+	AND g.relkind = 'v' AND g.relowner = k.owner;
 COMMENT ON VIEW jdysync.subject IS 'what runs are of: streams and pushes, with their owners';
 COMMENT ON COLUMN jdysync.subject.stream_id IS 'number of the stream or push';
 COMMENT ON COLUMN jdysync.subject.name IS 'its name';
@@ -1385,6 +1400,8 @@ COMMENT ON COLUMN jdysync.subject.loaded IS 'its first load is over';
 COMMENT ON COLUMN jdysync.subject.relation IS 'staging table, or source of the push';
 COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
+COMMENT ON COLUMN jdysync.subject.own IS 'the current role is a member of its owner; of what has none, a superuser';
+COMMENT ON COLUMN jdysync.subject.may_read IS 'or was granted that with jdy_grant';
 COMMENT ON COLUMN jdysync.subject.mapping IS 'as whom it calls what: name of the incidents of that';
 
 CREATE VIEW jdysync.at_work AS
@@ -1403,12 +1420,12 @@ SELECT r.run_id, r.name, r.kind,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
 	r.rejected, r.pending, r.delivered, r.verified, r.failed, r.dead, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
 	/* what a trigger or a cast of the owner's says may quote the record it failed on */
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.error END AS error,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.detail END AS detail,
-	CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') THEN r.hint END AS hint
+	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.error END AS error,
+	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.detail END AS detail,
+	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.hint END AS hint
 FROM jdysync.run r
 LEFT JOIN jdysync.subject s USING (stream_id)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
@@ -1416,23 +1433,23 @@ SELECT k.run_id, k.at, k.method, k.url, k.attempt, k.http_status, k.errcode, k.m
 FROM jdysync.call k
 JOIN jdysync.run r USING (run_id)
 LEFT JOIN jdysync.subject s USING (stream_id)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE');
+WHERE COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE'));
 COMMENT ON VIEW @extschema@.jdy_calls IS 'HTTP attempts of runs (jdysync.log_calls says which are kept); http_status NULL = no reply; ms = milliseconds';
 
 CREATE VIEW @extschema@.jdy_rejects WITH (security_barrier) AS
-SELECT j.reject_id, s.name, j.id, j.reason, j.at, j.run_id, j.raw
+SELECT j.reject_id, s.name, j.id, j.reason, j.at, j.run_id, CASE WHEN s.own THEN j.raw END AS raw
 FROM jdysync.reject j
-JOIN jdysync.stream s USING (stream_id)
-JOIN pg_catalog.pg_class c ON c.oid = s.staging
-WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+JOIN jdysync.subject s USING (stream_id)
+WHERE s.may_read;
 COMMENT ON VIEW @extschema@.jdy_rejects IS 'input set aside because PostgreSQL cannot hold it; raw = its bytes as they came';
 
 CREATE VIEW @extschema@.jdy_incidents WITH (security_barrier) AS
-SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, i.detail
+SELECT i.id, i.opened_at, i.closed_at, i.severity, i.name, i.what, i.advice, CASE WHEN a.may_read THEN i.detail END AS detail
 FROM jdysync.incident i
-WHERE pg_catalog.pg_has_role('pg_monitor', 'USAGE') OR i.name = '(this database)' OR i.name IN (
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(10::oid, 'USAGE') OR i.name = '(this database)' OR i.name IN (
 	SELECT u.name FROM jdysync.subject s CROSS JOIN LATERAL (VALUES (s.name), (format('server %I', s.server)), (s.mapping)) AS u (name)
-	WHERE pg_catalog.pg_has_role(s.owner, 'USAGE'));
+	WHERE s.may_read) AS may_read) a
+WHERE a.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 /*
@@ -1460,7 +1477,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 				WHEN b.server IS NOT NULL THEN format('the target has not answered since %s (%s), %s', m.since, b.problem,
 					CASE WHEN b.next_try > now() THEN 'next try ' || m.next_try ELSE 'next try with the next run' END)
 				/* what a trigger or a cast of the owner's says may quote the record it failed on */
-				WHEN a.own THEN concat_ws(': ', COALESCE(f.error, 'the process of its run died'), "left"(rtrim(f.detail, '.'), 200))
+				WHEN s.may_read THEN concat_ws(': ', COALESCE(f.error, 'the process of its run died'), "left"(rtrim(f.detail, '.'), 200))
 				ELSE concat('run ', f.run_id, ' failed') || COALESCE(' with SQLSTATE ' || f.sqlstate, '') END
 			END,
 		CASE WHEN v.status = 'held' THEN CASE WHEN NOT (SELECT is_here FROM home) THEN 'SELECT jdy_adopt() when the original does not run any more'
@@ -1482,7 +1499,6 @@ LEFT JOIN jdysync.push p ON p.push_id = s.stream_id
 LEFT JOIN jdysync.agenda g ON g.subject_id = s.stream_id
 LEFT JOIN jdysync.breaker b ON s.is_push AND b.server = s.server::text AND b.next_try IS NOT NULL
 LEFT JOIN jdysync.incident h ON h.name = s.name AND h.what = 'push held' AND h.closed_at IS NULL
-CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') AS own) a
 LEFT JOIN LATERAL (
 	SELECT r.run_id, r.started_at, r.finished_at FROM jdysync.run r
 	WHERE r.stream_id = s.stream_id AND r.status = 'ok' ORDER BY r.run_id DESC LIMIT 1) o ON true
@@ -1524,7 +1540,7 @@ CROSS JOIN LATERAL (
 		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run
 	FROM (SELECT y.which, to_char(y.at, CASE WHEN y.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
 		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, g.due_at), (6, g.next_at)) AS y (which, at)) z) m
-WHERE a.own OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all well, and if not, why';
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
@@ -1537,11 +1553,11 @@ SELECT s.name, s.listed_until,
 		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
 	COALESCE(q.due, 0) AS details_due,
 	COALESCE(q.set_aside, 0) + r.rejected AS set_aside,
-	CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') AND COALESCE(q.set_aside, 0) + r.rejected > 0
+	CASE WHEN c.may_read AND COALESCE(q.set_aside, 0) + r.rejected > 0
 		THEN (q.exceptions || r.exceptions)[1:100] END AS exceptions,
 	s.loaded_at
 FROM jdysync.stream s
-JOIN pg_catalog.pg_class c ON c.oid = s.staging
+JOIN jdysync.subject c ON c.stream_id = s.stream_id AND c.owner IS NOT NULL
 LEFT JOIN LATERAL (
 	SELECT min(l.due_since) FILTER (WHERE l.due AND l.problem IS NULL) AS oldest,
 		count(*) FILTER (WHERE l.due AND l.problem IS NULL) AS due,
@@ -1552,7 +1568,7 @@ CROSS JOIN LATERAL (
 	/* list rows; a detail that was rejected stands in the queue */
 	SELECT count(*) AS rejected, (array_agg(COALESCE(j.id, '?') ORDER BY j.id))[1:100] AS exceptions
 	FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL) r
-WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE c.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
 
@@ -1560,8 +1576,8 @@ CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
 SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed, c.why, c.run_id, c.assumptions, c.evidence
 FROM jdysync.certificate c
 JOIN jdysync.stream s USING (stream_id, epoch)
-JOIN pg_catalog.pg_class k ON k.oid = s.staging
-WHERE pg_catalog.pg_has_role(k.relowner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+WHERE k.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_certificates IS
 'proofs of which records each list held at an instant, and attempts that did not give one, with the reason';
 
@@ -1569,26 +1585,30 @@ CREATE VIEW @extschema@.jdy_certified WITH (security_barrier) AS
 SELECT s.name, u.id
 FROM jdysync.sighted g
 JOIN jdysync.stream s USING (stream_id)
-JOIN pg_catalog.pg_class k ON k.oid = s.staging
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
 CROSS JOIN LATERAL unnest(g.ids) AS u (id)
-WHERE g.certified AND pg_catalog.pg_has_role(k.relowner, 'USAGE');
+WHERE g.certified AND k.may_read;
 COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last certificate names';
 
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
-SELECT p.run_id, s.name, p.phase, p.waiting_for, p.listed, p.list_total, p.details, p.details_due, p.inserted,
-	p.updated, p.unchanged, p.rejected, p.pending, p.delivered, p.dead, p.calls, p.retries, p.started_at, p.updated_at
+SELECT p.run_id, s.name, p.phase, p.percent, p.eta::timestamptz(0) AS eta,
+	p.waiting_for || COALESCE(to_char(CASE WHEN p.waiting_for IN ('budget', 'Retry-After', 'back-off', 'settle') THEN p.waiting_until END,
+		' "until" HH24:MI:SS'), '') AS waiting_for,
+	p.listed, p.list_total, p.details, p.details_due, p.calls, p.calls_left, p.pending, p.delivered, p.dead, p.pages,
+	CASE WHEN p.pages > 0 THEN tstzrange(p.window_from, p.window_to) END AS reading,
+	p.inserted, p.updated, p.unchanged, p.rejected, p.retries, p.pid, p.started_at, p.updated_at
 FROM jdysync.progress() p
 JOIN jdysync.subject s USING (stream_id)
-WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_progress IS 'open runs as they go, before anything is committed';
 
 CREATE VIEW @extschema@.jdy_deliveries WITH (security_barrier) AS
 SELECT s.name AS push, d.id, d.status, d.version, d.attempts, d.last_error, d.http_status, d.errcode, d.changed_at, d.discarded,
-	d.request, d.reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion,
+	CASE WHEN s.own THEN d.request END AS request, CASE WHEN s.own THEN d.reply END AS reply, (d.refused_digest = ''::bytea OR (d.status = 'delivered' AND d.digest IS NULL)) IS TRUE AS deletion,
 	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = d.push_id AND c.id = d.id) AS target_id
 FROM jdysync.delivery d
 JOIN jdysync.subject s ON s.stream_id = d.push_id
-WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+WHERE s.may_read
 	AND NOT EXISTS (SELECT FROM jdysync.batch b CROSS JOIN LATERAL unnest(b.ids) AS o (id) WHERE b.push_id = d.push_id AND o.id = d.id)
 UNION ALL
 SELECT s.name, u.id, 'delivered', 1, 0, NULL, NULL, NULL, g.delivered_at, NULL, NULL, NULL, false,
@@ -1596,16 +1616,16 @@ SELECT s.name, u.id, 'delivered', 1, 0, NULL, NULL, NULL, g.delivered_at, NULL, 
 FROM jdysync.delivered g
 JOIN jdysync.subject s ON s.stream_id = g.push_id
 CROSS JOIN LATERAL unnest(g.ids) AS u (id)
-WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
+WHERE s.may_read
 	AND NOT EXISTS (SELECT FROM jdysync.delivery d WHERE d.push_id = g.push_id AND d.id = u.id)
 	AND NOT EXISTS (SELECT FROM jdysync.batch b CROSS JOIN LATERAL unnest(b.ids) AS o (id) WHERE b.push_id = g.push_id AND o.id = u.id)
 UNION ALL
-SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, b.body, NULL, b.digests = '',
+SELECT s.name, u.id, b.status, u.version, b.attempts, b.last_error, b.http_status, NULL, b.sent_at, NULL, CASE WHEN s.own THEN b.body END, NULL, b.digests = '',
 	(SELECT c.target_id FROM jdysync.counterpart c WHERE c.push_id = b.push_id AND c.id = u.id)
 FROM jdysync.batch b
 JOIN jdysync.subject s ON s.stream_id = b.push_id
 CROSS JOIN LATERAL unnest(b.ids, b.versions) AS u (id, version)
-WHERE pg_catalog.pg_has_role(s.owner, 'USAGE');
+WHERE s.may_read;
 COMMENT ON VIEW @extschema@.jdy_deliveries IS
 'where each record stands toward each push; records that were never sent are not here: jdy_preview shows what is pending';
 
@@ -1655,7 +1675,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, NULLIF(t
 	t.listed, t.details, t.inserted, t.updated, t.deleted, t.rejected, t.delivered, t.dead, t.calls, t.retries
 FROM jdysync.tally t
 JOIN jdysync.subject s USING (stream_id)
-WHERE pg_catalog.pg_has_role(COALESCE(s.owner, 10::oid), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_totals IS 'what runs that ended did, added up by stream, status and day, for 40 days, and since the stream was added (day NULL)';
 
 CREATE VIEW @extschema@.jdy_budgets WITH (security_barrier) AS
@@ -1664,6 +1684,54 @@ FROM jdysync.budgets() b
 JOIN pg_catalog.pg_foreign_server f ON f.oid = b.server_id
 JOIN pg_catalog.pg_roles r ON r.oid = b.role;
 COMMENT ON VIEW @extschema@.jdy_budgets IS 'calls that servers with a limit may still make, since the server started; servers of one account share its budget, across databases';
+
+/*
+ * Incidents as messages for robots of chat groups, as payloads of a push: one when an incident opens, and, since
+ * it is another content then, one when it is over.  A push never tells of itself: its own trouble would be one
+ * more message that it cannot send.  What is over for a day is told no more.
+ */
+CREATE VIEW jdysync.alarm AS
+SELECT i.id::text AS id, concat(CASE WHEN i.closed_at IS NOT NULL THEN '已恢复 over' WHEN i.severity = 'critical' THEN '严重 critical' ELSE '警告 warning' END,
+		': jdysync ', i.name, ' ', t.title) AS title,
+	concat_ws(E'\n\n', CASE WHEN i.closed_at IS NULL THEN '自 since ' || o.opened ELSE o.opened || ' – ' || o.closed END || ' (UTC+8), ' || pg_catalog.current_database(),
+		"left"(i.detail, 500), CASE WHEN i.closed_at IS NULL THEN concat_ws(E'\n\n', t.what_to_do, "left"(i.advice, 500)) END) AS text,
+	ARRAY(SELECT c.relname::text FROM jdysync.push p JOIN pg_catalog.pg_class c ON c.oid = p.source
+		WHERE i.name IN (p.name, format('server %I', p.server))) AS of_pushes_from
+FROM @extschema@.jdy_incidents i
+LEFT JOIN (VALUES
+	('failing', '运行失败 failing', '请查看 jdy_runs 中的错误原因；有计划的任务会自动重试。'),
+	('authorisation refused', '授权被拒绝 authorisation refused', '请用 jdy_check 查看哪一步被拒绝：让客户管理员重新授权，或更正用户映射。'),
+	('late', '任务积压 late', '请增大 jdysync.max_workers，或拉开任务的时间间隔。'),
+	('held', '数据库副本，已停用 held', '确认原库不再运行后执行 SELECT jdy_adopt();'),
+	('push held', '推送已暂停：变化过多 push held', '用 jdy_preview 核对；如属正常，用 jdy_resume 放行。'),
+	('target away', '推送目标无响应 target away', '目标恢复后自动继续推送。'),
+	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
+	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
+	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。')) AS k (what, title, what_to_do) ON k.what = i.what
+CROSS JOIN LATERAL (SELECT COALESCE(k.title, i.what) AS title, k.what_to_do) t
+CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,
+	to_char(i.closed_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS closed) o
+WHERE i.severity <> 'info' AND (i.closed_at IS NULL OR i.closed_at > now() - interval '1 day');
+COMMENT ON VIEW jdysync.alarm IS 'incidents in words, Chinese and English, for the views jdy_incidents_…';
+COMMENT ON COLUMN jdysync.alarm.id IS 'number of the incident';
+COMMENT ON COLUMN jdysync.alarm.title IS 'what is wrong, or over';
+COMMENT ON COLUMN jdysync.alarm.text IS 'since when, particulars, what to do';
+COMMENT ON COLUMN jdysync.alarm.of_pushes_from IS 'names of the views that pushes read which it is about';
+
+CREATE VIEW @extschema@.jdy_incidents_dingtalk WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msgtype', 'markdown', 'markdown', jsonb_build_object('title', a.title, 'text', concat('### ', a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_dingtalk' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_dingtalk IS 'incidents as messages for a DingTalk robot: source of a push';
+
+CREATE VIEW @extschema@.jdy_incidents_wecom WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msgtype', 'markdown', 'markdown', jsonb_build_object('content', concat('### ', a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_wecom' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_wecom IS 'incidents as messages for a WeCom robot: source of a push';
+
+CREATE VIEW @extschema@.jdy_incidents_feishu WITH (security_barrier) AS
+SELECT a.id, jsonb_build_object('msg_type', 'text', 'content', jsonb_build_object('text', concat(a.title, E'\n\n', a.text))) AS payload
+FROM jdysync.alarm a WHERE 'jdy_incidents_feishu' <> ALL (a.of_pushes_from);
+COMMENT ON VIEW @extschema@.jdy_incidents_feishu IS 'incidents as messages for a Feishu robot: source of a push';
 
 CREATE VIEW @extschema@.jdy_catalog AS
 SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
@@ -1680,7 +1748,7 @@ COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows 
  * state sets.  What never happened has no sample.
  */
 CREATE FUNCTION @extschema@.jdy_metrics()
-RETURNS text LANGUAGE sql STABLE
+RETURNS text LANGUAGE sql STABLE SET jit = off
 BEGIN ATOMIC
 	WITH family (place, name, type, unit, help) AS (VALUES
 		(1, 'jdysync_status', 'gauge', NULL, '0 ok, 1 never ran, 2 paused, 3 held, 4 late, 5 failing: as in jdy_status'),
@@ -1755,6 +1823,12 @@ END;
 REVOKE ALL ON FUNCTION @extschema@.jdy_metrics() FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@.jdy_metrics() IS 'what the caller may see of jdy_health, jdy_totals, jdy_budgets and jdy_incidents, as OpenMetrics text';
 
+CREATE FUNCTION @extschema@.jdy_report()
+RETURNS text AS 'MODULE_PATHNAME' LANGUAGE C STABLE SET search_path = pg_catalog, pg_temp SET jit = off;
+REVOKE ALL ON FUNCTION @extschema@.jdy_report() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.jdy_report() IS
+'how all of it stands that the caller may see, as one page of HTML without script or outside files, in English and Chinese';
+
 REVOKE ALL ON ALL TABLES IN SCHEMA jdysync FROM PUBLIC;
 
 ---------------------------------------------------------------------------
@@ -1806,7 +1880,7 @@ COMMENT ON COLUMN @extschema@.jdy_rejects.id IS 'the record''s id, where it has 
 COMMENT ON COLUMN @extschema@.jdy_rejects.reason IS 'why PostgreSQL cannot hold it';
 COMMENT ON COLUMN @extschema@.jdy_rejects.at IS 'when it came first';
 COMMENT ON COLUMN @extschema@.jdy_rejects.run_id IS 'run that met it first';
-COMMENT ON COLUMN @extschema@.jdy_rejects.raw IS 'its bytes as they came';
+COMMENT ON COLUMN @extschema@.jdy_rejects.raw IS 'its bytes as they came; its owner''s to read';
 
 COMMENT ON COLUMN @extschema@.jdy_incidents.id IS 'number of the incident';
 COMMENT ON COLUMN @extschema@.jdy_incidents.opened_at IS 'since when it is so';
@@ -1815,7 +1889,13 @@ COMMENT ON COLUMN @extschema@.jdy_incidents.severity IS 'info | warning | critic
 COMMENT ON COLUMN @extschema@.jdy_incidents.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
 COMMENT ON COLUMN @extschema@.jdy_incidents.what IS 'the kind of trouble';
 COMMENT ON COLUMN @extschema@.jdy_incidents.advice IS 'what to do';
-COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case';
+COMMENT ON COLUMN @extschema@.jdy_incidents.detail IS 'particulars of this case, its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_incidents_dingtalk.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_dingtalk.payload IS 'message: it changes when the incident is over';
+COMMENT ON COLUMN @extschema@.jdy_incidents_wecom.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_wecom.payload IS 'message: it changes when the incident is over';
+COMMENT ON COLUMN @extschema@.jdy_incidents_feishu.id IS 'number of the incident';
+COMMENT ON COLUMN @extschema@.jdy_incidents_feishu.payload IS 'message: it changes when the incident is over';
 
 COMMENT ON COLUMN @extschema@.jdy_status.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_status.kind IS 'pull | push';
@@ -1899,22 +1979,28 @@ COMMENT ON COLUMN @extschema@.jdy_certified.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_certified.id IS 'record';
 
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
-COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream';
-COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'what it is doing';
-COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'what it is waiting for';
+COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream or push';
+COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | scanning (a push''s source) | pushing | finishing';
+COMMENT ON COLUMN @extschema@.jdy_progress.percent IS 'of the calls that are known to be needed, or of the records to be sent; NULL = not known';
+COMMENT ON COLUMN @extschema@.jdy_progress.eta IS 'when it ends, by its pace so far and the budget; NULL = not known';
+COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'service or target (their answer) | budget | Retry-After (they said 429) | back-off | settle (so that a count can be believed) | token | lock (in this database: pg_blocking_pids(pid)); with the time until when, where it is known';
 COMMENT ON COLUMN @extschema@.jdy_progress.listed IS 'list rows landed so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.list_total IS 'rows that the service says there are; NULL = it does not';
 COMMENT ON COLUMN @extschema@.jdy_progress.details IS 'details landed so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.details_due IS 'details still to be fetched; NULL = not known yet';
+COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.calls_left IS 'calls that its account may make at once (jdy_budgets); NULL = it has no limit';
+COMMENT ON COLUMN @extschema@.jdy_progress.pending IS 'push: records to be sent, as far as they were counted';
+COMMENT ON COLUMN @extschema@.jdy_progress.delivered IS 'push: acknowledged so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.dead IS 'push: refused so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.pages IS 'answers of the list asked for so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.reading IS 'the window of modify time that was asked for last, without an end on either side: the whole list; NULL = none yet';
 COMMENT ON COLUMN @extschema@.jdy_progress.inserted IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.unchanged IS 'so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.rejected IS 'so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.pending IS 'push: records to be sent, as far as they were counted';
-COMMENT ON COLUMN @extschema@.jdy_progress.delivered IS 'push: acknowledged so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.dead IS 'push: refused so far';
-COMMENT ON COLUMN @extschema@.jdy_progress.calls IS 'HTTP attempts so far';
 COMMENT ON COLUMN @extschema@.jdy_progress.retries IS 'attempts beyond each call''s first so far';
+COMMENT ON COLUMN @extschema@.jdy_progress.pid IS 'process that makes it: in pg_stat_activity';
 COMMENT ON COLUMN @extschema@.jdy_progress.started_at IS 'start of the run';
 COMMENT ON COLUMN @extschema@.jdy_progress.updated_at IS 'when this line was last brought up to date';
 
@@ -1928,8 +2014,8 @@ COMMENT ON COLUMN @extschema@.jdy_deliveries.http_status IS 'of the last reply; 
 COMMENT ON COLUMN @extschema@.jdy_deliveries.errcode IS 'the target''s own code';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.changed_at IS 'since when it stands so';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.discarded IS 'reason given to jdy_discard';
-COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of';
-COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.request IS 'dead: its body; sent, in_doubt: the body that it is part of; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_deliveries.reply IS 'dead: what the target answered; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.deletion IS 'what was sent is the record''s deletion: it is gone from the source';
 COMMENT ON COLUMN @extschema@.jdy_deliveries.target_id IS 'its id at a target that gives its own (Kingdee); NULL = not known';
 

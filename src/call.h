@@ -95,6 +95,7 @@ struct Client
 
 	ClientWait	waits_for;
 	int64		waits_until;	/* PG_INT64_MAX: for no time */
+	bool		refused;		/* the last reply was a 429 */
 
 	int64		calls;
 	int64		retries;

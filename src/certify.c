@@ -278,13 +278,13 @@ let_settle(Certify *c, int64 since_us)
 			continue;
 		}
 		jdy_pull_progress(pull);
-		jdy_progress_waiting(WAITING_SETTLE);
+		jdy_progress_waiting(WAITING_SETTLE, left_us);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(left_us, WAIT_US) / 1000 + 1,
 						 JDY_WAIT_EVENT("JdysyncSettle"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	jdy_progress_waiting(WAITING_NOTHING);
+	jdy_progress_waiting(WAITING_NOTHING, 0);
 	MemoryContextSwitchTo(c->context);
 }
 

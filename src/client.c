@@ -172,7 +172,7 @@ ClientWait
 jdy_client_waits_for(Client *client, int64 *until_us)
 {
 	*until_us = client->waits_until == PG_INT64_MAX ? 0 : Max(0, client->waits_until - jdy_monotonic_us());
-	return client->waits_for;
+	return client->waits_for == CLIENT_WAITS_FOR_BUDGET && client->refused ? CLIENT_WAITS_AFTER_REFUSAL : client->waits_for;
 }
 
 void

@@ -110,6 +110,7 @@ typedef enum ClientWait
 {
 	CLIENT_WAITS_FOR_REPLY,
 	CLIENT_WAITS_FOR_BUDGET,
+	CLIENT_WAITS_AFTER_REFUSAL, /* for the budget, which a 429 to one of our own calls has stopped */
 	CLIENT_WAITS_FOR_BACKOFF,
 	CLIENT_WAITS_FOR_TOKEN
 } ClientWait;

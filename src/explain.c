@@ -38,7 +38,6 @@
 #define CRON_TIMES 3000			/* looked at to see how often they come */
 #define DEFAULT_CALLS 500		/* a minute: of servers that name none */
 #define DEFAULT_SHARE 80
-#define DEFAULT_WINDOW_MS 60000
 #define DEFAULT_SETTLE_US (5 * USECS_PER_MINUTE)
 #define DEFAULT_OVERLAP_US (10 * USECS_PER_MINUTE)
 
@@ -157,7 +156,6 @@ explain_entry(Outline *outline, char *entry)
 	endpoint->auth = AUTH_KINGDEE;
 	endpoint->calls_per_minute = DEFAULT_CALLS;
 	endpoint->backfill_share = DEFAULT_SHARE;
-	endpoint->rate_window_ms = DEFAULT_WINDOW_MS;
 	endpoint->time_zone_name = JDY_TIME_ZONE;
 	endpoint->time_zone = pg_tzset(JDY_TIME_ZONE);
 	stream->endpoint = endpoint;
@@ -380,7 +378,7 @@ say_proof(const Outline *outline)
 static void
 say_schedule(const Outline *outline, double calls, const char *what)
 {
-	double		budget = outline->endpoint->calls_per_minute * (60000.0 / outline->endpoint->rate_window_ms) * MINS_PER_HOUR * HOURS_PER_DAY;
+	double		budget = (double) outline->endpoint->calls_per_minute * MINS_PER_HOUR * HOURS_PER_DAY;
 	double		runs;
 	double		used;
 
@@ -410,7 +408,7 @@ list_calls(const Outline *outline, double rows)
 static char *
 duration_of(const Endpoint *endpoint, double calls, int share)
 {
-	double		a_minute = endpoint->calls_per_minute * (60000.0 / endpoint->rate_window_ms) * share / 100.0;
+	double		a_minute = endpoint->calls_per_minute * share / 100.0;
 	double		minutes;
 
 	if (endpoint->calls_per_minute == 0)

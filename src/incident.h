@@ -14,8 +14,8 @@
 /*
  * All in a transaction with SPI.  open: incident `what`, constant text per kind, of `name`: a stream or
  * push, a server (jdy_incident_server, jdy_incident_mapping) or JDY_THIS_DATABASE; nothing happens while it
- * is open already.  detail (NULL = none) and advice, what a person is to do, hold nothing of records, since pg_monitor
- * reads them.  close: nothing happens when it is not open.
+ * is open already.  advice, what a person is to do, holds nothing of records, since pg_monitor reads it; detail
+ * (NULL = none) is for who may read the stream.  close: nothing happens when it is not open.
  */
 extern void jdy_incident_open(const char *name, const char *severity, const char *what, const char *detail, const char *advice);
 extern void jdy_incident_close(const char *name, const char *what);

@@ -60,6 +60,7 @@ jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int pag
 		jdy_call_param(call, plan->size_param, number);
 	}
 	jdy_client_submit(pull->client, call);
+	jdy_progress_asked(from, to);
 	return call;
 }
 
@@ -249,8 +250,6 @@ jdy_pull_commit(Pull *pull)
 void
 jdy_pull_progress(Pull *pull)
 {
-	int64		until_us;
-
 	/* The kill switch stops what is under way, too. */
 	if (!jdy_enabled)
 		ereport(ERROR,
@@ -269,21 +268,7 @@ jdy_pull_progress(Pull *pull)
 	pull->counters->calls = jdy_client_calls(pull->client);
 	pull->counters->retries = jdy_client_retries(pull->client);
 	jdy_progress_counters(pull->counters);
-	switch (jdy_client_waits_for(pull->client, &until_us))
-	{
-		case CLIENT_WAITS_FOR_REPLY:
-			jdy_progress_waiting(WAITING_HTTP);
-			break;
-		case CLIENT_WAITS_FOR_BUDGET:
-			jdy_progress_waiting(WAITING_BUDGET);
-			break;
-		case CLIENT_WAITS_FOR_BACKOFF:
-			jdy_progress_waiting(WAITING_BACKOFF);
-			break;
-		case CLIENT_WAITS_FOR_TOKEN:
-			jdy_progress_waiting(WAITING_TOKEN);
-			break;
-	}
+	jdy_progress_client(pull->client);
 }
 
 void
@@ -292,7 +277,7 @@ jdy_pull_wait(Pull *pull, int64 us)
 	int64		until = jdy_monotonic_us() + us;
 	int64		left;
 
-	jdy_progress_waiting(WAITING_BACKOFF);
+	jdy_progress_waiting(WAITING_BACKOFF, us);
 	while ((left = until - jdy_monotonic_us()) > 0)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left / 1000 + 1,

@@ -115,6 +115,7 @@ static const Option mapping_options[] = {
 	{"path", OPTION_SECRET, FIELD(path), .families = WEBHOOK},
 	{"query", OPTION_SECRET, FIELD(query), .families = WEBHOOK},
 	{"secret", OPTION_SECRET, FIELD(secret), .families = WEBHOOK},
+	{"body_secret", OPTION_SECRET, FIELD(body_secret), .families = WEBHOOK},
 };
 
 static const char *const auth_names[] = {
@@ -358,7 +359,7 @@ check_families(List *options)
 					 errmsg("user mapping mixes kinds of authentication"),
 					 errdetail("Options \"%s\" and \"%s\" never go together.", first->name, option->name),
 					 errhint("kingdee: client_id, client_secret, outer_instance_id (account_id), or app_key, app_secret, domain; "
-							 "bearer: token; qeasy: app_key, app_secret; basic: user, password; webhook: path, query, secret."),
+							 "bearer: token; qeasy: app_key, app_secret; basic: user, password; webhook: path, query, secret or body_secret."),
 					 errhidestmt(true), errhidecontext(true)));
 		/* The one that narrowed the choice most is named in the error. */
 		if (first == NULL || (families & option->families) != families)

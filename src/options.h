@@ -60,6 +60,7 @@ typedef struct Endpoint
 	char	   *path;
 	char	   *query;
 	char	   *secret;
+	char	   *body_secret;		/* the same, but time and signature go into the body */
 
 	uint8		digest[JDY_DIGEST_LENGTH];	/* of url, auth and all mapping options */
 

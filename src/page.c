@@ -422,7 +422,7 @@ take_envelope(Walk *walk, int level, const Slice *name, const Slice *value)
 		{"total_page", offsetof(Beside, total_page)},
 		{"totalPage", offsetof(Beside, total_page)}
 	};
-	static const char *const descriptions[] = {"description_cn", "message", "msg", "description"};
+	static const char *const descriptions[] = {"description_cn", "message", "msg", "errmsg", "description"};
 
 	for (int i = 0; i < lengthof(numbers); i++)
 	{

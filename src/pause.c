@@ -28,13 +28,13 @@ jdy_pause(PG_FUNCTION_ARGS)
 	bool		changed;
 
 	SPI_connect();
-	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ref = jdy_stream_ref_to_run(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	changed = set_enabled(ref, false);
 	SPI_finish();
 	PG_RETURN_BOOL(changed);
 }
 
-/* force: what a push holds may go once. */
+/* force: what a push holds may go once; that is for its owner to say. */
 Datum
 jdy_resume(PG_FUNCTION_ARGS)
 {
@@ -43,12 +43,13 @@ jdy_resume(PG_FUNCTION_ARGS)
 		.nargs = 2,
 		.argtypes = {INT4OID, BOOLOID}
 	};
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	StreamRef  *ref;
 	Datum		values[2];
 	bool		changed;
 
 	SPI_connect();
-	ref = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ref = PG_GETARG_BOOL(1) ? jdy_stream_ref(name) : jdy_stream_ref_to_run(name);
 	values[0] = Int32GetDatum(ref->stream_id);
 	values[1] = PG_GETARG_DATUM(1);
 	jdy_execute(&release, values, NULL);

@@ -110,7 +110,7 @@ jdy_mask_secrets(const Endpoint *endpoint, const Session *session, const char *t
 {
 	const char *secrets[] = {
 		endpoint->client_secret, endpoint->app_secret, endpoint->token, endpoint->password,
-		endpoint->path, endpoint->query, endpoint->secret,
+		endpoint->path, endpoint->query, endpoint->secret, endpoint->body_secret,
 		session ? session->app_secret : NULL, session ? session->token : NULL,
 	};
 	int			i;

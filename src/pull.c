@@ -164,6 +164,7 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 		pull->cap = Max(Min(pull->cap, atoi(cap)), 1);
 	pull->log = jdy_runlog_open(run_id, stream_id, TopMemoryContext);
 	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, context);
+	jdy_progress_limits(pull->stream->endpoint, pull->stream->details);
 	pull->client = jdy_client_open(pull->stream->endpoint, pull->stream->endpoint->concurrency, true, context,
 								   jdy_runlog_attempt, pull->log);
 	return pull;

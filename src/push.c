@@ -110,6 +110,7 @@ open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context
 	MemoryContextSwitchTo(context);
 	run->slot = MakeSingleTupleTableSlot(run->desc, &TTSOpsMinimalTuple);
 	run->log = jdy_runlog_open(run_id, push_id, TopMemoryContext);
+	jdy_progress_limits(run->push->endpoint, false);
 	run->client = jdy_client_open(run->push->endpoint, run->push->endpoint->concurrency, true, context,
 								  jdy_runlog_attempt, run->log);
 	return run;
@@ -334,6 +335,7 @@ send_all(PushRun *run)
 		run->counters->calls = jdy_client_calls(run->client);
 		run->counters->retries = jdy_client_retries(run->client);
 		jdy_progress_counters(run->counters);
+		jdy_progress_client(run->client);
 		if (!jdy_enabled)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

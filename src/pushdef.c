@@ -21,6 +21,7 @@
 #include "counterpart.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "grant.h"
 #include "home.h"
 #include "incident.h"
 #include "jdysync.h"
@@ -264,6 +265,7 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 	for (int i = 0; i < lengthof(drops); i++)
 		jdy_execute(&drops[i], values, NULL);
 	jdy_incident_close_orphans();
+	jdy_grants_drop(ref->name);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

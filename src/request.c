@@ -41,8 +41,8 @@ jdy_request_build(PrivateCall *call, const Session *session, TimestampTz server_
 	memset(request, 0, sizeof(*request));
 	request->method = call->call.method;
 	request->headers = palloc(MAX_HEADERS * sizeof(HttpHeader));
-	request->body = call->call.body;
-	request->body_length = call->call.body ? strlen(call->call.body) : 0;
+	request->body = endpoint->auth == AUTH_WEBHOOK ? jdy_webhook_body(endpoint, call->call.body, call->started_at) : call->call.body;
+	request->body_length = request->body ? strlen(request->body) : 0;
 	request->owner = call;
 
 	initStringInfo(&url);

@@ -43,6 +43,7 @@
 #include "catalog/namespace.h"
 #include "clock.h"
 #include "compat.h"
+#include "grant.h"
 #include "home.h"
 #include "jdysync.h"
 #include "launcher.h"
@@ -102,7 +103,7 @@ static void keep_memory(void);
 static void connect_as_owner(void);
 static void make_run(MemoryContext context);
 static void begin_run(void);
-static bool may_be_run_by(const char *requester, Oid owner);
+static bool may_be_run_by(const char *requester, const StreamRef *stream);
 static void end_run(MemoryContext context);
 static void log_failure(void);
 static void note_error(MemoryContext context, bool row_tells);
@@ -378,7 +379,7 @@ begin_run(void)
 	if (job.request.run_id != 0 && run_id != 0)
 	{
 		requester = jdy_run_requested_by(run_id, TopMemoryContext);
-		permitted = may_be_run_by(requester, stream->owner);
+		permitted = may_be_run_by(requester, stream);
 	}
 	jdy_tx_commit();
 
@@ -398,17 +399,17 @@ begin_run(void)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("who queued the run may not run the stream any more"),
 				 requester != NULL ?
-				 errdetail("Role \"%s\" queued it, and is not a member of the role that owns the stream.", requester) :
+				 errdetail("Role \"%s\" queued it, and is neither a member of the role that owns the stream nor has jdy_grant said so.", requester) :
 				 errdetail("It is not on record who queued it."),
 				 errhint("A member of the stream's owner can queue it again with jdy_start.")));
 }
 
 static bool
-may_be_run_by(const char *requester, Oid owner)
+may_be_run_by(const char *requester, const StreamRef *stream)
 {
 	Oid			role = requester != NULL ? get_role_oid(requester, true) : InvalidOid;
 
-	return OidIsValid(role) && has_privs_of_role(role, owner);
+	return OidIsValid(role) && jdy_may_run(stream, role);
 }
 
 /*

@@ -195,7 +195,8 @@ log_attempt(Client *client, PrivateCall *call)
 static void
 act(Client *client, PrivateCall *call)
 {
-	if (call->call.verdict != VERDICT_WAIT)
+	client->refused = call->call.verdict == VERDICT_WAIT;
+	if (!client->refused)
 		call->refusals = 0;
 	switch (call->call.verdict)
 	{

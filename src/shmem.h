@@ -156,16 +156,33 @@ typedef enum RunWaiting
 	WAITING_NOTHING,
 	WAITING_HTTP,
 	WAITING_BUDGET,
+	WAITING_REFUSED,			/* the budget, after a 429 of this run */
 	WAITING_BACKOFF,
 	WAITING_TOKEN,
 	WAITING_SETTLE				/* for time to pass before and after a count */
 } RunWaiting;
 
+/* What an estimate needs to know of a run's stream and server. */
+typedef struct PaceLimits
+{
+	int			calls_per_minute;	/* 0 = no limit */
+	int			backfill_share; /* percent of it that a first load may take */
+	bool		details;		/* the stream's records have details */
+} PaceLimits;
+
 /* Live progress: written by the runner, read by anyone who may see the stream. */
 typedef struct RunProgress
 {
 	RunPhase	phase;
+	TimestampTz phase_since;
 	RunWaiting	waiting;
+	TimestampTz waiting_until;	/* 0 = for no time */
+	TimestampTz window_from;	/* what was asked for last; DT_NOBEGIN and DT_NOEND = the whole list */
+	TimestampTz window_to;		/* 0 = nothing yet */
+	int64		pages;			/* asked for */
+	Oid			server_id;		/* that it calls, */
+	Oid			mapping_role;	/* and with whose mapping: they say which budget is its */
+	PaceLimits	limits;
 	int64		list_total;		/* rows the service says there are; -1 = not known */
 	int64		details_due;	/* -1 = not known */
 	bool		backfill;		/* the whole list was read, so all its details are due, at the pace of a first load */

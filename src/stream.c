@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "agenda.h"
+#include "grant.h"
 #include "home.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -337,6 +338,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 	}
 	jdy_incident_close_orphans();
 	jdy_sighted_forget(ref->stream_id);
+	jdy_grants_drop(ref->name);
 	if (!keep_data && OidIsValid(ref->owner))
 		drop_staging(ref);
 	SPI_finish();
@@ -349,6 +351,16 @@ jdy_stream_ref(const char *name)
 	StreamRef  *ref = find_by_name(name);
 
 	require_member(ref);
+	return ref;
+}
+
+StreamRef *
+jdy_stream_ref_to_run(const char *name)
+{
+	StreamRef  *ref = find_by_name(name);
+
+	if (!jdy_may_run(ref, GetUserId()))
+		require_member(ref);
 	return ref;
 }
 
@@ -390,7 +402,7 @@ jdy_stream_refs_enabled(bool pushes)
 	{
 		StreamRef  *ref = read_ref(r);
 
-		if (ref->is_push == pushes && ref->enabled && OidIsValid(ref->owner) && has_privs_of_role(GetUserId(), ref->owner))
+		if (ref->is_push == pushes && ref->enabled && jdy_may_run(ref, GetUserId()))
 			refs = lappend(refs, ref);
 	}
 	return refs;
@@ -630,6 +642,7 @@ make_views(Stream *stream, Oid staging)
 	stream->staging = staging;
 	stream->staging_name = relation_name(staging);
 	jdy_stream_views_make(stream);
+	jdy_grants_renew(stream->stream_id);
 }
 
 static void

@@ -44,6 +44,9 @@ typedef struct StreamRef
  */
 extern StreamRef *jdy_stream_ref(const char *name);
 
+/* The same for who may run it: jdy_grant may have said so. */
+extern StreamRef *jdy_stream_ref_to_run(const char *name);
+
 /* The same by number (no privilege check; NULL when it is gone). */
 extern StreamRef *jdy_stream_ref_by_id(int stream_id);
 

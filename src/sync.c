@@ -20,9 +20,8 @@
 #include "breaker.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
-#include "commands/defrem.h"
-#include "foreign/foreign.h"
 #include "funcapi.h"
+#include "grant.h"
 #include "home.h"
 #include "incident.h"
 #include "jdysync.h"
@@ -56,7 +55,6 @@ typedef struct Waiter
 	SlotTicket	ticket;
 	BackgroundWorkerHandle *handle; /* NULL when another started the worker, or none is started yet */
 	const char *name;
-	PaceLimits	limits;			/* of what is to be expected */
 	int64		told_us;		/* when the last NOTICE went out */
 	char	   *told;			/* what it said */
 	bool		told_long;
@@ -71,7 +69,6 @@ typedef struct Lookup
 	MemoryContext memory;		/* of streams */
 	List	   *streams;		/* of StreamRef */
 	Oid			extension;		/* that they belong to */
-	PaceLimits	limits;
 	const char *server;
 	Breaker		breaker;		/* of that */
 } Lookup;
@@ -85,6 +82,7 @@ static void find_streams(Lookup *lookup);
 static bool target_is_away(const StreamRef *push, RunResult *result);
 static void find_breaker(Lookup *lookup);
 static void without_locks(void (*look) (Lookup *), Lookup *lookup);
+static void hide_error(const StreamRef *stream, RunResult *result);
 static void raise_result(const StreamRef *stream, const RunResult *result);
 static void put_result(ReturnSetInfo *rsinfo, const StreamRef *stream, const RunResult *result);
 static void wait_for_run(Waiter *waiter, RunResult *result);
@@ -95,9 +93,6 @@ static void tell(Waiter *waiter, char *line);
 static void check_client(void);
 static void leave_at_error(int code, Datum ticket);
 static void no_worker(RunError *error);
-static PaceLimits limits_of(int stream_id);
-static void find_limits(Lookup *lookup);
-static bool has_details(int stream_id);
 
 PG_FUNCTION_INFO_V1(jdy_sync);
 PG_FUNCTION_INFO_V1(jdy_push);
@@ -176,7 +171,7 @@ jdy_start(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("jdy_start()");
 	SPI_connect();
 	jdy_home_check();
-	stream = jdy_stream_ref(name);
+	stream = jdy_stream_ref_to_run(name);
 	if (stream->is_push && mode == MODE_VERIFY)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -217,11 +212,11 @@ jdy_cancel(PG_FUNCTION_ARGS)
 				 errmsg("run does not exist"),
 				 errdetail("There is no run %lld.", (long long) run_id)));
 	stream = jdy_stream_ref_by_id((int) jdy_spi_int64(0, 1, 0));
-	if (!(stream != NULL ? is_member_of_role(GetUserId(), stream->owner) : superuser()))
+	if (!(stream != NULL ? jdy_may_run(stream, GetUserId()) : superuser()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for the run"),
-				 errdetail("Only members of the role that owns the stream may cancel its runs.")));
+				 errdetail("Only who may run the stream may cancel its runs.")));
 
 	jdy_execute(&cancel, values, NULL);
 	cancelled = SPI_processed > 0;
@@ -239,7 +234,6 @@ jdy_run_and_wait(const RunRequest *request, const char *name, RunResult *result)
 	Waiter		waiter = {.name = name};
 
 	MemSet(result, 0, sizeof(RunResult));
-	waiter.limits = limits_of(request->stream_id);
 	if (!jdy_slot_enter(request, &waiter.ticket))
 	{
 		strlcpy(result->status, "failed", sizeof(result->status));
@@ -298,6 +292,7 @@ run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz fro
 	RunResult	result;
 
 	jdy_run_and_wait(&request, stream->name, &result);
+	hide_error(stream, &result);
 	if (raise && strcmp(result.status, "ok") != 0)
 		raise_result(stream, &result);
 	put_result(rsinfo, stream, &result);
@@ -317,7 +312,7 @@ streams_of(const char *name, bool pushes, Oid *extension)
 static void
 find_streams(Lookup *lookup)
 {
-	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref(lookup->name)) : jdy_stream_refs_enabled(lookup->pushes);
+	List	   *found = lookup->name != NULL ? list_make1(jdy_stream_ref_to_run(lookup->name)) : jdy_stream_refs_enabled(lookup->pushes);
 	ListCell   *lc;
 
 	/* The locks on its tables, held until here, keep it as it is. */
@@ -395,6 +390,14 @@ without_locks(void (*look) (Lookup *), Lookup *lookup)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
+}
+
+/* Its words may quote a record: who may run a stream need not be one who may read it. */
+static void
+hide_error(const StreamRef *stream, RunResult *result)
+{
+	if (result->error.sqlstate != 0 && strcmp(result->status, "cancelled") != 0 && !jdy_may_read(stream, GetUserId()))
+		jdy_run_error(&result->error, result->error.sqlstate, "the run failed", NULL, "Its owner sees in jdy_runs why.");
 }
 
 static void
@@ -541,9 +544,9 @@ tell_progress(Waiter *waiter, const RunSlot *slot)
 			tell(waiter, psprintf("%s: waiting for the open run to end", waiter->name));
 		return;
 	}
-	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress, &waiter->limits));
+	tell(waiter, jdy_progress_line(waiter->name, &slot->counters, &slot->progress));
 
-	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress, &waiter->limits);
+	minutes = jdy_progress_minutes_left(&slot->counters, &slot->progress);
 	if (minutes > LONG_RUN_MINUTES && !waiter->told_long)
 	{
 		waiter->told_long = true;
@@ -587,55 +590,4 @@ no_worker(RunError *error)
 	jdy_run_error(error, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, "no worker could be started",
 				  "All background worker slots of the server are in use.",
 				  "Raise max_worker_processes, or try again when other workers have ended.");
-}
-
-/* For the estimate only: as the server says, else its default. */
-static PaceLimits
-limits_of(int stream_id)
-{
-	Lookup		lookup = {.stream_id = stream_id};
-
-	without_locks(find_limits, &lookup);
-	return lookup.limits;
-}
-
-static void
-find_limits(Lookup *lookup)
-{
-	int			limit = -1;
-	bool		kingdee = true;
-	StreamRef  *stream = jdy_stream_ref_by_id(lookup->stream_id);
-	ForeignServer *server = stream != NULL ? GetForeignServerByName(stream->server, true) : NULL;
-	ListCell   *lc;
-
-	lookup->limits.backfill_share = 80;
-	foreach(lc, server != NULL ? server->options : NIL)
-	{
-		DefElem    *option = lfirst(lc);
-
-		if (strcmp(option->defname, "calls_per_minute") == 0)
-			limit = pg_strtoint32(defGetString(option));
-		else if (strcmp(option->defname, "backfill_share") == 0)
-			lookup->limits.backfill_share = atoi(defGetString(option));
-		else if (strcmp(option->defname, "auth") == 0)
-			kingdee = strcmp(defGetString(option), "kingdee") == 0;
-	}
-	lookup->limits.calls_per_minute = limit >= 0 ? limit : (kingdee ? 500 : 0);
-	lookup->limits.details = has_details(lookup->stream_id);
-}
-
-/* As the stream says, else as the catalogue does; to load the stream would evaluate its owner's _function. */
-static bool
-has_details(int stream_id)
-{
-	static JdyStatement look = {
-		"SELECT 1 FROM jdysync.stream s WHERE s.stream_id = $1 AND COALESCE(s.detail, EXISTS ("
-		"SELECT FROM jdysync.catalog c WHERE c.detail_api IS NOT NULL "
-		"AND CASE WHEN s.metadata IS NULL THEN c.entry = s.entry ELSE c.api = s.metadata->>'api' END))",
-		1, {INT4OID}
-	};
-	Datum		values[1] = {Int32GetDatum(stream_id)};
-
-	jdy_execute(&look, values, NULL);
-	return SPI_processed > 0;
 }

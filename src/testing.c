@@ -754,19 +754,17 @@ jdy_test_progress_line(PG_FUNCTION_ARGS)
 		.listed = PG_GETARG_INT64(2), .details = PG_GETARG_INT64(4), .calls = PG_GETARG_INT64(6)
 	};
 	char	   *phase = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	PaceLimits	limits = {
-		.calls_per_minute = PG_GETARG_INT32(8), .backfill_share = 80, .details = PG_GETARG_BOOL(9)
-	};
 	RunProgress progress = {
 		.phase = strcmp(phase, "loading") == 0 ? PHASE_LOADING :
 		strcmp(phase, "details") == 0 ? PHASE_DETAILS : PHASE_LISTING,
+		.limits = {.calls_per_minute = PG_GETARG_INT32(8),.backfill_share = 80,.details = PG_GETARG_BOOL(9)},
 		.backfill = PG_GETARG_BOOL(10),
 		.list_total = PG_GETARG_INT64(3), .details_due = PG_GETARG_INT64(5),
 		.updated_at = PG_GETARG_INT32(7) * USECS_PER_SEC
 	};
 
 	PG_RETURN_TEXT_P(cstring_to_text(jdy_progress_line(text_to_cstring(PG_GETARG_TEXT_PP(0)), &counters,
-													   &progress, &limits)));
+													   &progress)));
 }
 
 /* (stream_id int, calls int, error bytea, log_calls int) returns bigint: a failed run of so many calls, every third bad, and a reject twice */

@@ -8,7 +8,7 @@
  *
  * budget_users[] is guarded by accounts_lock, as the budgets are.
  *
- * Called by budget.c.
+ * Called by budget.c and progress.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -57,6 +57,26 @@ jdy_usage_note(Oid server_id, Oid role, const uint8 *key)
 	memcpy(own->key, key, JDY_DIGEST_LENGTH);
 	own->last_used = jdy_monotonic_us();
 	LWLockRelease(jdy_shared->accounts_lock);
+}
+
+int
+jdy_usage_left(Oid server_id, Oid role)
+{
+	BudgetUser	user = {0};
+	const Account *account;
+	int			calls;
+
+	LWLockAcquire(jdy_shared->accounts_lock, LW_SHARED);
+	for (int i = 0; i < JDY_MAX_BUDGET_USERS; i++)
+	{
+		const BudgetUser *known = &jdy_shared->budget_users[i];
+
+		if (known->database == MyDatabaseId && known->server_id == server_id && known->role == role)
+			user = *known;
+	}
+	LWLockRelease(jdy_shared->accounts_lock);
+	account = user.database != InvalidOid ? account_of(&user) : NULL;
+	return account != NULL ? jdy_account_left(account, jdy_monotonic_us(), &calls) : -1;
 }
 
 /* A view's functions are called by whoever reads it, so it is decided here whose budgets are shown. */

@@ -14,4 +14,7 @@
  */
 extern void jdy_usage_note(Oid server_id, Oid role, const uint8 *key);
 
+/* Calls that it may make at once; -1 = it has no limit, or has not called yet.  accounts_lock not held. */
+extern int	jdy_usage_left(Oid server_id, Oid role);
+
 #endif							/* JDY_USAGE_H */

@@ -81,6 +81,9 @@ static const Rule rules[] = {
 	REPLY(ANY, 429, 429, ANY_CODE, 0, VERDICT_WAIT, "call budget exceeded"),
 	REPLY(ANY, ANY_STATUS, 429, 429, 0, VERDICT_WAIT, "call budget exceeded"),
 	REPLY(ANY, ANY_STATUS, 42901, 42999, 0, VERDICT_WAIT, "call budget exceeded"),
+	REPLY(PUSH, ANY_STATUS, 130101, 130101, 0, VERDICT_WAIT, "call budget exceeded"),	/* DingTalk */
+	REPLY(PUSH, ANY_STATUS, 45009, 45009, 0, VERDICT_WAIT, "call budget exceeded"), /* WeCom */
+	REPLY(PUSH, ANY_STATUS, 11232, 11232, 0, VERDICT_WAIT, "call budget exceeded"), /* Feishu */
 	REPLY(ANY, 519, 519, 4006, 4006, 0, VERDICT_FIX_CLOCK, "request time refused"),
 	REPLY(TOKEN, ANY_STATUS, 1030002006, 1030002006, 0, VERDICT_NEW_AUTHORISATION, "app secret rotated"),
 	REPLY(TOKEN, ANY_STATUS, 1020002008, 1020002008, 0, VERDICT_NEW_AUTHORISATION, "authorisation refused"),

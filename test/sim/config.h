@@ -124,6 +124,10 @@ typedef struct Config
 	int64_t		target_max_bytes;
 	int64_t		target_rate_limit;
 	int64_t		target_rate_window_ms;
+	char		robot_key[64];
+	char		robot_secret[64];
+	char		robot_keyword[64];
+	int64_t		robot_rate_limit;
 	char		qeasy_app_key[64];
 	char		qeasy_app_secret[64];
 	int64_t		qeasy_token_lifetime_s;

@@ -17,6 +17,7 @@
 #include "data.h"
 #include "faults.h"
 #include "gateway.h"
+#include "robot.h"
 #include "server.h"
 #include "service.h"
 #include "shape.h"
@@ -95,6 +96,7 @@ reset(Request *req, json_t *body)
 	gateway_reset();
 	service_reset();
 	target_reset();
+	robot_reset();
 	qeasy_reset();
 	stats_reset();
 	data_reset();
@@ -474,6 +476,15 @@ target(Request *req, json_t *body)
 }
 
 static void
+robot(Request *req, json_t *body)
+{
+	(void) body;
+	reply_json(&req->reply, 200, "");
+	req->reply.content_type = "application/x-ndjson";
+	robot_show(&req->reply.body);
+}
+
+static void
 target_latest(Request *req, json_t *body)
 {
 	(void) body;
@@ -519,6 +530,7 @@ static const Command commands[] = {
 	{"POST", "/_sim/expire_tokens", expire_tokens},
 	{"GET", "/_sim/target", target},
 	{"GET", "/_sim/target/latest", target_latest},
+	{"GET", "/_sim/robot", robot},
 	{"DELETE", "/_sim/target", forget_target},
 	{"POST", "/_sim/target/poison", set_poison},
 };

@@ -70,6 +70,16 @@ crypt_base64(Buf *out, const void *bytes, size_t n)
 }
 
 void
+crypt_hmac(Buf *out, const char *key, const char *text)
+{
+	unsigned char mac[EVP_MAX_MD_SIZE];
+	unsigned int n = 0;
+
+	HMAC(EVP_sha256(), key, (int) strlen(key), (const unsigned char *) text, strlen(text), mac, &n);
+	crypt_base64(out, mac, n);
+}
+
+void
 crypt_field(Buf *out, const char *client_secret, const char *text, size_t n)
 {
 	unsigned char cipher[1024 + 16];

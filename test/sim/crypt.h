@@ -24,6 +24,9 @@ extern void crypt_signature(const char *key, const char *text, size_t n,
 extern void crypt_field(Buf *out, const char *client_secret,
 						const char *text, size_t n);
 
+/* Base64 of the HMAC-SHA256 of text under key. */
+extern void crypt_hmac(Buf *out, const char *key, const char *text);
+
 extern void crypt_base64(Buf *out, const void *bytes, size_t n);
 
 /* Replaces the body by its gzip form. */

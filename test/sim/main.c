@@ -12,6 +12,7 @@
 #include "faults.h"
 #include "gateway.h"
 #include "otherlist.h"
+#include "robot.h"
 #include "server.h"
 #include "shape.h"
 #include "stats.h"
@@ -237,6 +238,7 @@ main(int argc, char **argv)
 	fault_clear();
 	gateway_free();
 	target_reset();
+	robot_reset();
 	qeasy_reset();
 	stats_free();
 	data_free();

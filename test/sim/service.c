@@ -19,6 +19,7 @@
 #include "gateway.h"
 #include "lists.h"
 #include "otherlist.h"
+#include "robot.h"
 #include "save.h"
 #include "stats.h"
 #include "target.h"
@@ -40,7 +41,8 @@ typedef enum RouteKind
 	ROUTE_OPERATE,
 	/* those of other services, which have no plain form */
 	ROUTE_TARGET,
-	ROUTE_QEASY
+	ROUTE_QEASY,
+	ROUTE_ROBOT
 } RouteKind;
 
 typedef struct Route
@@ -67,6 +69,9 @@ static const Route routes[] = {
 	{TARGET_PATH, NULL, ROUTE_TARGET, 0},
 	{QEASY_TOKEN_PATH, NULL, ROUTE_QEASY, 0},
 	{QEASY_PATH, NULL, ROUTE_QEASY, 0},
+	{ROBOT_DINGTALK, "POST", ROUTE_ROBOT, 0},
+	{ROBOT_WECOM, "POST", ROUTE_ROBOT, 0},
+	{ROBOT_FEISHU, "POST", ROUTE_ROBOT, 0},
 };
 
 typedef struct Churn
@@ -184,6 +189,8 @@ allowed(Request *req, const Route *route, bool plain)
 			return target_may_call(req);
 		case ROUTE_QEASY:
 			return qeasy_may_call(req);
+		case ROUTE_ROBOT:
+			return true;
 		case ROUTE_AUTHORIZE:
 		case ROUTE_TOKEN:
 			return gateway_signed(req);
@@ -221,6 +228,9 @@ perform(Request *req, const Route *route, bool plain)
 			break;
 		case ROUTE_QEASY:
 			qeasy_answer(req);
+			break;
+		case ROUTE_ROBOT:
+			robot_answer(req);
 			break;
 	}
 }

@@ -144,7 +144,7 @@ SKIP:
 		$ENV{DATA_SOURCE_NAME} = 'postgresql://watcher@/postgres?host=' . $node->host . '&port=' . $node->port;
 		open STDOUT, '>', $log;
 		open STDERR, '>&', \*STDOUT;
-		exec $exporter, '--disable-default-metrics', '--disable-settings-metrics', '--no-collector.database', '--no-collector.bgwriter',
+		exec $exporter, '--disable-default-metrics', '--disable-settings-metrics',
 		  "--extend.query-path=$doc/prometheus/postgres_exporter.yaml", "--web.listen-address=127.0.0.1:$port" or POSIX::_exit(127);
 	}
 	my $reply;
@@ -191,7 +191,7 @@ sub grafana
 query($node, q{INSERT INTO jdysync.reject (stream_id, run_id, reason, digest, raw, next_try) SELECT stream_id, 1, 'x', 'x', 'x', now() FROM jdysync.stream;
 	INSERT INTO jdysync.run (stream_id, name, kind, mode, status, started_at, finished_at, sqlstate, error)
 	SELECT stream_id, name, 'pull', 'auto', 'failed', now(), now(), '08006', 'no' FROM jdysync.stream});
-my $sql_of = sub { map { [ $_[0], grafana($_->{rawSql}) ] } @{ $_[1] } };
+my $sql_of = sub { map { [ Encode::encode('UTF-8', $_[0]), grafana($_->{rawSql}) ] } @{ $_[1] } };
 my @queries = (map { $sql_of->($_->{title}, $_->{targets}) } grep { $_->{targets} } @panels);
 push @queries, map { $sql_of->($_->{name}, [ $_->{target} ]) } grep { $_->{target}{rawSql} } @{ $dashboard->{annotations}{list} };
 cmp_ok(scalar(@queries), '>=', 15, 'the dashboard has queries');
