@@ -15,8 +15,8 @@ my $node = pull_node('main', server => { timeout => '2 s', max_attempts => 100 }
 
 add_stream($node, 'customer', settle => "'500 ms'", overlap => "'0'", schedule => "'1 s'");
 
-# While the server may be coming back.
-sub patient { my ($sql) = @_; my ($status, $out) = $node->psql('postgres', $sql); return $status == 0 ? $out : ''; }
+# While the server may be coming back: psql may even end before it has read its statement.
+sub patient { my ($sql) = @_; my ($status, $out) = eval { $node->psql('postgres', $sql) }; return defined $status && $status == 0 ? $out : ''; }
 sub becomes { my ($sql, $what) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; return ok(poll_until(sub { patient("SELECT ($sql)") eq 't' }, $sql, 90), $what); }
 sub pid_of { my ($type) = @_; my $pid = ''; poll_until(sub { $pid = patient("SELECT pid FROM pg_stat_activity WHERE backend_type = '$type' LIMIT 1") }, $type); return $pid; }
 sub postmaster { return (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0]; }
