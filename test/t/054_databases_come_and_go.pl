@@ -79,7 +79,7 @@ subtest 'CREATE DATABASE … TEMPLATE' => sub {
 	go_on();
 	goes_on('books', 'its schedule goes on');
 	is($node->safe_psql('copy', 'SELECT status FROM jdy_status'), 'held', 'the copy is held');
-	is($node->safe_psql('copy', "SELECT count(*) > 0 AND count(*) = count(*) FILTER (WHERE status IN ('ok', 'running')) FROM jdysync.run"), 't', 'with all runs of the original');
+	is($node->safe_psql('copy', "SELECT count(*) > 0 FROM jdysync.run WHERE status = 'ok'"), 't', 'with the runs of the original');
 	my $runs = $node->safe_psql('copy', 'SELECT max(run_id) FROM jdysync.run');
 	$node->reload;
 	goes_on('books', 'while the original goes on') for 1 .. 2;
