@@ -293,7 +293,7 @@ COMMENT ON COLUMN jdysync.counterpart.id IS 'record';
 COMMENT ON COLUMN jdysync.counterpart.target_id IS 'its id at the target';
 
 CREATE TABLE jdysync.batch (
-	batch_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	batch_id bigint GENERATED ALWAYS AS IDENTITY (CACHE 64),
 	push_id integer NOT NULL,
 	run_id bigint NOT NULL,
 	key text NOT NULL,
@@ -305,9 +305,9 @@ CREATE TABLE jdysync.batch (
 	attempts integer NOT NULL DEFAULT 0,
 	http_status integer,
 	last_error text,
-	sent_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	sent_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (push_id, batch_id)
 );
-CREATE INDEX batch_push ON jdysync.batch (push_id, batch_id);
 DO $$
 BEGIN
 	-- Every body is compressed once; this is five times as fast where the server has it.
@@ -1645,7 +1645,9 @@ SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.
 		ELSE LEAST(t.watermark, NULLIF((SELECT min(l.due_since) FROM jdysync.listing l
 			WHERE l.stream_id = t.stream_id AND l.due AND l.problem IS NULL), '-infinity')) END AS complete_until,
 	(SELECT count(*) FROM unnest(CASE WHEN t.coverage = '{}' OR t.start_from > upper(t.coverage) THEN '{}'
-		ELSE tstzmultirange(tstzrange(t.start_from, upper(t.coverage))) - t.coverage END)) AS gaps
+		ELSE tstzmultirange(tstzrange(t.start_from, upper(t.coverage))) - t.coverage END)) AS gaps,
+	(SELECT c.instant FROM jdysync.certificate c
+		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified
 FROM @extschema@.jdy_status h
 JOIN jdysync.subject s ON s.name = h.name
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
@@ -1767,15 +1769,16 @@ BEGIN ATOMIC
 		(14, 'jdysync_listed_until_timestamp_seconds', 'gauge', 'seconds', 'Every change stamped before this was listed'),
 		(15, 'jdysync_complete_until_timestamp_seconds', 'gauge', 'seconds', 'Every change stamped before this is in staging'),
 		(16, 'jdysync_coverage_gaps', 'gauge', NULL, 'Spans of modify time that are not proven between others that are'),
-		(17, 'jdysync_open_incidents', 'gauge', NULL, 'Incidents that are not over'),
-		(18, 'jdysync_runs', 'counter', NULL, 'Runs that ended'),
-		(19, 'jdysync_runs_seconds', 'counter', 'seconds', 'Time that runs took'),
-		(20, 'jdysync_records', 'counter', NULL, 'Records that runs dealt with'),
-		(21, 'jdysync_calls', 'counter', NULL, 'HTTP attempts of runs that ended'),
-		(22, 'jdysync_calls_retried', 'counter', NULL, 'Attempts beyond each call''s first'),
-		(23, 'jdysync_budget_limit', 'gauge', NULL, 'Calls that the account may make in its window'),
-		(24, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
-		(25, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window')),
+		(17, 'jdysync_certified_timestamp_seconds', 'gauge', 'seconds', 'The list was certified as it stood then'),
+		(18, 'jdysync_open_incidents', 'gauge', NULL, 'Incidents that are not over'),
+		(19, 'jdysync_runs', 'counter', NULL, 'Runs that ended'),
+		(20, 'jdysync_runs_seconds', 'counter', 'seconds', 'Time that runs took'),
+		(21, 'jdysync_records', 'counter', NULL, 'Records that runs dealt with'),
+		(22, 'jdysync_calls', 'counter', NULL, 'HTTP attempts of runs that ended'),
+		(23, 'jdysync_calls_retried', 'counter', NULL, 'Attempts beyond each call''s first'),
+		(24, 'jdysync_budget_limit', 'gauge', NULL, 'Calls that the account may make in its window'),
+		(25, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
+		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window')),
 	subject AS (
 		SELECT h.*, format('name="%s",kind="%s"', replace(replace(replace(h.name, '\', '\\'), '"', '\"'), E'\n', '\n'), h.kind) AS labels
 		FROM @extschema@.jdy_health h),
@@ -1792,25 +1795,25 @@ BEGIN ATOMIC
 			(2, extract(epoch FROM s.last_ok)), (3, extract(epoch FROM s.lag)), (4, extract(epoch FROM s.next_run)),
 			(5, extract(epoch FROM s.last_elapsed)), (6, s.last_records), (7, s.last_calls), (8, s.details_due), (9, s.set_aside),
 			(10, s.pending), (11, s.sent), (12, s.in_doubt), (13, s.dead), (14, extract(epoch FROM s.listed_until)),
-			(15, extract(epoch FROM s.complete_until)), (16, s.gaps)) AS v (place, value)
+			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified))) AS v (place, value)
 		UNION ALL
-		SELECT 17, format('name="%s",severity="%s"', replace(replace(replace(i.name, '\', '\\'), '"', '\"'), E'\n', '\n'), i.severity), count(*)
+		SELECT 18, format('name="%s",severity="%s"', replace(replace(replace(i.name, '\', '\\'), '"', '\"'), E'\n', '\n'), i.severity), count(*)
 		FROM @extschema@.jdy_incidents i WHERE i.closed_at IS NULL GROUP BY i.name, i.severity
 		UNION ALL
 		SELECT v.place, format('%s,status="%s"', t.labels, t.status), v.value
-		FROM total t CROSS JOIN LATERAL (VALUES (18, t.runs::numeric), (19, t.seconds::numeric)) AS v (place, value)
+		FROM total t CROSS JOIN LATERAL (VALUES (19, t.runs::numeric), (20, t.seconds::numeric)) AS v (place, value)
 		UNION ALL
-		SELECT 20, format('%s,outcome="%s"', t.labels, v.outcome), sum(v.value)
+		SELECT 21, format('%s,outcome="%s"', t.labels, v.outcome), sum(v.value)
 		FROM total t CROSS JOIN LATERAL (VALUES ('listed', t.listed), ('details', t.details), ('inserted', t.inserted), ('updated', t.updated),
 			('deleted', t.deleted), ('rejected', t.rejected), ('delivered', t.delivered), ('dead', t.dead)) AS v (outcome, value)
 		GROUP BY t.labels, v.outcome
 		UNION ALL
 		SELECT v.place, t.labels, sum(v.value)
-		FROM total t CROSS JOIN LATERAL (VALUES (21, t.calls), (22, t.retries)) AS v (place, value)
+		FROM total t CROSS JOIN LATERAL (VALUES (22, t.calls), (23, t.retries)) AS v (place, value)
 		GROUP BY v.place, t.labels
 		UNION ALL
 		SELECT v.place, b.labels, v.value
-		FROM budget b CROSS JOIN LATERAL (VALUES (23, b."limit"), (24, b.calls), (25, b."left")) AS v (place, value)),
+		FROM budget b CROSS JOIN LATERAL (VALUES (24, b."limit"), (25, b.calls), (26, b."left")) AS v (place, value)),
 	block AS (
 		SELECT f.place, format(E'# TYPE %s %s\n', f.name, f.type) || CASE WHEN f.unit IS NULL THEN '' ELSE format(E'# UNIT %s %s\n', f.name, f.unit) END
 			|| format(E'# HELP %s %s\n', f.name, f.help)
@@ -1925,6 +1928,7 @@ COMMENT ON COLUMN @extschema@.jdy_health.dead IS 'push: dead letters that were n
 COMMENT ON COLUMN @extschema@.jdy_health.listed_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.complete_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.gaps IS 'number of spans in jdy_coverage.gaps';
+COMMENT ON COLUMN @extschema@.jdy_health.certified IS 'instant of the last certificate in jdy_certificates';
 
 COMMENT ON COLUMN @extschema@.jdy_totals.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_totals.kind IS 'pull | push';

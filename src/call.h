@@ -61,6 +61,7 @@ typedef struct PrivateCall
 } PrivateCall;
 
 #define LANES 2
+#define JDY_SMALL_REPLY 4096	/* bytes; a body that is shorter is copied, so that its transfer is free at once */
 
 struct Client
 {
@@ -72,6 +73,7 @@ struct Client
 	void	   *logger_arg;
 	int64		backoff_base_us;
 
+	MemoryContext scratch;		/* of what is built and copied at once */
 	HttpPool   *pool;
 	Budget	   *budget;
 	bool		joined;			/* the budget is the account's */

@@ -27,7 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define MAX_SPARE_CALLS 64		/* calls kept for reuse */
+#define MAX_SPARE_CALLS 256		/* calls kept for reuse */
 
 static void give_back(void *arg);
 static MemoryContext begin_tx(Client *client);
@@ -68,6 +68,7 @@ jdy_client_open(const Endpoint *endpoint, int concurrency, bool in_worker,
 	dlist_init(&client->finished);
 	dlist_init(&client->spare);
 	client->delayed = pairingheap_allocate(compare_delayed, NULL);
+	client->scratch = AllocSetContextCreate(context, "jdysync request", ALLOCSET_DEFAULT_SIZES);
 	client->tickets = palloc0(concurrency * sizeof(uint64));
 	client->pool = jdy_http_open(endpoint, concurrency, context);
 	if (endpoint->auth == AUTH_KINGDEE || endpoint->auth == AUTH_QEASY)
@@ -136,6 +137,7 @@ jdy_client_next(Client *client, long timeout_ms)
 {
 	int64		deadline = timeout_ms < 0 ? PG_INT64_MAX : jdy_monotonic_us() + timeout_ms * INT64CONST(1000);
 	Call	   *done = NULL;
+	bool		settled = false;
 
 	while (client->pending > 0)
 	{
@@ -147,8 +149,9 @@ jdy_client_next(Client *client, long timeout_ms)
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("jdysync was switched off"),
 					 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
-		if (dlist_is_empty(&client->finished))
+		if (settled || dlist_is_empty(&client->finished))
 			pump(client);
+		settled = false;
 		if (!dlist_is_empty(&client->finished))
 		{
 			done = &dlist_container(PrivateCall, node, dlist_pop_head_node(&client->finished))->call;
@@ -158,9 +161,18 @@ jdy_client_next(Client *client, long timeout_ms)
 
 		until = Min(deadline, client->waits_until);
 		reply = jdy_http_receive(client->pool, wait_ms(client, until));
-		if (reply != NULL)
+		settled = reply != NULL;
+		while (reply != NULL)
+		{
+			bool		small = reply->body_length < JDY_SMALL_REPLY;
+
+			/* Small ones that came together, so that the next requests leave together. */
 			jdy_client_settle(client, reply);
-		else if (jdy_monotonic_us() < until || until == deadline)
+			reply = small ? jdy_http_finished(client->pool) : NULL;
+		}
+		if (settled)
+			continue;
+		if (jdy_monotonic_us() < until || until == deadline)
 			break;				/* the latch was set, or the time is over */
 	}
 	if (client->session != NULL)
@@ -350,6 +362,8 @@ compare_delayed(const pairingheap_node *a, const pairingheap_node *b, void *arg)
 static void
 pump(Client *client)
 {
+	int64		calls = client->calls;
+
 	client->waits_for = CLIENT_WAITS_FOR_REPLY;
 	client->waits_until = PG_INT64_MAX;
 	wake_delayed(client);
@@ -376,6 +390,8 @@ pump(Client *client)
 			break;
 		jdy_client_start(client, call);
 	}
+	if (client->calls > calls)
+		jdy_http_send(client->pool);
 }
 
 static void
@@ -477,13 +493,14 @@ jdy_client_start(Client *client, PrivateCall *call)
 	call->call.reply = NULL;
 	call->call.service_text = NULL;
 	MemoryContextReset(call->call.context);
-	old = MemoryContextSwitchTo(call->call.context);
 	call->call.token_generation = session ? session->generation : 0;
 	call->started_us = call->call.left_us = jdy_monotonic_us();
 	call->started_at = GetCurrentTimestamp();
+	old = MemoryContextSwitchTo(client->scratch);
 	jdy_request_build(call, session, session ? call->started_at + session->clock_offset_us : 0, &request);
 	jdy_http_start(client->pool, &request);
 	MemoryContextSwitchTo(old);
+	MemoryContextReset(client->scratch);
 
 	client->under_way++;
 	client->calls++;

@@ -53,17 +53,17 @@ static JdyStatement intend_singles = {
 };
 
 static JdyStatement forget = {
-	.sql = "DELETE FROM jdysync.batch b WHERE b.batch_id = ANY ($1)",
-	.nargs = 1,
-	.argtypes = {INT8ARRAYOID},
+	.sql = "DELETE FROM jdysync.batch b WHERE b.push_id = $1 AND b.batch_id = ANY ($2)",
+	.nargs = 2,
+	.argtypes = {INT4OID, INT8ARRAYOID},
 	.by_index = true
 };
 
 static JdyStatement doubt = {
 	.sql = "UPDATE jdysync.batch b SET status = 'in_doubt', attempts = b.attempts + 1, http_status = $2, last_error = $3"
-	" WHERE b.batch_id = $1",
-	.nargs = 3,
-	.argtypes = {INT8OID, INT4OID, TEXTOID}
+	" WHERE b.batch_id = $1 AND b.push_id = $4",
+	.nargs = 4,
+	.argtypes = {INT8OID, INT4OID, TEXTOID, INT4OID}
 };
 
 static JdyStatement note_group = {
@@ -139,7 +139,7 @@ static void intend_each(const Push *push, int64 run_id, Batch **batches, int n);
 static void note(const Push *push, JdyStatement *statement, Outgoing *records, int n);
 static void note_firsts(Push *push, Outgoing *records, int n);
 static void note_one_group(const Push *push, Outgoing *records, int n);
-static void forget_batches(Datum *ids, bool *nulls, int n);
+static void forget_batches(const Push *push, Datum *ids, bool *nulls, int n);
 static Datum digests_datum(const Outgoing *records, int n);
 static Datum id_array(const Outgoing *records, int n);
 static Datum version_array(const Outgoing *records, int n);
@@ -226,27 +226,28 @@ jdy_delivery_accepted(Push *push, List *batches)
 	}
 	note_firsts(push, first, nfirst);
 	note(push, &note_accepted, later, nlater);
-	forget_batches(ids, nulls, list_length(batches));
+	forget_batches(push, ids, nulls, list_length(batches));
 }
 
 void
-jdy_delivery_doubtful(const Batch *batch, int http_status, const char *problem)
+jdy_delivery_doubtful(const Push *push, const Batch *batch, int http_status, const char *problem)
 {
-	Datum		values[3];
+	Datum		values[4];
 
 	values[0] = Int64GetDatum(batch->batch_id);
 	values[1] = Int32GetDatum(http_status);
 	values[2] = CStringGetTextDatum(problem);
-	jdy_execute(&doubt, values, http_status == 0 ? " n " : NULL);
+	values[3] = Int32GetDatum(push->push_id);
+	jdy_execute(&doubt, values, http_status == 0 ? " n  " : NULL);
 }
 
 void
-jdy_delivery_forget(const Batch *batch)
+jdy_delivery_forget(const Push *push, const Batch *batch)
 {
 	Datum		id = Int64GetDatum(batch->batch_id);
 	bool		null = false;
 
-	forget_batches(&id, &null, 1);
+	forget_batches(push, &id, &null, 1);
 }
 
 void
@@ -272,7 +273,7 @@ jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 e
 	nulls[8] = reply != NULL ? ' ' : 'n';
 	values[9] = BoolGetDatum(batch->maybe_arrived);
 	jdy_execute(&bury, values, nulls);
-	jdy_delivery_forget(batch);
+	jdy_delivery_forget(push, batch);
 }
 
 void
@@ -362,9 +363,9 @@ note(const Push *push, JdyStatement *statement, Outgoing *records, int n)
 }
 
 static void
-forget_batches(Datum *ids, bool *nulls, int n)
+forget_batches(const Push *push, Datum *ids, bool *nulls, int n)
 {
-	Datum		values[1] = {jdy_make_array(ids, nulls, n, INT8OID)};
+	Datum		values[2] = {Int32GetDatum(push->push_id), jdy_make_array(ids, nulls, n, INT8OID)};
 
 	jdy_execute(&forget, values, NULL);
 }

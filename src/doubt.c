@@ -28,7 +28,7 @@ jdy_pushrun_forget_unsent(PushRun *run)
 
 		if (!batch->maybe_arrived)
 		{
-			jdy_delivery_forget(batch);
+			jdy_delivery_forget(run->push, batch);
 			run->counters->failed -= batch->n;
 		}
 	}

@@ -49,14 +49,29 @@
 #define MAX_RETRY_AFTER_S (24 * 60 * 60)
 #define MAX_CONTENT_TYPE 128
 #define MAX_ROUTER 256
+#define MAX_DATE 64
+#define LEAST_EXPECTED 1024		/* libcurl asks, and waits, before it sends a body that is larger; how much depends on its version */
 #define FDS_BESIDE_SOCKETS 4	/* epoll fd, libcurl's wake-up pair, a resolver's */
+
+/*
+ * A connection's socket.  It stays in the epoll set while no request uses it: to take it out and
+ * put it back would be two system calls a request.
+ */
+typedef struct Socket
+{
+	curl_socket_t fd;
+	uint32		events;			/* that it is in the epoll set with; 0 = it is not */
+	bool		wanted;			/* libcurl wants it watched */
+} Socket;
 
 typedef struct Transfer
 {
-	slist_node	node;			/* in one of the pool's lists */
+	dlist_node	node;			/* in one of the pool's lists */
 	HttpPool   *pool;
 	CURL	   *easy;
-	struct curl_slist *headers;
+	StringInfoData lines;		/* of the request's headers, each with its NUL */
+	struct curl_slist *headers; /* so many, which libcurl only reads */
+	int			max_headers;
 
 	/* Filled by callbacks. */
 	char	   *body;			/* malloc'ed */
@@ -96,11 +111,15 @@ struct HttpPool
 	int			reserved_fds;
 	WaitEventSet *wait_set;
 	int64		timer_at_us;	/* libcurl wants to be called then; -1 = never */
-	slist_head	idle;			/* transfers free for use */
-	slist_head	running;
-	slist_head	finished;		/* in order, not received yet */
-	slist_node *finished_tail;
-	slist_head	received;		/* not released yet */
+	Socket	   *sockets;		/* of connections */
+	int			nsockets;
+	int			max_sockets;
+	dlist_head	idle;			/* transfers free for use */
+	dlist_head	running;
+	dlist_head	finished;		/* in order, not received yet */
+	dlist_head	received;		/* not released yet */
+	char		last_date[MAX_DATE];	/* a Date header, and its time: it changes once a second */
+	time_t		last_time;
 };
 
 /* One line per kind of failure; what is not listed is HTTP_OTHER. */
@@ -132,6 +151,7 @@ static const struct
 	{CURLE_HTTP2_STREAM, HTTP_BROKEN},
 };
 
+static bool is_unreserved(unsigned char c);
 static void init_library(void);
 static void reserve_fds(HttpPool *pool);
 static void close_pool(void *arg);
@@ -139,7 +159,8 @@ static Transfer *get_transfer(HttpPool *pool);
 static void set_constant_options(Transfer *transfer);
 static void set_request(Transfer *transfer, const HttpRequest *request);
 static void check_request(HttpPool *pool, const HttpRequest *request);
-static void append_header(Transfer *transfer, const char *line);
+static void set_headers(Transfer *transfer, const HttpRequest *request, bool with_body);
+static void append_header(StringInfo lines, const char *name, const char *value);
 static void drive(HttpPool *pool, int wait_ms);
 static void act_on_sockets(HttpPool *pool);
 static void act_on_timer(HttpPool *pool);
@@ -158,6 +179,8 @@ static int64 now_us(void);
 static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known);
 static int	on_timer(CURLM *multi, long timeout_ms, void *arg);
 static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
+static int	on_close_socket(void *arg, curl_socket_t fd);
+static Socket *find_socket(HttpPool *pool, curl_socket_t fd);
 static size_t on_body(char *data, size_t size, size_t count, void *arg);
 static size_t on_header(char *data, size_t size, size_t count, void *arg);
 static int	before_request(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port);
@@ -201,10 +224,12 @@ jdy_http_open(const Endpoint *endpoint, int concurrency, MemoryContext context)
 	pool->concurrency = concurrency;
 	pool->epoll_fd = -1;
 	pool->timer_at_us = -1;
-	slist_init(&pool->idle);
-	slist_init(&pool->running);
-	slist_init(&pool->finished);
-	slist_init(&pool->received);
+	pool->max_sockets = 2 * concurrency;	/* one more is tried when the first address does not answer at once */
+	pool->sockets = MemoryContextAlloc(context, pool->max_sockets * sizeof(Socket));
+	dlist_init(&pool->idle);
+	dlist_init(&pool->running);
+	dlist_init(&pool->finished);
+	dlist_init(&pool->received);
 
 	/* From here on a reset of the context gives back whatever was taken. */
 	pool->callback.func = close_pool;
@@ -247,11 +272,14 @@ jdy_http_start(HttpPool *pool, const HttpRequest *request)
 
 	transfer = get_transfer(pool);
 	set_request(transfer, request);
-	slist_push_head(&pool->running, &transfer->node);
+	dlist_push_head(&pool->running, &transfer->node);
 	pool->active++;
 	CHECK_MULTI(curl_multi_add_handle(pool->multi, transfer->easy));
+}
 
-	/* Let it leave at once: the caller may have other things to do before it waits. */
+void
+jdy_http_send(HttpPool *pool)
+{
 	act_on_timer(pool);
 }
 
@@ -267,6 +295,7 @@ jdy_http_receive(HttpPool *pool, long timeout_ms)
 	int64		deadline_us = timeout_ms < 0 ? -1 : now_us() + timeout_ms * INT64CONST(1000);
 	bool		looked = false;
 	bool		woken = false;
+	HttpReply  *reply;
 
 	if (pool->active == 0 && timeout_ms < 0)
 		return NULL;
@@ -274,14 +303,9 @@ jdy_http_receive(HttpPool *pool, long timeout_ms)
 	for (;;)
 	{
 		woken |= serve_latch();
-		if (!slist_is_empty(&pool->finished))
-		{
-			Transfer   *transfer = slist_container(Transfer, node, slist_pop_head_node(&pool->finished));
-
-			slist_push_head(&pool->received, &transfer->node);
-			pool->active--;
-			return &transfer->reply;
-		}
+		reply = jdy_http_finished(pool);
+		if (reply != NULL)
+			return reply;
 		if (looked && (woken || (deadline_us >= 0 && now_us() >= deadline_us)))
 			return NULL;
 
@@ -291,24 +315,34 @@ jdy_http_receive(HttpPool *pool, long timeout_ms)
 	}
 }
 
+HttpReply *
+jdy_http_finished(HttpPool *pool)
+{
+	Transfer   *transfer;
+
+	if (dlist_is_empty(&pool->finished))
+		return NULL;
+	transfer = dlist_container(Transfer, node, dlist_pop_head_node(&pool->finished));
+	dlist_push_head(&pool->received, &transfer->node);
+	pool->active--;
+	return &transfer->reply;
+}
+
 void
 jdy_http_release(HttpPool *pool, HttpReply *reply)
 {
 	Transfer   *transfer = reply->transfer;
-	slist_mutable_iter iter;
 
-	slist_foreach_modify(iter, &pool->received)
-	{
-		if (iter.cur == &transfer->node)
-			slist_delete_current(&iter);
-	}
+	if (transfer == NULL)
+		return;
+	dlist_delete(&transfer->node);
 	if (transfer->body_size > MAX_KEPT_BODY)
 	{
 		free(transfer->body);
 		transfer->body = NULL;
 		transfer->body_size = 0;
 	}
-	slist_push_head(&pool->idle, &transfer->node);
+	dlist_push_head(&pool->idle, &transfer->node);
 }
 
 /* The struct itself goes with its context. */
@@ -321,15 +355,13 @@ jdy_http_close(HttpPool *pool)
 char *
 jdy_percent_encode(const char *text, bool keep_slash)
 {
-	static const char unreserved[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
 	static const char hex[] = "0123456789ABCDEF";
 	char	   *encoded = palloc(strlen(text) * 3 + 1);
 	char	   *target = encoded;
 
 	for (const unsigned char *c = (const unsigned char *) text; *c; c++)
 	{
-		if (strchr(unreserved, *c) != NULL || (keep_slash && *c == '/'))
+		if (is_unreserved(*c) || (keep_slash && *c == '/'))
 			*target++ = *c;
 		else
 		{
@@ -340,6 +372,13 @@ jdy_percent_encode(const char *text, bool keep_slash)
 	}
 	*target = '\0';
 	return encoded;
+}
+
+static bool
+is_unreserved(unsigned char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+		c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 /* Once per process and as late as possible: never in the postmaster, from which everything forks. */
@@ -380,15 +419,15 @@ static void
 close_pool(void *arg)
 {
 	HttpPool   *pool = arg;
-	slist_head *lists[] = {&pool->idle, &pool->running, &pool->finished, &pool->received};
+	dlist_head *lists[] = {&pool->idle, &pool->running, &pool->finished, &pool->received};
 	sigset_t	old;
 
 	block_signals(&old);
 	for (int i = 0; i < lengthof(lists); i++)
 	{
-		while (!slist_is_empty(lists[i]))
+		while (!dlist_is_empty(lists[i]))
 		{
-			Transfer   *transfer = slist_container(Transfer, node, slist_pop_head_node(lists[i]));
+			Transfer   *transfer = dlist_container(Transfer, node, dlist_pop_head_node(lists[i]));
 
 			/* No-op for one that is not in the multi handle. */
 			if (transfer->easy != NULL)
@@ -396,7 +435,6 @@ close_pool(void *arg)
 				curl_multi_remove_handle(pool->multi, transfer->easy);
 				curl_easy_cleanup(transfer->easy);
 			}
-			curl_slist_free_all(transfer->headers);
 			free(transfer->body);
 		}
 	}
@@ -424,9 +462,10 @@ static Transfer *
 get_transfer(HttpPool *pool)
 {
 	Transfer   *transfer;
+	MemoryContext caller;
 
-	if (!slist_is_empty(&pool->idle))
-		return slist_container(Transfer, node, slist_pop_head_node(&pool->idle));
+	if (!dlist_is_empty(&pool->idle))
+		return dlist_container(Transfer, node, dlist_pop_head_node(&pool->idle));
 
 	transfer = MemoryContextAllocZero(pool->context, sizeof(Transfer));
 	transfer->pool = pool;
@@ -435,6 +474,9 @@ get_transfer(HttpPool *pool)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
+	caller = MemoryContextSwitchTo(pool->context);
+	initStringInfo(&transfer->lines);
+	MemoryContextSwitchTo(caller);
 	set_constant_options(transfer);
 	return transfer;
 }
@@ -450,7 +492,6 @@ set_constant_options(Transfer *transfer)
 	SET_EASY(easy, CURLOPT_NOSIGNAL, 1L);
 	SET_EASY(easy, CURLOPT_QUICK_EXIT, 1L);
 	SET_EASY(easy, CURLOPT_ERRORBUFFER, transfer->curl_error);
-	SET_EASY(easy, CURLOPT_USERAGENT, "jdysync/" JDY_VERSION);
 
 	/* Where it may go. */
 	SET_EASY(easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -464,6 +505,8 @@ set_constant_options(Transfer *transfer)
 	SET_EASY(easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	SET_EASY(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
 	SET_EASY(easy, CURLOPT_OPENSOCKETDATA, transfer);
+	SET_EASY(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+	SET_EASY(easy, CURLOPT_CLOSESOCKETDATA, pool);
 
 	/* How. */
 	SET_EASY(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
@@ -488,8 +531,6 @@ set_request(Transfer *transfer, const HttpRequest *request)
 	bool		post = strcmp(request->method, "POST") == 0;
 	bool		with_body = request->body != NULL || post ||
 		strcmp(request->method, "PUT") == 0 || strcmp(request->method, "PATCH") == 0;
-	bool		has_type = false;
-	StringInfoData line;
 
 	transfer->body_length = 0;
 	transfer->header_bytes = 0;
@@ -513,29 +554,58 @@ set_request(Transfer *transfer, const HttpRequest *request)
 		SET_EASY(easy, CURLOPT_HTTPGET, 1L);
 	SET_EASY(easy, CURLOPT_CUSTOMREQUEST, (with_body ? post : get) ? NULL : request->method);
 
-	curl_slist_free_all(transfer->headers);
-	transfer->headers = NULL;
-	initStringInfo(&line);
+	set_headers(transfer, request, with_body);
+}
+
+static void
+set_headers(Transfer *transfer, const HttpRequest *request, bool with_body)
+{
+	StringInfo	lines = &transfer->lines;
+	bool		has_type = false;
+	int			n = request->nheaders + 1;
+
+	resetStringInfo(lines);
+	append_header(lines, "User-Agent", "jdysync/" JDY_VERSION);
 	for (int i = 0; i < request->nheaders; i++)
 	{
-		const HttpHeader *header = &request->headers[i];
-
-		has_type |= pg_strcasecmp(header->name, "Content-Type") == 0;
-		resetStringInfo(&line);
-		/* libcurl's way to send a header without value is a semicolon. */
-		if (header->value[0] == '\0')
-			appendStringInfo(&line, "%s;", header->name);
-		else
-			appendStringInfo(&line, "%s: %s", header->name, header->value);
-		append_header(transfer, line.data);
+		has_type |= pg_strcasecmp(request->headers[i].name, "Content-Type") == 0;
+		append_header(lines, request->headers[i].name, request->headers[i].value);
 	}
-	pfree(line.data);
-	/* Not what libcurl would add by itself. */
-	if (with_body)
-		append_header(transfer, "Expect:");
+	/* Not what libcurl would add by itself; an Expect only to what is large. */
+	if (with_body && request->body_length >= LEAST_EXPECTED)
+	{
+		appendBinaryStringInfo(lines, "Expect:", sizeof("Expect:"));
+		n++;
+	}
 	if (with_body && !has_type)
-		append_header(transfer, "Content-Type:");
-	SET_EASY(easy, CURLOPT_HTTPHEADER, transfer->headers);
+	{
+		appendBinaryStringInfo(lines, "Content-Type:", sizeof("Content-Type:"));
+		n++;
+	}
+
+	if (n > transfer->max_headers)
+	{
+		transfer->headers = transfer->headers == NULL ?
+			MemoryContextAlloc(transfer->pool->context, n * sizeof(struct curl_slist)) :
+			repalloc(transfer->headers, n * sizeof(struct curl_slist));
+		transfer->max_headers = n;
+	}
+	for (int i = 0, at = 0; i < n; i++)
+	{
+		transfer->headers[i].data = &lines->data[at];
+		transfer->headers[i].next = i + 1 < n ? &transfer->headers[i + 1] : NULL;
+		at += strlen(&lines->data[at]) + 1;
+	}
+	SET_EASY(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+}
+
+/* libcurl's way to send a header without value is a semicolon. */
+static void
+append_header(StringInfo lines, const char *name, const char *value)
+{
+	appendStringInfoString(lines, name);
+	appendStringInfoString(lines, value[0] == '\0' ? ";" : ": ");
+	appendBinaryStringInfo(lines, value, strlen(value) + 1);
 }
 
 /* The fences that stand before anything is resolved or sent. */
@@ -567,18 +637,6 @@ check_request(HttpPool *pool, const HttpRequest *request)
 	}
 }
 
-static void
-append_header(Transfer *transfer, const char *line)
-{
-	struct curl_slist *longer = curl_slist_append(transfer->headers, line);
-
-	if (longer == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	transfer->headers = longer;
-}
-
 /* Waits at most wait_ms (-1: for ever) for bytes, the latch or libcurl's timer, and lets libcurl work. */
 static void
 drive(HttpPool *pool, int wait_ms)
@@ -607,8 +665,16 @@ act_on_sockets(HttpPool *pool)
 	block_signals(&old);
 	for (int i = 0; i < n && rc == CURLM_OK; i++)
 	{
+		Socket	   *socket = find_socket(pool, events[i].data.fd);
 		int			what = 0;
 
+		if (socket != NULL && !socket->wanted)
+		{
+			/* The other side hung up: libcurl will see that before it uses the connection. */
+			(void) epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, socket->fd, &events[i]);
+			socket->events = 0;
+			continue;
+		}
 		if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 			what |= CURL_CSELECT_IN;
 		if (events[i].events & EPOLLOUT)
@@ -646,24 +712,14 @@ collect_finished(HttpPool *pool)
 		CURLcode	code = message->data.result;
 		CURL	   *easy = message->easy_handle;
 		Transfer   *transfer;
-		slist_mutable_iter iter;
 
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer);
 		finish(transfer, code);
 		CHECK_MULTI(curl_multi_remove_handle(pool->multi, easy));
-
-		slist_foreach_modify(iter, &pool->running)
-		{
-			if (iter.cur == &transfer->node)
-				slist_delete_current(&iter);
-		}
-		if (slist_is_empty(&pool->finished))
-			slist_push_head(&pool->finished, &transfer->node);
-		else
-			slist_insert_after(pool->finished_tail, &transfer->node);
-		pool->finished_tail = &transfer->node;
+		dlist_delete(&transfer->node);
+		dlist_push_tail(&pool->finished, &transfer->node);
 	}
 }
 
@@ -795,6 +851,7 @@ set_error(Transfer *transfer, CURLcode code)
 static void
 set_header_facts(Transfer *transfer)
 {
+	HttpPool   *pool = transfer->pool;
 	HttpReply  *reply = &transfer->reply;
 	const char *value;
 	time_t		date = -1;
@@ -812,8 +869,17 @@ set_header_facts(Transfer *transfer)
 		reply->router = transfer->router;
 	}
 	value = header_value(transfer, "Date");
-	if (value != NULL)
+	if (value != NULL && strcmp(value, pool->last_date) == 0)
+		date = pool->last_time;
+	else if (value != NULL)
+	{
 		date = curl_getdate(value, NULL);
+		if (strlen(value) < MAX_DATE)
+		{
+			strcpy(pool->last_date, value);
+			pool->last_time = date;
+		}
+	}
 	if (date > 0)
 		reply->date = time_t_to_timestamptz(date);
 
@@ -887,25 +953,34 @@ now_us(void)
 
 /* Callbacks: nothing below may raise an error or call into PostgreSQL's memory. */
 
-/* `known` is what curl_multi_assign set: not NULL when the fd is in the epoll set. */
+/* `known` is what curl_multi_assign set: not NULL when an fd that is not a connection's is in the epoll set. */
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
 	HttpPool   *pool = arg;
+	Socket	   *socket = find_socket(pool, fd);
 	struct epoll_event event = {.data.fd = fd};
+	bool		in_set = socket != NULL ? socket->events != 0 : known != NULL;
 
+	if (socket != NULL)
+		socket->wanted = what != CURL_POLL_REMOVE;
 	if (what == CURL_POLL_REMOVE)
 	{
-		(void) epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, fd, &event);
+		if (socket == NULL)
+			(void) epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, fd, &event);
 		return 0;
 	}
 	if (what & CURL_POLL_IN)
 		event.events |= EPOLLIN;
 	if (what & CURL_POLL_OUT)
 		event.events |= EPOLLOUT;
-	if (epoll_ctl(pool->epoll_fd, known != NULL ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
+	if (socket != NULL && socket->events == event.events)
+		return 0;
+	if (epoll_ctl(pool->epoll_fd, in_set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
 		return -1;
-	if (known == NULL)
+	if (socket != NULL)
+		socket->events = event.events;
+	else if (known == NULL)
 		curl_multi_assign(pool->multi, fd, pool);
 	return 0;
 }
@@ -926,6 +1001,7 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	Transfer   *transfer = arg;
 	HttpPool   *pool = transfer->pool;
 	AddressClass class = jdy_address_class(&address->addr);
+	curl_socket_t fd;
 
 	if (class == ADDRESS_NEVER ||
 		(class == ADDRESS_PRIVATE && !pool->private_allowed && !pool->host_literal))
@@ -933,7 +1009,34 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 		transfer->forbidden = true;
 		return CURL_SOCKET_BAD;
 	}
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd != CURL_SOCKET_BAD && pool->nsockets < pool->max_sockets)
+		pool->sockets[pool->nsockets++] = (Socket) {.fd = fd};
+	return fd;
+}
+
+/* Its end takes it out of the epoll set. */
+static int
+on_close_socket(void *arg, curl_socket_t fd)
+{
+	HttpPool   *pool = arg;
+	Socket	   *socket = find_socket(pool, fd);
+
+	if (socket != NULL)
+		*socket = pool->sockets[--pool->nsockets];
+	return close(fd);
+}
+
+/* NULL: it is not a connection's, or one too many. */
+static Socket *
+find_socket(HttpPool *pool, curl_socket_t fd)
+{
+	for (int i = 0; i < pool->nsockets; i++)
+	{
+		if (pool->sockets[i].fd == fd)
+			return &pool->sockets[i];
+	}
+	return NULL;
 }
 
 /* Collects the decoded body, up to the cap: less than was given tells libcurl to stop. */

@@ -65,7 +65,7 @@ typedef struct HttpReply
 	int64		wire_bytes;		/* received, headers included */
 	bool		sent;			/* the whole request had left: the other side may have acted on it */
 	void	   *owner;			/* of the request */
-	void	   *transfer;		/* private */
+	void	   *transfer;		/* private; NULL = a copy, which needs no release */
 } HttpReply;
 
 /*
@@ -75,8 +75,11 @@ typedef struct HttpReply
  */
 extern HttpPool *jdy_http_open(const Endpoint *endpoint, int concurrency, MemoryContext context);
 
-/* Starts a transfer.  Strings are copied but for the body.  At most `concurrency` may be under way. */
+/* Starts a transfer, which leaves with jdy_http_send or jdy_http_receive.  Strings are copied but for the body.  At most `concurrency` may be under way. */
 extern void jdy_http_start(HttpPool *pool, const HttpRequest *request);
+
+/* Lets what was started leave: for a caller that has other things to do before it waits. */
+extern void jdy_http_send(HttpPool *pool);
 
 /* Transfers under way (started, reply not received yet). */
 extern int	jdy_http_active(HttpPool *pool);
@@ -89,7 +92,10 @@ extern int	jdy_http_active(HttpPool *pool);
  */
 extern HttpReply *jdy_http_receive(HttpPool *pool, long timeout_ms);
 
-/* Gives the reply's buffers back to the pool. */
+/* The next transfer that has finished already; NULL when there is none.  Does nothing else. */
+extern HttpReply *jdy_http_finished(HttpPool *pool);
+
+/* Gives the reply's buffers back to the pool; nothing when its transfer is NULL. */
 extern void jdy_http_release(HttpPool *pool, HttpReply *reply);
 
 extern void jdy_http_close(HttpPool *pool);

@@ -387,7 +387,7 @@ send_as(PushRun *run, Batch *batch, char *target_id)
 		jdy_counterpart_seal(run->push, batch);
 		if (batch->batch_id != 0)
 		{
-			jdy_delivery_forget(batch);
+			jdy_delivery_forget(run->push, batch);
 			jdy_delivery_intend(run->push, run->run_id, list_make1(batch));
 		}
 	}

@@ -186,7 +186,7 @@ settle(PushRun *run, Call *call)
 			if (!batch->maybe_arrived)
 			{
 				note_unanswered(run, batch);
-				jdy_delivery_forget(batch);
+				jdy_delivery_forget(run->push, batch);
 				return;
 			}
 			break;
@@ -198,7 +198,7 @@ settle(PushRun *run, Call *call)
 		return;
 	call->owner = NULL;			/* the batch stays */
 	if (batch->lost == 0)
-		jdy_delivery_doubtful(batch, batch->http_status, problem);
+		jdy_delivery_doubtful(run->push, batch, batch->http_status, problem);
 	batch->problem = MemoryContextStrdup(batch->context, problem);
 	if (batch->failed_us == 0)
 		batch->failed_us = call->failed_us != 0 ? call->failed_us : jdy_monotonic_us();
@@ -391,7 +391,7 @@ settle_refused(PushRun *run, Call *call)
 		return;
 	}
 	if (!batch->maybe_arrived)
-		jdy_delivery_forget(batch);
+		jdy_delivery_forget(run->push, batch);
 	call->owner = NULL;
 	if (run->suspicion == NULL)
 		run->suspicion = call;
@@ -489,7 +489,7 @@ arrived_partly(PushRun *run, Batch *batch, const FailedItem **failed, const Call
 	}
 	if (rest->n > 0)
 		return rest;
-	jdy_delivery_forget(batch);
+	jdy_delivery_forget(run->push, batch);
 	return NULL;
 }
 
@@ -536,7 +536,7 @@ jdy_pushrun_cut(PushRun *run, const Batch *batch, int pieces)
 
 	/* The parts' intents come with the commit that takes this one away: nothing is lost in between. */
 	MemoryContextSwitchTo(run->chunk);
-	jdy_delivery_forget(batch);
+	jdy_delivery_forget(run->push, batch);
 	jdy_delivery_intend(run->push, run->run_id, parts);
 	MemoryContextSwitchTo(run->context);
 	run->parts = list_concat(parts, run->parts);

@@ -42,6 +42,8 @@
 #include "watch.h"
 
 #define SENDS_BETWEEN 8			/* requests made before the wire is looked after again */
+#define INTENDED_AT_ONCE 32		/* in one statement, before the wire is looked after again */
+#define MOST_LINES 15			/* of requests that wait, each as long as keeps the wire busy */
 #define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
 
 static PushRun *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);
@@ -363,8 +365,8 @@ busy_wire(const PushRun *run)
 
 /*
  * Small requests of one record each are cheaper than their transactions, so more of
- * them wait in line for the wire, and share one.  Not where calls are counted: there a line
- * is long, and what waits in it may be out of date before it is sent.
+ * them wait in line for the wire, and share one: as many as a target of this pace answers in no time,
+ * since what waits may be out of date before it is sent.  Not where calls are counted: there a line is long.
  */
 static bool
 has_room(const PushRun *run, int under_way)
@@ -372,8 +374,8 @@ has_room(const PushRun *run, int under_way)
 	const Push *push = run->push;
 
 	return under_way < busy_wire(run) ||
-		(!push->batched && push->endpoint->calls_per_minute == 0 && under_way < 4 * busy_wire(run) &&
-		 run->bytes < push->batch_bytes);
+		(!push->batched && push->endpoint->calls_per_minute == 0 &&
+		 under_way < busy_wire(run) + Min(2 * run->pace, MOST_LINES * busy_wire(run)) && run->bytes < push->batch_bytes);
 }
 
 /* At least one, unless none comes for a while. */
@@ -390,6 +392,7 @@ take_answers(PushRun *run)
 		run->answered = lappend(run->answered, came_back(run, call));
 		call = jdy_client_next(run->client, run->under_way > busy_wire(run) ? Max(wait, 0) : 0);
 	}
+	run->pace = list_length(run->answered);
 }
 
 /*
@@ -468,9 +471,14 @@ next_batches(PushRun *run)
 
 		if (batch->batch_id == 0 && !jdy_lookup_comes_first(batch))
 			fresh = lappend(fresh, batch);
+		if (fresh != NIL && (list_length(fresh) == INTENDED_AT_ONCE || lnext(batches, cell) == NULL))
+		{
+			jdy_delivery_intend(run->push, run->run_id, fresh);
+			list_free(fresh);
+			fresh = NIL;
+			keep_wire_busy(run);
+		}
 	}
-	if (fresh != NIL)
-		jdy_delivery_intend(run->push, run->run_id, fresh);
 	if (run->trial && batches != NIL)
 	{
 		const Batch *batch = linitial(batches);
@@ -481,7 +489,6 @@ next_batches(PushRun *run)
 			jdy_breaker_try(&run->breaker);
 		run->noted = true;
 	}
-	list_free(fresh);
 	MemoryContextSwitchTo(caller);
 	return batches;
 }

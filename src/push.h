@@ -186,8 +186,8 @@ extern void jdy_delivery_intend(const Push *push, int64 run_id, List *batches);
  * not known then, so going back to that content is a change to be sent.
  */
 extern void jdy_delivery_accepted(Push *push, List *batches);
-extern void jdy_delivery_doubtful(const Batch *batch, int http_status, const char *problem);
-extern void jdy_delivery_forget(const Batch *batch);
+extern void jdy_delivery_doubtful(const Push *push, const Batch *batch, int http_status, const char *problem);
+extern void jdy_delivery_forget(const Push *push, const Batch *batch);
 extern void jdy_delivery_dead(const Push *push, const Batch *batch, int http_status, int64 errcode,
 							  const char *problem, const char *reply);
 

@@ -86,6 +86,7 @@ typedef struct PushRun
 	List	   *doubtful;		/* of Batch *: no answer after all attempts, or not tried since others got none */
 	List	   *suspects;		/* of Suspect * */
 	int			under_way;
+	int			pace;			/* answers that came in one go, GATHER_MS at most */
 	Size		bytes;			/* of the bodies under way */
 	Breaker		breaker;		/* of the server: while it is open nothing is sent but */
 	bool		trial;			/* one request, */

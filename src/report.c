@@ -258,17 +258,18 @@ put_coverage(Report *report)
 		{{"Listed until", "已列至"}, CELL_TIME},
 		{{"Details due", "待取详情"}, CELL_NUMBER},
 		{{"Set aside", "暂缺"}, CELL_TROUBLE},
-		{{"Gaps", "缺口"}, CELL_TROUBLE}
+		{{"Gaps", "缺口"}, CELL_TROUBLE},
+		{{"Certified", "认证时刻"}, CELL_TIME}
 	};
 
 	put_section(report, "coverage", (Label) {"Fresh and complete", "及时与完整"});
 	find(report, "SELECT h.name, h.complete_until, pg_catalog.date_part('epoch', pg_catalog.now() - h.complete_until), h.listed_until,"
-		 " h.details_due, h.set_aside, h.gaps"
+		 " h.details_due, h.set_aside, h.gaps, h.certified"
 		 " FROM %1$s.jdy_health h WHERE h.kind = 'pull' ORDER BY h.complete_until NULLS FIRST, h.name LIMIT " MOST_LINES_TEXT);
 	jdy_html_table(&report->body, &report->style, "complete", columns, lengthof(columns), (Label) {"No streams.", "没有流。"});
 	if (SPI_processed > 0)
-		put_note(report, (Label) {"Every change stamped before \"complete until\" is in the staging table. A dash: not yet, or the list has no time filter.",
-			"“完整至”之前的每个变更都已入库。短横线表示尚未完成，或该列表没有时间条件。"});
+		put_note(report, (Label) {"Every change stamped before \"complete until\" is in the staging table; at \"certified\" it held exactly the records of the list. A dash: not yet.",
+			"“完整至”之前的每个变更都已入库；“认证时刻”表中记录与源列表完全一致。短横线表示尚未。"});
 	put_rest(report, report->pulls);
 }
 

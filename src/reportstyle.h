@@ -69,8 +69,8 @@ static const char report_style[] =
 	"td::before{position:absolute;left:12px;width:98px;color:var(--soft);font-weight:400;font-size:13px}"
 	"td.none{display:none}.number,.time,.word{text-align:left;white-space:normal}}\n"
 	"@media print{body{background:#fff;font-size:11px}nav,.contents{display:none}body>*{max-width:none}main,header,footer{padding-left:0;padding-right:0}"
-	"table{font-size:10px}th,td{padding:3px 6px}tr,figure{break-inside:avoid}thead{display:table-header-group}"
-	"h2{break-after:avoid}.charts{grid-template-columns:repeat(3,1fr)}"
+	"table{font-size:10px}thead th,td i{font-size:inherit!important}th,td{padding:3px 6px}tr,figure{break-inside:avoid}thead{display:table-header-group}"
+	"h2{break-after:avoid;font-size:14px}.charts{grid-template-columns:repeat(3,1fr)}svg text{font-size:15px}.legend,small,.note{font-size:10px}"
 	"*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n";
 
 #endif							/* JDY_REPORTSTYLE_H */

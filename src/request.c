@@ -23,6 +23,7 @@
 #define MAX_HEADERS 14
 
 static char *full_path(const Endpoint *endpoint, const char *path);
+static char *with_path(const char *base, const char *path);
 static const char *base_path(const Endpoint *endpoint);
 static const List *wire_params(const PrivateCall *call);
 static void append_query(StringInfo url, const List *params);
@@ -53,7 +54,6 @@ jdy_request_build(PrivateCall *call, const Session *session, TimestampTz server_
 	append_query(&url, wire_params(call));
 	request->url = url.data;
 
-	add_header(request, "User-Agent", "jdysync/" JDY_VERSION);
 	if (call->call.body != NULL || endpoint->auth == AUTH_KINGDEE)
 		add_header(request, "Content-Type", "application/json");
 	if (call->call.idempotency_key != NULL)
@@ -95,7 +95,7 @@ jdy_call_url(const Endpoint *endpoint, const char *path)
 	int			length = (int) (base_path(endpoint) - endpoint->url);
 
 	if (endpoint->auth != AUTH_WEBHOOK)
-		return psprintf("%.*s%s", length, endpoint->url, full_path(endpoint, path));
+		return with_path(endpoint->url, path);
 	return psprintf("%.*s%s%s", length, endpoint->url,
 					endpoint->path != NULL ? psprintf("%s/***", base_path(endpoint)) : full_path(endpoint, path),
 					endpoint->query != NULL || endpoint->secret != NULL ? "?***" : "");
@@ -109,9 +109,21 @@ full_path(const Endpoint *endpoint, const char *path)
 
 	if (hook != NULL)
 		return psprintf("%s/%s", base_path(endpoint), hook);
+	return with_path(base_path(endpoint), path);
+}
+
+static char *
+with_path(const char *base, const char *path)
+{
+	StringInfoData joined;
+
 	while (*path == '/')
 		path++;
-	return psprintf("%s/%s", base_path(endpoint), jdy_percent_encode(path, true));
+	initStringInfo(&joined);
+	appendStringInfoString(&joined, base);
+	appendStringInfoChar(&joined, '/');
+	appendStringInfoString(&joined, jdy_percent_encode(path, true));
+	return joined.data;
 }
 
 /* What follows scheme, host and port in the server's url; it has no slash at its end. */

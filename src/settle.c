@@ -22,6 +22,7 @@
 #define CLOCK_GRAIN_US 2000000	/* Date has whole seconds, and takes a while to come */
 #define TOKEN_WINDOW_US INT64CONST(60000000)	/* of the token endpoint */
 
+static HttpReply *own_copy(Client *client, HttpReply *reply);
 static void note_answered(Client *client, PrivateCall *call);
 static void read_reply(Client *client, PrivateCall *call, ReplyFacts *facts);
 static bool looks_like_json(const HttpReply *reply);
@@ -48,7 +49,7 @@ jdy_client_settle(Client *client, HttpReply *reply)
 	MemoryContext old = MemoryContextSwitchTo(public->context);
 	ReplyFacts	facts = {0};
 
-	public->reply = reply;
+	public->reply = reply->body_length < JDY_SMALL_REPLY ? own_copy(client, reply) : reply;
 	note_answered(client, call);
 	read_reply(client, call, &facts);
 	public->errcode = facts.errcode;
@@ -76,6 +77,23 @@ jdy_client_fail_waiting(Client *client, const PrivateCall *cause)
 	}
 	while (!pairingheap_is_empty(client->delayed))
 		fail_like(client, pairingheap_container(PrivateCall, heap_node, pairingheap_remove_first(client->delayed)), cause);
+}
+
+/* A caller may let answers pile up before it looks at them: so few transfers, with large buffers each, serve many calls. */
+static HttpReply *
+own_copy(Client *client, HttpReply *reply)
+{
+	HttpReply  *copy = palloc(sizeof(HttpReply));
+
+	*copy = *reply;
+	copy->body = palloc(reply->body_length + 1);
+	memcpy(copy->body, reply->body, reply->body_length + 1);
+	copy->error = reply->error != NULL ? pstrdup(reply->error) : NULL;
+	copy->content_type = reply->content_type != NULL ? pstrdup(reply->content_type) : NULL;
+	copy->router = reply->router != NULL ? pstrdup(reply->router) : NULL;
+	copy->transfer = NULL;
+	jdy_http_release(client->pool, reply);
+	return copy;
 }
 
 static void
@@ -177,6 +195,7 @@ static void
 log_attempt(Client *client, PrivateCall *call)
 {
 	HttpReply  *reply = call->call.reply;
+	MemoryContext caller = MemoryContextSwitchTo(client->scratch);
 	Attempt		attempt;
 
 	attempt.at = call->started_at;
@@ -190,6 +209,8 @@ log_attempt(Client *client, PrivateCall *call)
 	attempt.error = call->call.verdict == VERDICT_USE ? NULL : jdy_call_problem(&call->call);
 	attempt.record = call->call.record;
 	client->logger(client->logger_arg, &attempt);
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(client->scratch);
 }
 
 static void

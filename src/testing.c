@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
+#include <sys/resource.h>
 
 #include "access/xact.h"
 #include "address.h"
@@ -56,6 +57,7 @@ PG_FUNCTION_INFO_V1(jdy_test_address_class);
 PG_FUNCTION_INFO_V1(jdy_test_endpoint);
 PG_FUNCTION_INFO_V1(jdy_test_http);
 PG_FUNCTION_INFO_V1(jdy_test_http_twice);
+PG_FUNCTION_INFO_V1(jdy_test_http_pair);
 PG_FUNCTION_INFO_V1(jdy_test_as_owner);
 PG_FUNCTION_INFO_V1(jdy_test_stream);
 
@@ -253,6 +255,39 @@ jdy_test_http_twice(PG_FUNCTION_ARGS)
 	}
 	jdy_http_close(pool);
 	PG_RETURN_TEXT_P(cstring_to_text(line.data));
+}
+
+/* (server text, path text, other_path text) returns how much CPU, in ms, waiting for two replies at once took */
+Datum
+jdy_test_http_pair(PG_FUNCTION_ARGS)
+{
+	Endpoint   *endpoint = jdy_endpoint_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), GetUserId());
+	HttpPool   *pool = jdy_http_open(endpoint, 2, CurrentMemoryContext);
+	struct rusage before;
+	struct rusage after;
+
+	for (int i = 1; i <= 2; i++)
+	{
+		HttpRequest request = {
+			.method = "GET",
+			.url = psprintf("%s%s", endpoint->url, text_to_cstring(PG_GETARG_TEXT_PP(i))),
+		};
+
+		jdy_http_start(pool, &request);
+	}
+	getrusage(RUSAGE_SELF, &before);
+	for (int i = 0; i < 2; i++)
+	{
+		HttpReply  *reply = wait_for_reply(pool);
+
+		if (reply->failure != HTTP_COMPLETE)
+			elog(ERROR, "%s", failure_names[reply->failure]);
+		jdy_http_release(pool, reply);
+	}
+	getrusage(RUSAGE_SELF, &after);
+	jdy_http_close(pool);
+	PG_RETURN_INT32((after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1000 +
+					(after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_stime.tv_usec) / 1000);
 }
 
 /*

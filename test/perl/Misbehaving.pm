@@ -45,6 +45,9 @@ my %BEHAVIOUR = (
 	'/exactly-64MB' => sub { reply($_[0], zipped('x' x (64 << 20)), 'Content-Encoding: gzip') },
 	# The first request of a connection is answered, the second ends it.
 	'/then-gone' => sub { $_[1] == 1 ? reply($_[0], 'hello') : 0 },
+	# The connection seems to be kept, and ends while nobody uses it.
+	'/and-gone' => sub { reply($_[0], 'hello'); 0 },
+	'/late' => sub { sleep 2; reply($_[0], 'hello') },
 	'/headers' => sub { reply($_[0], 'hello', map { "X-Padding-$_: " . 'x' x 1000 } 1 .. 100) },
 	'/echo' => sub { reply($_[0], $_[2]) },
 	'/redirect' => sub { print { $_[0] } "HTTP/1.1 302 Found\r\nLocation: /hello\r\nContent-Length: 0\r\n\r\n" },

@@ -80,5 +80,11 @@ for my $method ('GET', 'POST')
 		'complete, broken: the connection was lost before the reply', "one $method stays one request");
 }
 
+# A kept connection that ends meanwhile is no work for whoever waits for another reply.
+$node->safe_psql('postgres', q{CREATE FUNCTION http_pair(server text, path text, other_path text) RETURNS integer
+	AS '$libdir/jdysync', 'jdy_test_http_pair' LANGUAGE C});
+cmp_ok($node->safe_psql('postgres', "SELECT http_pair('faulty', '/and-gone', '/late')"), '<', 300,
+	'two seconds of waiting take next to no CPU');
+
 $node->stop;
 done_testing();

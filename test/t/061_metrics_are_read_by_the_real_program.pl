@@ -240,6 +240,12 @@ is(query($node, q{SELECT sum(runs) FROM jdy_totals WHERE name = 'out' AND day IS
 query($node, q{SELECT jdy_drop_push('idle'); SELECT jdy_drop_push('out')});
 is(query($node, q{SELECT count(*) FROM jdysync.tally t WHERE NOT EXISTS (SELECT FROM jdysync.stream s WHERE s.stream_id = t.stream_id)}), '0', 'a push that is dropped takes its totals with it');
 
+# The last certificate, not the last attempt, and none of a filter that was changed since.
+query($node, q{INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, "count", digest, calls, missed, why, assumptions, evidence)
+	SELECT stream_id, epoch + e, 1, i IS NOT NULL, i, 1, 'x', 1, 0, CASE WHEN i IS NULL THEN 'no' END, '{}', '{}' FROM jdysync.stream,
+	(VALUES (0, timestamptz '2026-01-01'), (0, '2026-01-02'), (0, NULL), (-1, '2026-01-03')) AS v (e, i)});
+like(as('watcher', 'SELECT jdy_metrics()'), qr/^jdysync_certified_timestamp_seconds\{name="客户",kind="pull"\} @{[query($node, q{SELECT extract(epoch FROM timestamptz '2026-01-02')})]}$/m, 'the last certificate that counts');
+
 # However much waits, it is not counted.
 query($node, q{INSERT INTO jdysync.listing (stream_id, id, due, due_from, due_since) SELECT s.stream_id, 'x' || i, true, '-infinity', '-infinity' FROM jdysync.stream s, generate_series(1, 12000) AS i});
 is(query($node, q{SELECT details_due, complete_until IS NULL FROM jdy_health WHERE name = '客户'}), '10000|t', 'counts stop at 10,000');
