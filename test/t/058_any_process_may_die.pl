@@ -108,6 +108,5 @@ subtest 'the postmaster' => sub {
 	goes_on('started again, the schedule goes on');
 };
 
-is(query($node, q{SELECT count(*) FROM jdysync.run a JOIN jdysync.run b ON a.run_id < b.run_id AND a.finished_at > b.started_at WHERE a.status = 'ok' AND b.status = 'ok'}), '0', 'no two runs at once');
-is(query($node, "SELECT gaps = '{}' FROM jdy_coverage"), 't', 'and no gap in the ledger');
+is(query($node, "SELECT gaps = '{}' FROM jdy_coverage"), 't', 'no gap in the ledger');
 done_testing();
