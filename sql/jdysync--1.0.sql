@@ -56,6 +56,7 @@ CREATE TABLE jdysync.stream (
 	tail_until timestamptz,
 	contract jsonb NOT NULL DEFAULT '{}',
 	source bytea,
+	remedy text,
 	CONSTRAINT watermark_within_first_range CHECK
 		(watermark IS NULL OR coverage OPERATOR(pg_catalog.@>) pg_catalog.tstzrange(start_from, watermark))
 );
@@ -72,6 +73,7 @@ COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus ov
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
+COMMENT ON COLUMN jdysync.stream.remedy IS 'its second schedule, which reads a wider window again (omissionRemedy of metadata); NULL = none';
 COMMENT ON COLUMN jdysync.stream.source IS 'SHA-256 of address and account that all this was read from; NULL = no run has been there yet';
 
 CREATE TABLE jdysync.listing (
@@ -218,10 +220,12 @@ COMMENT ON COLUMN jdysync.home.database IS 'oid of the database';
 COMMENT ON COLUMN jdysync.home.extension IS 'oid of the extension: a dump that is restored where it was made is a copy, too';
 
 CREATE TABLE jdysync.agenda (
-	subject_id integer PRIMARY KEY,
+	subject_id integer NOT NULL,
 	due_at timestamptz NOT NULL,
 	next_at timestamptz NOT NULL,
-	failures integer NOT NULL DEFAULT 0
+	failures integer NOT NULL DEFAULT 0,
+	remedy boolean NOT NULL DEFAULT false,
+	PRIMARY KEY (subject_id, remedy)
 );
 CREATE INDEX agenda_next ON jdysync.agenda (next_at);
 COMMENT ON TABLE jdysync.agenda IS 'streams and pushes that run by themselves, and when';
@@ -229,6 +233,7 @@ COMMENT ON COLUMN jdysync.agenda.subject_id IS 'stream or push';
 COMMENT ON COLUMN jdysync.agenda.due_at IS 'by its schedule';
 COMMENT ON COLUMN jdysync.agenda.next_at IS 'when a run is queued: later than due_at while runs fail, or one is open';
 COMMENT ON COLUMN jdysync.agenda.failures IS 'runs in a row that failed or never ended, an open one counted until it ends';
+COMMENT ON COLUMN jdysync.agenda.remedy IS 'by the stream''s second schedule, which reads a wider window again';
 
 CREATE TABLE jdysync.delivery (
 	push_id integer NOT NULL,
@@ -335,7 +340,7 @@ CREATE TABLE jdysync.run (
 	stream_id integer NOT NULL,
 	name text NOT NULL,
 	kind text NOT NULL DEFAULT 'pull' CHECK (kind IN ('pull', 'push')),
-	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'range')),
+	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'range', 'remedy')),
 	status text NOT NULL CHECK (status IN ('queued', 'running', 'ok', 'failed', 'cancelled', 'interrupted')),
 	from_time timestamptz,
 	to_time timestamptz,
@@ -1471,7 +1476,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 		CASE v.status
 			WHEN 'paused' THEN CASE WHEN s.enabled THEN 'jdysync.enabled is off' ELSE 'runs only when it is named' END
 			WHEN 'held' THEN CASE WHEN NOT (SELECT is_here FROM home) THEN 'this database is a copy' ELSE rtrim(h.detail, '.') END
-			WHEN 'late' THEN 'due since ' || m.due
+			WHEN 'late' THEN CASE WHEN g.first_due_at = g.due_at THEN 'due since ' ELSE 'the second schedule is due since ' END || m.due
 			WHEN 'failing' THEN CASE
 				WHEN s.owner IS NULL THEN CASE WHEN s.is_push THEN 'its source is gone' ELSE 'its staging table is gone' END
 				WHEN b.server IS NOT NULL THEN format('the target has not answered since %s (%s), %s', m.since, b.problem,
@@ -1496,9 +1501,11 @@ FROM jdysync.subject s
 CROSS JOIN clock c
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
 LEFT JOIN jdysync.push p ON p.push_id = s.stream_id
-LEFT JOIN jdysync.agenda g ON g.subject_id = s.stream_id
 LEFT JOIN jdysync.breaker b ON s.is_push AND b.server = s.server::text AND b.next_try IS NOT NULL
 LEFT JOIN jdysync.incident h ON h.name = s.name AND h.what = 'push held' AND h.closed_at IS NULL
+CROSS JOIN LATERAL (
+	SELECT min(y.due_at) AS due_at, min(y.next_at) AS next_at, min(y.due_at) FILTER (WHERE NOT y.remedy) AS first_due_at
+	FROM jdysync.agenda y WHERE y.subject_id = s.stream_id) g
 LEFT JOIN LATERAL (
 	SELECT r.run_id, r.started_at, r.finished_at FROM jdysync.run r
 	WHERE r.stream_id = s.stream_id AND r.status = 'ok' ORDER BY r.run_id DESC LIMIT 1) o ON true
@@ -1538,8 +1545,8 @@ CROSS JOIN LATERAL (
 	SELECT max(z.text) FILTER (WHERE z.which = 1) AS since, max(z.text) FILTER (WHERE z.which = 2) AS next_try,
 		max(z.text) FILTER (WHERE z.which = 3) AS last_ok, max(z.text) FILTER (WHERE z.which = 4) AS running,
 		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run
-	FROM (SELECT y.which, to_char(y.at, CASE WHEN y.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
-		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, g.due_at), (6, g.next_at)) AS y (which, at)) z) m
+	FROM (SELECT x.which, to_char(x.at, CASE WHEN x.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
+		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, g.due_at), (6, g.next_at)) AS x (which, at)) z) m
 WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all well, and if not, why';
 
@@ -2062,10 +2069,10 @@ COMMENT ON COLUMN jdysync.run.run_id IS 'number of the run';
 COMMENT ON COLUMN jdysync.run.stream_id IS 'stream';
 COMMENT ON COLUMN jdysync.run.name IS 'its name then';
 COMMENT ON COLUMN jdysync.run.kind IS 'pull | push';
-COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | range';
+COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | range (jdy_resync) | remedy (by the stream''s second schedule)';
 COMMENT ON COLUMN jdysync.run.status IS 'queued | running | ok | failed | cancelled | interrupted';
-COMMENT ON COLUMN jdysync.run.from_time IS 'mode range: start';
-COMMENT ON COLUMN jdysync.run.to_time IS 'mode range: end';
+COMMENT ON COLUMN jdysync.run.from_time IS 'modes range and remedy: start';
+COMMENT ON COLUMN jdysync.run.to_time IS 'modes range and remedy: end';
 COMMENT ON COLUMN jdysync.run.requested_by IS 'role that queued it with jdy_start, by the name it had then: it must still be a member of the stream''s owner when the run begins; NULL = a caller waits for it';
 COMMENT ON COLUMN jdysync.run.queued_at IS 'when it was asked for';
 COMMENT ON COLUMN jdysync.run.started_at IS 'NULL while queued';

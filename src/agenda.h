@@ -10,15 +10,23 @@
 
 #include "datatype/timestamp.h"
 
+typedef enum RunEnd
+{
+	RUN_WENT_WELL,				/* or somebody cancelled it: due again by the schedule */
+	RUN_FAILED,					/* is tried again soon */
+	RUN_PUT_BACK				/* jdysync was switched off: as if it had not begun */
+} RunEnd;
+
 /*
- * All in a transaction with SPI.  enter: a stream or push was added, its schedule changed, or it
- * is to run by itself again; takes it off when it has no schedule or is paused.
+ * All in a transaction with SPI.  remedy: by the second schedule of a stream (remedy.c).
+ * enter: a stream or push was added, its schedule changed, or it is to run by itself
+ * again; takes it off when it has no schedule or is paused.  leave: by neither schedule any more.
  */
-extern void jdy_agenda_enter(int subject_id);
+extern void jdy_agenda_enter(int subject_id, bool remedy);
 extern void jdy_agenda_leave(int subject_id);
 
-/* A run is over: when the next one is due.  ok: it failed otherwise, and is tried again soon. */
-extern void jdy_agenda_run_ended(int subject_id, bool ok);
+/* A run that began then is over: when the next one is due. */
+extern void jdy_agenda_run_ended(int subject_id, bool remedy, TimestampTz began, RunEnd end);
 
 /* Queues runs of what is due.  Returns when something is due next, DT_NOEND = never. */
 extern TimestampTz jdy_agenda_queue_due(void);

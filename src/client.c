@@ -146,7 +146,7 @@ jdy_client_next(Client *client, long timeout_ms)
 
 		if (!jdy_enabled)
 			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					(errcode(ERRCODE_OPERATOR_INTERVENTION),
 					 errmsg("jdysync was switched off"),
 					 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
 		if (settled || dlist_is_empty(&client->finished))

@@ -9,10 +9,12 @@
  *	server start, promotion		every database is visited once
  *	jdy_start commits			the session marks its database as due, sets the latch
  *	a scheduler left work		it says when to come back
- *	a runner ends				marks its database as due if work was left there
+ *	a runner ends				marks its database as due if work was left there,
+ *								and the one that waits longest for a worker
  *	the clock is stepped		it looks again what is due (tests only)
  *	configuration reload		every database is visited (settings of ours may
- *								have changed, the kill switch among them)
+ *								have changed); with jdysync.enabled off none is,
+ *								and open runs are cancelled
  *	a scheduler fails			its database is due again after FIRST_RETRY_MS, and later
  *								with each failure, unless something became due meanwhile
  *	nobody may connect			looked at again, without a worker, after CLOSED_MS
@@ -40,11 +42,13 @@
 #include "clock.h"
 #include "jdysync.h"
 #include "launcher.h"
+#include "line.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "runner.h"
+#include "runslot.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
@@ -85,6 +89,7 @@ typedef struct Database
 } Database;
 
 static Visit visits[MAX_VISITS];
+static Oid	last_visited = InvalidOid;
 
 /* Databases up to this one were marked as due since the start, or the last reload; the others wait for slots. */
 static Oid	marked_up_to = OID_MAX;
@@ -98,6 +103,7 @@ static void mark_every_database(void);
 static void end_visits(void);
 static long send_schedulers(void);
 static List *due_databases(long *wait_ms);
+static List *in_turn(List *databases);
 static bool send_scheduler(Oid database);
 static Visit *find_visit(Oid database);
 static void forget(Oid database);
@@ -152,6 +158,8 @@ jdy_launcher_main(Datum arg)
 		MemoryContextReset(round);
 		MemoryContextSwitchTo(round);
 		end_visits();
+		if (!jdy_enabled)
+			jdy_slot_switch_off();
 		mark_every_database();
 		wait_ms = jdy_enabled ? send_schedulers() : ROUND_MS;
 
@@ -193,15 +201,46 @@ void
 jdy_database_worker_freed(Oid database)
 {
 	DatabaseSlot *slot;
+	Oid			first[2];
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	for (int heavy = 0; heavy < 2; heavy++)
+		first[heavy] = jdy_line_first(heavy);
+	LWLockRelease(jdy_shared->runs_lock);
 
 	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	slot = find_slot(database, false);
 	if (slot != NULL && slot->next_due != DT_NOEND)
-	{
 		mark_due(slot, DT_NOBEGIN);
-		wake_launcher();
-	}
+	for (int heavy = 0; heavy < 2; heavy++)
+		if (OidIsValid(first[heavy]) && (slot = find_slot(first[heavy], false)) != NULL)
+			mark_due(slot, DT_NOBEGIN);
+	wake_launcher();
 	LWLockRelease(jdy_shared->databases_lock);
+}
+
+void
+jdy_database_note_worker(Oid database, bool had)
+{
+	Oid		   *starved = &jdy_shared->starved_database;
+	bool		changed;
+
+	/* Once it was said of one database it holds of all, until that one has what it wants, or is gone. */
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	changed = had == OidIsValid(*starved) && (!had || *starved == database || find_slot(*starved, false) == NULL);
+	if (changed)
+		*starved = had ? InvalidOid : database;
+	LWLockRelease(jdy_shared->databases_lock);
+
+	if (changed && had)
+		ereport(LOG,
+				(errmsg("jdysync starts its workers again")));
+	else if (changed)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("jdysync has work to do, but no worker could be started"),
+				 errdetail("It goes on when other workers of the server have ended."),
+				 errhint("You might need to increase max_worker_processes.")));
 }
 
 void
@@ -252,6 +291,24 @@ jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
 		if (slot->generation == generation)
 			slot->next_due = next_due;
 	}
+	LWLockRelease(jdy_shared->databases_lock);
+}
+
+Oid
+jdy_database_last_owner(Oid database)
+{
+	return copy_of_slot(database).last_owner;
+}
+
+void
+jdy_database_set_last_owner(Oid database, Oid owner)
+{
+	DatabaseSlot *slot;
+
+	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
+	slot = find_slot(database, false);
+	if (slot != NULL)
+		slot->last_owner = owner;
 	LWLockRelease(jdy_shared->databases_lock);
 }
 
@@ -456,13 +513,31 @@ due_databases(long *wait_ms)
 			*wait_ms = Min(*wait_ms, TimestampDifferenceMilliseconds(now, slot->next_due) + 1);
 	}
 	LWLockRelease(jdy_shared->databases_lock);
-	return due;
+	return in_turn(due);
+}
+
+/* By their oids, but first those behind the one that was visited last: some are due again at once, for long. */
+static List *
+in_turn(List *databases)
+{
+	List	   *behind = NIL;
+	List	   *others = NIL;
+	ListCell   *lc;
+
+	list_sort(databases, list_oid_cmp);
+	foreach(lc, databases)
+	{
+		if (lfirst_oid(lc) > last_visited)
+			behind = lappend_oid(behind, lfirst_oid(lc));
+		else
+			others = lappend_oid(others, lfirst_oid(lc));
+	}
+	return list_concat(behind, others);
 }
 
 static bool
 send_scheduler(Oid database)
 {
-	static bool told = false;
 	Visit	   *visit = find_visit(InvalidOid);
 	DatabaseSlot slot;
 	BackgroundWorker worker;
@@ -487,13 +562,9 @@ send_scheduler(Oid database)
 	sent = RegisterDynamicBackgroundWorker(&worker, &visit->handle);
 	MemoryContextSwitchTo(round);
 	if (sent)
-		visit->database = database;
-	else if (!told)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("jdysync has work to do, but no worker could be started"),
-				 errhint("You might need to increase max_worker_processes.")));
-	told = !sent;
+		visit->database = last_visited = database;
+	else
+		jdy_database_note_worker(database, false);
 	return sent;
 }
 
@@ -648,6 +719,7 @@ find_slot(Oid database, bool create)
 	spare->failures = 0;
 	spare->trim_at = 0;
 	spare->shortage = SHORT_OF_NOTHING;
+	spare->last_owner = InvalidOid;
 	return spare;
 }
 

@@ -17,8 +17,11 @@ extern void jdy_database_due(Oid database, TimestampTz at);
 /* It looks at once whether something is due.  Never raises. */
 extern void jdy_launcher_wake(void);
 
-/* A worker is free again: due now if a scheduler left work behind in `database`. */
+/* A worker is free again: due now if a scheduler left work behind in `database`, or in the one that is first in line. */
 extern void jdy_database_worker_freed(Oid database);
+
+/* Whether the server had a worker for the work of a database: one line in the log whenever that changes. */
+extern void jdy_database_note_worker(Oid database, bool had);
 
 /* Terminates our workers in `database`, which somebody is about to drop, copy, move or rename, and marks it as due. */
 extern void jdy_database_stop(Oid database);
@@ -30,6 +33,10 @@ extern void jdy_database_stop(Oid database);
  */
 extern uint64 jdy_database_visit(Oid database, int scheduler_pid);
 extern void jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due);
+
+/* Whose queued run was started last in a database, so that the next one is another's. */
+extern Oid	jdy_database_last_owner(Oid database);
+extern void jdy_database_set_last_owner(Oid database, Oid owner);
 
 /* When the logs of a database are to be trimmed next, by jdy_clock_now(); 0 = they were not since the server started. */
 extern TimestampTz jdy_database_trim_at(Oid database);

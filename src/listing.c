@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "jdysync.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
@@ -250,13 +249,6 @@ jdy_pull_commit(Pull *pull)
 void
 jdy_pull_progress(Pull *pull)
 {
-	/* The kill switch stops what is under way, too. */
-	if (!jdy_enabled)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("jdysync is switched off"),
-				 errdetail("What was landed stays; the next run goes on from there."),
-				 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
 	if (jdy_runlog_is_full(pull->log))
 	{
 		MemoryContext caller = CurrentMemoryContext;

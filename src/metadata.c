@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "metadata.h"
 #include "miscadmin.h"
+#include "name.h"
 #include "page.h"
 #include "utils/builtins.h"
 
@@ -33,6 +34,7 @@ static void parse_delete(Jsonb *json, Metadata *metadata);
 static void parse_lookup(Jsonb *json, Metadata *metadata);
 static void parse_response(Jsonb *json, Metadata *metadata);
 static void parse_remedy(Jsonb *json, Metadata *metadata);
+static void check_keys(Jsonb *object, const char *of, const char *const *known, int nknown);
 static char *parse_path(Jsonb *object, const char *key);
 static void refuse_unsupported(const Field *field);
 static bool mentions(Jsonb *value, const char *word);
@@ -97,14 +99,6 @@ jdy_metadata_warn(const Metadata *metadata, const char *stream, const char *stag
 				 errmsg("%s", unused),
 				 errdetail("\"condition\" leaves no record of stream \"%s\" out: all are landed.", stream),
 				 errhint("Filter in a view: CREATE VIEW ... AS SELECT * FROM %s WHERE ...", staging)));
-	if (metadata->remedy_crontab != NULL)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("%s", unused),
-				 errdetail("\"omissionRemedy\" of stream \"%s\" is no second schedule: nothing runs at \"%s\".", stream,
-						   metadata->remedy_crontab),
-				 errhint("SELECT * FROM jdy_resync(%s, now() - interval '2 days', now()) reads a wider window again.",
-						 quote_literal_cstr(stream))));
 }
 
 /* A copy in which "$value$" is "value", at any depth. */
@@ -402,10 +396,13 @@ parse_response(Jsonb *json, Metadata *metadata)
 static void
 parse_remedy(Jsonb *json, Metadata *metadata)
 {
+	/* Which program asks is Qeasy's matter. */
+	static const char *const known[] = {"crontab", "takeOverRequest", "adapter"};
 	Jsonb	   *remedy = container_member(json, "omissionRemedy", false);
 
 	if (remedy == NULL)
 		return;
+	check_keys(remedy, "omissionRemedy", known, lengthof(known));
 	metadata->remedy_crontab = text_member(remedy, "crontab");
 	if (metadata->remedy_crontab == NULL)
 		ereport(ERROR,
@@ -414,6 +411,36 @@ parse_remedy(Jsonb *json, Metadata *metadata)
 				 errdetail("\"omissionRemedy\" is a second schedule."),
 				 errhint("It looks like {\"crontab\": \"2 */2 * * *\", \"takeOverRequest\": [...]}.")));
 	metadata->remedy_request = parse_fields(remedy, "takeOverRequest");
+}
+
+/* A misspelt key would go unnoticed until what it asks for is missed. */
+static void
+check_keys(Jsonb *object, const char *of, const char *const *known, int nknown)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&object->root);
+	JsonbIteratorToken token;
+	JsonbValue	key;
+
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		Closest		closest = {0};
+		bool		found = false;
+
+		if (token != WJB_KEY)
+			continue;
+		closest.word = pnstrdup(key.val.string.val, key.val.string.len);
+		for (int i = 0; i < nknown; i++)
+		{
+			found = found || strcmp(closest.word, known[i]) == 0;
+			jdy_closest(&closest, known[i]);
+		}
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"%s\" has an unknown key", of),
+					 errdetail("It is \"%s\".", closest.word),
+					 closest.best ? errhint("Perhaps you meant \"%s\".", closest.best) : 0));
+	}
 }
 
 /* Names joined by dots, as jdy_page_parse takes them. */

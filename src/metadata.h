@@ -72,7 +72,7 @@ extern Metadata *jdy_metadata_parse(Jsonb *json, Effect expected);
 
 /*
  * Warns of what a stream's metadata asks for and is not done (otherRequest,
- * condition, omissionRemedy), and says what to do instead.  staging: the
+ * condition), and says what to do instead.  staging: the
  * stream's table, quoted and qualified.  No error: pasted metadata works as it stands.
  */
 extern void jdy_metadata_warn(const Metadata *metadata, const char *stream, const char *staging);

@@ -2,7 +2,7 @@
  * pause.c
  *		Streams and pushes that are not to run by themselves for a while.
  *
- * A paused one has no row in the agenda, and is left out by jdy_sync() and jdy_push() without a
+ * A paused one has no rows in the agenda, and is left out by jdy_sync() and jdy_push() without a
  * name.  Who names it runs it all the same.
  *-------------------------------------------------------------------------
  */
@@ -78,6 +78,7 @@ set_enabled(const StreamRef *ref, bool enabled)
 	jdy_execute(ref->is_push ? &pushes : &streams, values, NULL);
 	if (SPI_processed == 0)
 		return false;
-	jdy_agenda_enter(ref->stream_id);
+	for (int remedy = 0; remedy < 2; remedy++)
+		jdy_agenda_enter(ref->stream_id, remedy);
 	return true;
 }

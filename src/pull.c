@@ -8,8 +8,9 @@
  *	2. the first run: read the whole list (load.c), landing list rows;
  *	3. every run: list what was modified since the watermark (window.c);
  *	   a list without a time filter is read whole instead;
- *	4. fetch the details that became due (detail.c), listing the tail again once a minute;
- *	5. mode verify: try to certify the list (certify.c), while 3 and 4 go on.
+ *	4. by a second schedule, or when asked to: read a wider window once more;
+ *	5. fetch the details that became due (detail.c), listing the tail again once a minute;
+ *	6. mode verify: try to certify the list (certify.c), while 3 and 5 go on.
  *
  * Each step lands what it read in short transactions of its own: rows, marks,
  * ledger and watermark together.  None is open while anything is waited for.  So
@@ -26,6 +27,7 @@
 #include "jdysync.h"
 #include "progress.h"
 #include "pull.h"
+#include "remedy.h"
 #include "spi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -57,7 +59,8 @@ static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, Time
 static bool relist(Pull *pull, bool look);
 static void fetch_details(Pull *pull);
 static bool keep_up(Pull *pull, bool look);
-static void read_range(Pull *pull, TimestampTz from, TimestampTz to);
+static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
+static void read_remedy(Pull *pull);
 static void read_rejected(Pull *pull, bool loaded_all);
 static void note_tail(Pull *pull, TimestampTz until);
 static void finish_run(Pull *pull);
@@ -115,7 +118,9 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	if (pull->windowed)
 		list_changes(pull);
 	if (pull->mode == MODE_RANGE && pull->windowed)
-		read_range(pull, from_time, to_time);
+		read_range(pull, from_time, to_time, true);
+	if (pull->mode == MODE_REMEDY && pull->windowed)
+		read_remedy(pull);
 	read_rejected(pull, loaded_all);
 	fetch_details(pull);
 	if (pull->mode == MODE_VERIFY)
@@ -524,7 +529,7 @@ keep_up(Pull *pull, bool look)
  * ledger may hold enters it: not what lies behind its end, since the next run begins there.
  */
 static void
-read_range(Pull *pull, TimestampTz from, TimestampTz to)
+read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove)
 {
 	TimestampTz settled = pull->cursor;
 	TimestampTz begin = jdy_tick_floor(pull, Max(from, JDY_FIRST_TICK));
@@ -533,8 +538,38 @@ read_range(Pull *pull, TimestampTz from, TimestampTz to)
 	Window	   *tail = make_window(pull, SEEN_IN_RANGE, Max(begin, Min(end, settled)), end);
 
 	jdy_progress_phase(PHASE_LISTING);
-	proven->prove = true;
+	proven->prove = prove;
 	jdy_windows_read(pull, list_make2(proven, tail));
+}
+
+/* The second schedule: such a range, as the metadata say it is now; with their other parameters for that range only. */
+static void
+read_remedy(Pull *pull)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.run r SET from_time = $2, to_time = $3 WHERE r.run_id = $1",
+		.nargs = 3,
+		.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+	};
+	TimestampTz now = server_now(pull);
+	RequestPlan *plan = pull->stream->plan;
+	Remedy		remedy;
+	Datum		values[3];
+
+	jdy_pull_begin(pull);
+	MemoryContextSwitchTo(pull->context);
+	jdy_remedy_read(pull->stream, now, pull->cursor != DT_NOBEGIN ? pull->cursor : now, &remedy);
+	values[0] = Int64GetDatum(pull->run_id);
+	values[1] = TimestampTzGetDatum(remedy.from);
+	values[2] = TimestampTzGetDatum(remedy.to);
+	jdy_execute(&note, values, NULL);
+	jdy_pull_commit(pull);
+
+	if (remedy.from >= remedy.to)
+		return;
+	pull->stream->plan = remedy.plan;
+	read_range(pull, remedy.from, remedy.to, remedy.proves);
+	pull->stream->plan = plan;
 }
 
 /*

@@ -31,7 +31,6 @@
 #include "access/tupdesc.h"
 #include "answer.h"
 #include "catalog/pg_type.h"
-#include "jdysync.h"
 #include "page.h"
 #include "progress.h"
 #include "pushrun.h"
@@ -338,12 +337,6 @@ send_all(PushRun *run)
 		run->counters->retries = jdy_client_retries(run->client);
 		jdy_progress_counters(run->counters);
 		jdy_progress_client(run->client);
-		if (!jdy_enabled)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("jdysync is switched off"),
-					 errdetail("What was sent without an answer is sent again by the next run."),
-					 errhint("Set jdysync.enabled to on and reload the server's configuration.")));
 	}
 }
 

@@ -156,7 +156,7 @@ jdy_add_push(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("push \"%s\" has no schedule: it runs only by hand", name)));
 	else
-		jdy_agenda_enter(push->push_id);
+		jdy_agenda_enter(push->push_id, false);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -200,7 +200,7 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 	if (elsewhere)
 		jdy_counterpart_forget_all(ref->stream_id);
 	if (!PG_ARGISNULL(4))
-		jdy_agenda_enter(ref->stream_id);
+		jdy_agenda_enter(ref->stream_id, false);
 	push = jdy_push_load(ref->stream_id);
 	jdy_endpoint_require_complete(push->endpoint);
 	jdy_payload_warn(push->fields, push->source);

@@ -89,6 +89,8 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 		stream->shape.rows_path = meta->rows_path;
 		stream->shape.count_path = meta->count_path;
 		stream->plan = plan_as_owner(stream, meta);
+		stream->remedy_crontab = meta->remedy_crontab;
+		stream->remedy_request = meta->remedy_request;
 	}
 	else
 		stream->plan = palloc0(sizeof(RequestPlan));

@@ -334,6 +334,8 @@ jdy_mode_name(RunMode mode)
 			return "verify";
 		case MODE_RANGE:
 			return "range";
+		case MODE_REMEDY:
+			return "remedy";
 	}
 	elog(ERROR, "unknown run mode %d", mode);
 	return NULL;				/* not reached */
@@ -342,7 +344,7 @@ jdy_mode_name(RunMode mode)
 RunMode
 jdy_mode_parse(const char *mode)
 {
-	for (RunMode known = MODE_AUTO; known <= MODE_RANGE; known++)
+	for (RunMode known = MODE_AUTO; known <= MODE_REMEDY; known++)
 		if (strcmp(mode, jdy_mode_name(known)) == 0)
 			return known;
 	ereport(ERROR,

@@ -16,6 +16,7 @@
  *
  *	error			caught once, at the top; the work is rolled back, tx2 tells
  *	cancel			SIGINT: an error like any other, status "cancelled"
+ *	jdysync.enabled	off: the launcher cancels it; what was due is due again
  *	SIGTERM, FATAL	no tx2: an exit callback tells the waiters; the row goes on
  *					saying "running", and as nobody holds the lock everybody
  *					reads that as "interrupted"; the next runner writes it
@@ -87,7 +88,9 @@ static struct
 	bool		is_push;
 	bool		begun;			/* tx1 is committed */
 	bool		finished;		/* the slot was told */
+	bool		switched_off;	/* that is why it ends */
 	int64		began_us;
+	TimestampTz began_at;		/* by the clock of schedules */
 	const char *status;
 	RunCounters counters;
 	RunError	error;
@@ -108,6 +111,7 @@ static void end_run(MemoryContext context);
 static void log_failure(void);
 static void note_error(MemoryContext context, bool row_tells);
 static bool was_cancelled(const ErrorData *edata);
+static bool was_switched_off(const ErrorData *edata);
 static void roll_back(void);
 static void explain_error(void);
 static void blame(const char *message, int sqlstate, const char *hint);
@@ -163,7 +167,7 @@ jdy_runner_register(const SlotTicket *ticket, BackgroundWorkerHandle **handle)
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
-bool
+StartResult
 jdy_runner_start_queued(const RunRequest *request)
 {
 	SlotTicket	ticket;
@@ -172,15 +176,15 @@ jdy_runner_start_queued(const RunRequest *request)
 	pid_t		pid;
 
 	if (!jdy_slot_take_queued(request, jdy_max_workers, &ticket))
-		return false;
+		return START_LATER;
 	if (jdy_runner_register(&ticket, &handle) &&
 		WaitForBackgroundWorkerStartup(handle, &pid) == BGWH_STARTED)
-		return true;
+		return START_OK;
 
 	/* It never started, unless it was so quick that it is over already. */
 	jdy_run_error(&error, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, "no worker could be started", NULL,
 				  "Raise max_worker_processes, or try again when other workers have ended.");
-	return !jdy_slot_abandon(&ticket, &error);
+	return jdy_slot_abandon(&ticket, &error) ? START_NO_WORKER : START_OK;
 }
 
 bool
@@ -350,6 +354,7 @@ begin_run(void)
 	jdy_tx_guard(job.request.extension, &stream_lock_tag);
 	jdy_slot_running(&job.ticket);
 	job.began_us = jdy_monotonic_us();
+	job.began_at = jdy_clock_now();
 
 	if (jdy_slot_cancelled(&job.ticket))
 		ereport(ERROR,
@@ -441,7 +446,8 @@ end_run(MemoryContext context)
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
 			log_failure();
 			jdy_watch_run_ended(job.request.stream_id, job.request.run_id, job.status, job.error.sqlstate);
-			jdy_agenda_run_ended(job.request.stream_id, strcmp(job.status, "failed") != 0);
+			jdy_agenda_run_ended(job.request.stream_id, job.request.mode == MODE_REMEDY, job.began_at,
+								 job.switched_off ? RUN_PUT_BACK : strcmp(job.status, "failed") == 0 ? RUN_FAILED : RUN_WENT_WELL);
 			next_due = jdy_trim_is_due() ? DT_NOBEGIN : jdy_agenda_first();
 		}
 		jdy_tx_commit();
@@ -481,7 +487,15 @@ note_error(MemoryContext context, bool row_tells)
 	MemoryContextSwitchTo(context);
 	edata = CopyErrorData();
 	job.status = "failed";
-	if (was_cancelled(edata))
+	if (was_switched_off(edata))
+	{
+		job.switched_off = true;
+		job.status = "cancelled";
+		jdy_run_error(&job.error, ERRCODE_OPERATOR_INTERVENTION, "jdysync was switched off",
+					  "What was landed or acknowledged stays; the next run goes on from there.",
+					  "Set jdysync.enabled to on and reload the server's configuration.");
+	}
+	else if (was_cancelled(edata))
 	{
 		job.status = "cancelled";
 		jdy_run_error(&job.error, ERRCODE_QUERY_CANCELED, "the run was cancelled", NULL, NULL);
@@ -505,6 +519,14 @@ was_cancelled(const ErrorData *edata)
 {
 	return edata->sqlerrcode == ERRCODE_QUERY_CANCELED &&
 		(cancel_signalled || jdy_slot_cancelled(&job.ticket));
+}
+
+/* Told by the launcher, or seen by the run itself in the midst of a call. */
+static bool
+was_switched_off(const ErrorData *edata)
+{
+	return (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && jdy_slot_switched_off(&job.ticket)) ||
+		(edata->sqlerrcode == ERRCODE_OPERATOR_INTERVENTION && !jdy_enabled);
 }
 
 /* As PostgresMain does it; much of a run happens outside of transactions. */
@@ -600,6 +622,7 @@ finish_at_exit(int code, Datum arg)
 	if (job.request.run_id != 0 && !job.begun)
 		jdy_database_due(job.request.database,
 						 TimestampTzPlusMilliseconds(jdy_clock_now(), RETRY_MS));
+	jdy_database_worker_freed(job.request.database);
 }
 
 /* A FATAL error passes no PG_CATCH; its text is the waiters' only clue (no such role, too many connections …). */

@@ -34,8 +34,15 @@ extern void jdy_run_and_wait(const RunRequest *request, const char *name, RunRes
 /* Registers a worker for the slot; false when the server has none left. */
 extern bool jdy_runner_register(const SlotTicket *ticket, BackgroundWorkerHandle **handle);
 
-/* Starts a worker for a queued run (from the scheduler); false when none can be had now. */
-extern bool jdy_runner_start_queued(const RunRequest *request);
+typedef enum StartResult
+{
+	START_OK,
+	START_LATER,				/* jdysync.max_workers are out, or others are before it in line */
+	START_NO_WORKER				/* the server has none left */
+} StartResult;
+
+/* Starts a worker for a queued run (from the scheduler). */
+extern StartResult jdy_runner_start_queued(const RunRequest *request);
 
 /* Asks the run to stop; false when it is not open here. */
 extern bool jdy_runner_cancel(int64 run_id);

@@ -22,12 +22,7 @@
  * not wait.  A slot whose runner neither came nor was given up within
  * START_LIMIT_MS does not count any more.
  *
- * No more than jdysync.max_workers workers are out at once, whoever asked for the
- * runs: they would take the server's workers from queued runs and parallel
- * queries.  Who finds none free gets a place in a line, all queued runs together one,
- * so that neither callers nor the queue starve the other.  A place counts as
- * long as it is asked for: a caller whose client does not read its notices, or a
- * scheduler that does not come back, holds up nobody.
+ * Who may have a worker, and when, is the line's to say (line.c).
  *
  * Everything is guarded by runs_lock; signals are sent under it, so that a pid in
  * a slot is always the runner's.
@@ -37,23 +32,19 @@
 
 #include <signal.h>
 
+#include "line.h"
 #include "miscadmin.h"
 #include "runslot.h"
 #include "utils/timestamp.h"
 
 #define START_LIMIT_MS 60000
-#define LINE_LIMIT_MS 10000		/* a place that was not asked for so long does not count */
 
 static RunSlot *find_joinable(const RunRequest *request);
 static RunSlot *find_free(void);
-static int	count_workers(void);
-static int	count_ahead(uint64 place);
-static bool asked_lately(TimestampTz asked_at);
 static void tell_line(void);
 static void take(RunSlot *slot, const RunRequest *request, RunState state);
 static RunSlot *valid(const SlotTicket *ticket);
 static void note_ticket(const RunSlot *slot, SlotTicket *ticket);
-static bool is_open(const RunSlot *slot);
 static void request_cancel(RunSlot *slot);
 
 bool
@@ -84,7 +75,7 @@ jdy_slot_claim(const SlotTicket *ticket, int limit)
 	if (slot != NULL && slot->state == RUN_WAITING)
 	{
 		slot->asked_at = GetCurrentTimestamp();
-		claimed = count_workers() + count_ahead(slot->place) < limit;
+		claimed = jdy_line_may_start(slot->place, slot->heavy, limit);
 		if (claimed)
 		{
 			slot->state = RUN_STARTING;
@@ -99,21 +90,28 @@ bool
 jdy_slot_take_queued(const RunRequest *request, int limit, SlotTicket *ticket)
 {
 	RunSlot    *slot = NULL;
+	uint64		place;
 
 	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
-	if (jdy_shared->queued_place == 0 || !asked_lately(jdy_shared->queued_asked_at))
-		jdy_shared->queued_place = ++jdy_shared->last_place;
-	jdy_shared->queued_asked_at = GetCurrentTimestamp();
-	if (count_workers() + count_ahead(jdy_shared->queued_place) < limit)
+	place = jdy_line_ask(request->database, request->heavy);
+	if (jdy_line_may_start(place, request->heavy, limit))
 		slot = find_free();
 	if (slot != NULL)
 	{
-		jdy_shared->queued_place = 0;
+		jdy_line_served(request->database, request->heavy);
 		take(slot, request, RUN_STARTING);
 		note_ticket(slot, ticket);
 	}
 	LWLockRelease(jdy_shared->runs_lock);
 	return slot != NULL;
+}
+
+void
+jdy_slot_leave_line(Oid database, bool heavy)
+{
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	jdy_line_served(database, heavy);
+	LWLockRelease(jdy_shared->runs_lock);
 }
 
 void
@@ -276,7 +274,7 @@ jdy_slot_cancel(int64 run_id)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		found = is_open(slot) && slot->database == MyDatabaseId && slot->run_id == run_id;
+		found = jdy_slot_is_open(slot) && slot->database == MyDatabaseId && slot->run_id == run_id;
 		if (found)
 			request_cancel(slot);
 	}
@@ -285,9 +283,17 @@ jdy_slot_cancel(int64 run_id)
 }
 
 bool
+jdy_slot_is_open(const RunSlot *slot)
+{
+	if (slot->state == RUN_STARTING && slot->runner_pid == 0)
+		return !TimestampDifferenceExceeds(slot->progress.started_at, GetCurrentTimestamp(), START_LIMIT_MS);
+	return slot->state == RUN_WAITING || slot->state == RUN_STARTING || slot->state == RUN_RUNNING;
+}
+
+bool
 jdy_slot_overdue(const RunSlot *copy)
 {
-	return copy->state == RUN_STARTING && !is_open(copy);
+	return copy->state == RUN_STARTING && !jdy_slot_is_open(copy);
 }
 
 bool
@@ -300,11 +306,55 @@ jdy_slot_stream_open(int stream_id)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		found = is_open(slot) && slot->state != RUN_WAITING &&
+		found = jdy_slot_is_open(slot) && slot->state != RUN_WAITING &&
 			slot->database == MyDatabaseId && slot->stream_id == stream_id;
 	}
 	LWLockRelease(jdy_shared->runs_lock);
 	return found;
+}
+
+int
+jdy_slot_owners(Oid *owners)
+{
+	int			n = 0;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	for (int i = 0; i < JDY_MAX_RUNS; i++)
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		if (jdy_slot_is_open(slot) && slot->state != RUN_WAITING && slot->database == MyDatabaseId)
+			owners[n++] = slot->owner;
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+	return n;
+}
+
+void
+jdy_slot_switch_off(void)
+{
+	LWLockAcquire(jdy_shared->runs_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < JDY_MAX_RUNS; i++)
+	{
+		RunSlot    *slot = &jdy_shared->runs[i];
+
+		if (!jdy_slot_is_open(slot) || slot->state == RUN_WAITING)
+			continue;
+		slot->switched_off = true;
+		request_cancel(slot);
+	}
+	LWLockRelease(jdy_shared->runs_lock);
+}
+
+bool
+jdy_slot_switched_off(const SlotTicket *ticket)
+{
+	bool		off;
+
+	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	off = jdy_slot_own(ticket)->switched_off;
+	LWLockRelease(jdy_shared->runs_lock);
+	return off;
 }
 
 void
@@ -315,7 +365,7 @@ jdy_slot_stop_database(Oid database)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		if (!is_open(slot) || slot->database != database)
+		if (!jdy_slot_is_open(slot) || slot->database != database)
 			continue;
 		if (slot->runner_pid != 0)
 			kill(slot->runner_pid, SIGTERM);
@@ -336,7 +386,7 @@ find_joinable(const RunRequest *request)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		if (is_open(slot) && slot->state != RUN_RUNNING && !slot->cancel &&
+		if (jdy_slot_is_open(slot) && slot->state != RUN_RUNNING && !slot->cancel &&
 			slot->database == request->database && slot->extension == request->extension &&
 			slot->stream_id == request->stream_id && slot->owner == request->owner &&
 			slot->mode == request->mode)
@@ -352,44 +402,10 @@ find_free(void)
 	{
 		RunSlot    *slot = &jdy_shared->runs[i];
 
-		if (slot->state == RUN_FREE || (slot->waiters == 0 && !is_open(slot)))
+		if (slot->state == RUN_FREE || (slot->waiters == 0 && !jdy_slot_is_open(slot)))
 			return slot;
 	}
 	return NULL;
-}
-
-static int
-count_workers(void)
-{
-	int			count = 0;
-
-	for (int i = 0; i < JDY_MAX_RUNS; i++)
-		if (is_open(&jdy_shared->runs[i]) && jdy_shared->runs[i].state != RUN_WAITING)
-			count++;
-	return count;
-}
-
-/* Those in line before `place`. */
-static int
-count_ahead(uint64 place)
-{
-	uint64		queued = jdy_shared->queued_place;
-	int			count = queued != 0 && queued < place && asked_lately(jdy_shared->queued_asked_at) ? 1 : 0;
-
-	for (int i = 0; i < JDY_MAX_RUNS; i++)
-	{
-		RunSlot    *slot = &jdy_shared->runs[i];
-
-		if (slot->state == RUN_WAITING && slot->place < place && asked_lately(slot->asked_at))
-			count++;
-	}
-	return count;
-}
-
-static bool
-asked_lately(TimestampTz asked_at)
-{
-	return !TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(), LINE_LIMIT_MS);
 }
 
 /* A worker may be had.  Who is overlooked, as nothing is locked here, asks again by the clock. */
@@ -420,8 +436,10 @@ take(RunSlot *slot, const RunRequest *request, RunState state)
 	slot->runner_pid = 0;
 	slot->waiters = waits ? 1 : 0;
 	slot->waited_for = waits;
+	slot->heavy = request->heavy;
 	slot->cancel = false;
-	slot->place = waits ? ++jdy_shared->last_place : 0;
+	slot->switched_off = false;
+	slot->place = waits ? jdy_line_new_place() : 0;
 	slot->asked_at = GetCurrentTimestamp();
 	slot->elapsed_us = 0;
 	slot->status[0] = '\0';
@@ -447,14 +465,6 @@ note_ticket(const RunSlot *slot, SlotTicket *ticket)
 {
 	ticket->index = slot - jdy_shared->runs;
 	ticket->ticket = slot->ticket;
-}
-
-static bool
-is_open(const RunSlot *slot)
-{
-	if (slot->state == RUN_STARTING && slot->runner_pid == 0)
-		return !TimestampDifferenceExceeds(slot->progress.started_at, GetCurrentTimestamp(), START_LIMIT_MS);
-	return slot->state == RUN_WAITING || slot->state == RUN_STARTING || slot->state == RUN_RUNNING;
 }
 
 /* A runner that has not come yet looks at the flag when it does. */

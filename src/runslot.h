@@ -27,6 +27,7 @@ typedef struct RunRequest
 	RunMode		mode;
 	TimestampTz from_time;
 	TimestampTz to_time;
+	bool		heavy;			/* as in RunSlot */
 	int64		run_id;			/* of a queued run, else 0 */
 } RunRequest;
 
@@ -45,12 +46,18 @@ extern bool jdy_slot_claim(const SlotTicket *ticket, int limit);
 
 /*
  * A slot for a queued run, whose worker the caller then registers; false when all
- * are in use, or `limit` workers are out, or callers were in line before.
+ * are in use, or it is not its turn to have one of `limit` workers (line.h).
  */
 extern bool jdy_slot_take_queued(const RunRequest *request, int limit, SlotTicket *ticket);
 
+/* The queued runs of `database` that are so heavy, or not, want no worker at present. */
+extern void jdy_slot_leave_line(Oid database, bool heavy);
+
 /* A caller's way out.  The last waiter of a run that was started for waiters cancels it. */
 extern void jdy_slot_leave(const SlotTicket *ticket);
+
+/* Whether a run, or a caller in line, has the slot.  With runs_lock held. */
+extern bool jdy_slot_is_open(const RunSlot *slot);
 
 /* A copy of the slot; false when it is another's by now. */
 extern bool jdy_slot_read(const SlotTicket *ticket, RunSlot *copy);
@@ -80,6 +87,15 @@ extern bool jdy_slot_cancel(int64 run_id);
 
 /* True when the stream has an open run in this database, callers in line for a worker not counted. */
 extern bool jdy_slot_stream_open(int stream_id);
+
+/* Owners of the open runs of this database, one for each run; returns how many, at most JDY_MAX_RUNS. */
+extern int	jdy_slot_owners(Oid *owners);
+
+/* Cancels every open run: jdysync.enabled is off. */
+extern void jdy_slot_switch_off(void);
+
+/* Whether that is why a run ends. */
+extern bool jdy_slot_switched_off(const SlotTicket *ticket);
 
 /* Terminates every runner of a database, and turns away those that are on their way. */
 extern void jdy_slot_stop_database(Oid database);

@@ -64,7 +64,7 @@ static TimestampTz next_cron(const Cron *cron, TimestampTz now, pg_tz *zone);
 static TimestampTz next_by_clock(const Cron *cron, TimestampTz now, pg_tz *zone);
 static TimestampTz next_by_time(const Cron *cron, TimestampTz now, pg_tz *zone);
 static bool day_matches(const Cron *cron, const struct pg_tm *tm);
-static TimestampTz next_interval(const char *schedule, TimestampTz due, TimestampTz now);
+static TimestampTz next_interval(const char *schedule, TimestampTz due, TimestampTz began);
 static Interval *read_interval(const char *schedule);
 static bool is_cron(char **words, int nwords);
 static void check_interval(const char *schedule);
@@ -104,16 +104,16 @@ jdy_schedule_is_cron(const char *schedule)
 }
 
 TimestampTz
-jdy_schedule_next(const char *schedule, TimestampTz due, TimestampTz now, pg_tz *zone)
+jdy_schedule_next(const char *schedule, TimestampTz due, TimestampTz began, pg_tz *zone)
 {
 	char	   *words[MAX_FIELDS + 1];
 	int			nwords = split(pstrdup(schedule), words);
 	Cron		cron;
 
 	if (!is_cron(words, nwords))
-		return next_interval(schedule, due, now);
+		return next_interval(schedule, due, began);
 	read_cron(&cron, words, nwords);
-	return next_cron(&cron, now, zone);
+	return next_cron(&cron, began, zone);
 }
 
 /* Taken apart in place; one more than a schedule can have is enough. */
@@ -250,24 +250,18 @@ day_matches(const Cron *cron, const struct pg_tm *tm)
 	return cron->any_day || cron->any_weekday ? day && weekday : day || weekday;
 }
 
-/* At its pace from the last time on; of several times that are past only the last. */
+/* At its pace from the last time on. */
 static TimestampTz
-next_interval(const char *schedule, TimestampTz due, TimestampTz now)
+next_interval(const char *schedule, TimestampTz due, TimestampTz began)
 {
 	Interval   *interval = read_interval(schedule);
 	Datum		step = IntervalPGetDatum(interval);
 	TimestampTz next = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(due), step));
 
-	if (interval->month == 0 && interval->day == 0 && next < now)
-		return next + (now - next) / interval->time * interval->time;
-	while (next < now)
-	{
-		TimestampTz after = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(next), step));
-
-		if (after > now)
-			break;
-		next = after;
-	}
+	if (interval->month == 0 && interval->day == 0 && next <= began)
+		return next + ((began - next) / interval->time + 1) * interval->time;
+	while (next <= began)
+		next = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(next), step));
 	return next;
 }
 

@@ -22,10 +22,9 @@ extern void jdy_schedule_check(const char *schedule);
 extern bool jdy_schedule_is_cron(const char *schedule);
 
 /*
- * When it is due next, the last time being `due` and now being `now`.  What was missed is made
- * up for once: an interval keeps its pace, so that the result is at most one interval ahead and may be past; cron
- * gives the first time after now, by the clocks of `zone`.
+ * The first time after `began`, when the run began that stands for all times before, `due` being one
+ * of them.  An interval keeps its pace, cron goes by the clocks of `zone`.
  */
-extern TimestampTz jdy_schedule_next(const char *schedule, TimestampTz due, TimestampTz now, pg_tz *zone);
+extern TimestampTz jdy_schedule_next(const char *schedule, TimestampTz due, TimestampTz began, pg_tz *zone);
 
 #endif							/* JDY_SCHEDULE_H */

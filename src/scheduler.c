@@ -61,6 +61,7 @@ static bool trim_logs(void);
 static void trim(void *more);
 static void watch_queue(int late);
 static List *read_queued_runs(MemoryContext context);
+static Datum open_owners(void);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
 static TimestampTz in_ms(int ms);
@@ -102,7 +103,8 @@ start_queued_runs(void)
 	TimestampTz next_due = DT_NOEND;
 	bool		busy = false;
 	bool		again = false;
-	bool		full = false;
+	bool		full[2] = {false, false};
+	bool		no_worker = false;
 	int			late = 0;
 	Oid			extension;
 
@@ -129,6 +131,7 @@ start_queued_runs(void)
 	foreach(lc, runs)
 	{
 		QueuedRun  *run = lfirst(lc);
+		StartResult result;
 
 		CHECK_FOR_INTERRUPTS();
 		busy = busy || run->more;
@@ -138,16 +141,30 @@ start_queued_runs(void)
 			continue;
 		}
 		if (jdy_slot_stream_open(run->request.stream_id))
-			busy = true;
-		else if (full || !jdy_runner_start_queued(&run->request))
 		{
-			full = true;
-			late += run->late;
+			busy = true;
+			continue;
 		}
+		/* Heavy runs leave a worker to the others, so one kind may go on when the other cannot. */
+		if (full[run->request.heavy])
+		{
+			late += run->late;
+			continue;
+		}
+		result = jdy_runner_start_queued(&run->request);
+		if (result == START_OK)
+			jdy_database_set_last_owner(MyDatabaseId, run->request.owner);
+		full[run->request.heavy] = result != START_OK;
+		no_worker = no_worker || result == START_NO_WORKER;
+		late += result != START_OK && run->late;
 	}
+	for (int heavy = 0; heavy < 2; heavy++)
+		if (!full[heavy])
+			jdy_slot_leave_line(MyDatabaseId, heavy);
+	jdy_database_note_worker(MyDatabaseId, !no_worker);
 	if (OidIsValid(extension))
 		watch_queue(late);
-	if (full)
+	if (full[0] || full[1])
 		return Min(next_due, in_ms(FULL_MS));
 	if (again)
 		return Min(next_due, in_ms(AGAIN_MS));
@@ -190,22 +207,34 @@ watch_queue(int late)
 	jdy_tx_commit();
 }
 
-/* The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before another's. */
+/*
+ * The first of each stream: no stream runs twice at once, and nobody's thousand runs stand before
+ * another's.  Those of owners who have the fewest open runs come first, and of these owners
+ * each in turn, by their oids.
+ */
 static List *
 read_queued_runs(MemoryContext context)
 {
 	static JdyStatement statement = {
-		"SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
-		" pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT'), r.queued_at < $1 "
+		.sql = "SELECT r.run_id, r.stream_id, r.mode, r.from_time, r.to_time, j.owner, a.rolcanlogin, r.more, "
+		" j.is_push OR NOT j.loaded OR r.mode <> 'auto', pg_catalog.has_database_privilege(j.owner, d.oid, 'CONNECT'), r.queued_at < $3 "
 		"FROM (SELECT DISTINCT ON (q.stream_id) q.run_id, q.stream_id, q.mode, q.from_time, q.to_time, q.queued_at, "
 		"  pg_catalog.count(*) OVER (PARTITION BY q.stream_id) > 1 AS more "
 		" FROM jdysync.run q WHERE q.status = 'queued' ORDER BY q.stream_id, q.run_id) AS r "
-		"JOIN jdysync.subject j USING (stream_id) "
+		"CROSS JOIN LATERAL (SELECT s.owner, s.is_push, s.loaded FROM jdysync.subject s WHERE s.stream_id = r.stream_id OFFSET 0) AS j "
 		"JOIN pg_catalog.pg_authid a ON a.oid = j.owner "
 		"JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() "
-		"ORDER BY r.run_id LIMIT " MAX_STREAMS, 1, {TIMESTAMPTZOID}
+		"ORDER BY pg_catalog.row_number() OVER (PARTITION BY j.owner ORDER BY r.run_id) "
+		" + (SELECT pg_catalog.count(*) FROM unnest($1) AS o (owner) WHERE o.owner = j.owner::bigint), "
+		" j.owner <= $2, j.owner, r.run_id LIMIT " MAX_STREAMS,
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, OIDOID, TIMESTAMPTZOID},
+		.by_index = true
 	};
-	Datum		values[1] = {TimestampTzGetDatum(TimestampTzPlusMilliseconds(jdy_clock_now(), -JDY_LATE_MS))};
+	Datum		values[3] = {
+		open_owners(), ObjectIdGetDatum(jdy_database_last_owner(MyDatabaseId)),
+		TimestampTzGetDatum(TimestampTzPlusMilliseconds(jdy_clock_now(), -JDY_LATE_MS))
+	};
 	List	   *runs = NIL;
 
 	jdy_execute(&statement, values, NULL);
@@ -225,12 +254,27 @@ read_queued_runs(MemoryContext context)
 		run->request.owner = (Oid) jdy_spi_int64(i, 6, InvalidOid);
 		run->can_log_in = JDY_SERVES_NOLOGIN || DatumGetBool(jdy_spi_datum(i, 7, &isnull));
 		run->more = DatumGetBool(jdy_spi_datum(i, 8, &isnull));
-		run->can_connect = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
-		run->late = DatumGetBool(jdy_spi_datum(i, 10, &isnull));
+		run->request.heavy = DatumGetBool(jdy_spi_datum(i, 9, &isnull));
+		run->can_connect = DatumGetBool(jdy_spi_datum(i, 10, &isnull));
+		run->late = DatumGetBool(jdy_spi_datum(i, 11, &isnull));
 		runs = lappend(runs, run);
 		MemoryContextSwitchTo(caller);
 	}
 	return runs;
+}
+
+/* An element for each open run. */
+static Datum
+open_owners(void)
+{
+	Oid			owners[JDY_MAX_RUNS];
+	Datum		elements[JDY_MAX_RUNS];
+	bool		nulls[JDY_MAX_RUNS] = {false};
+	int			n = jdy_slot_owners(owners);
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum((int64) owners[i]);
+	return jdy_make_array(elements, nulls, n, INT8OID);
 }
 
 /* Their runner could not even connect, and nobody would ever learn why. */
@@ -266,11 +310,14 @@ static void
 end_runs_without_stream(void)
 {
 	static JdyStatement statement = {
-		"UPDATE jdysync.run r SET status = 'cancelled', finished_at = $1, "
+		.sql = "UPDATE jdysync.run r SET status = 'cancelled', finished_at = $1, "
 		"error = CASE r.kind WHEN 'pull' THEN 'the stream was dropped before its run began, or its staging table was' "
 		" ELSE 'the push was dropped before its run began, or its source was' END "
 		"WHERE r.status = 'queued' AND NOT EXISTS ("
-		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL) RETURNING r.run_id", 1, {TIMESTAMPTZOID}
+		" SELECT FROM jdysync.subject j WHERE j.stream_id = r.stream_id AND j.owner IS NOT NULL OFFSET 0) RETURNING r.run_id",
+		.nargs = 1,
+		.argtypes = {TIMESTAMPTZOID},
+		.by_index = true
 	};
 	Datum		values[1] = {TimestampTzGetDatum(jdy_clock_now())};
 

@@ -7,8 +7,8 @@
  *
  *	accounts_lock	accounts[] (budget.c), budget_users[] (usage.c)
  *	sessions_lock	sessions[] (session.c): tokens, clock offset, router
- *	runs_lock		runs[], the line for workers (runslot.c, progress.c)
- *	databases_lock	databases[], launcher (launcher.c, scheduler.c)
+ *	runs_lock		runs[], lines[] (runslot.c, line.c, progress.c)
+ *	databases_lock	databases[], launcher, starved_database (launcher.c, scheduler.c)
  *
  * No lock is held while anything is waited for, but for these locks' own order:
  * none is taken while another is held.
@@ -109,7 +109,8 @@ typedef enum RunMode
 	MODE_AUTO,
 	MODE_FULL,
 	MODE_VERIFY,
-	MODE_RANGE					/* jdy_resync */
+	MODE_RANGE,					/* jdy_resync */
+	MODE_REMEDY					/* by a stream's second schedule */
 } RunMode;
 
 typedef struct RunCounters
@@ -205,7 +206,9 @@ typedef struct RunSlot
 	int			runner_pid;		/* 0 until started */
 	int			waiters;		/* callers that will read the result */
 	bool		waited_for;		/* somebody waited once: the run ends with its last waiter */
+	bool		heavy;			/* a push, or more than what changed lately is read: not for the last worker */
 	bool		cancel;			/* asked to stop */
+	bool		switched_off;	/* because jdysync.enabled is off */
 	uint64		place;			/* in the line, while RUN_WAITING */
 	TimestampTz asked_at;		/* when it last asked for a worker, while RUN_WAITING */
 	RunCounters counters;
@@ -215,6 +218,14 @@ typedef struct RunSlot
 	int64		elapsed_us;
 	ConditionVariable changed;	/* broadcast at every change of state */
 } RunSlot;
+
+/* The place in line for workers of a database's queued runs; [1] = of the heavy ones. */
+typedef struct QueueLine
+{
+	Oid			database;		/* InvalidOid = free */
+	uint64		place[2];		/* 0 = none asked in vain */
+	TimestampTz asked_at[2];	/* when a scheduler last asked in vain */
+} QueueLine;
 
 /* What jdysync.log_size does not hold a day of; calls go first. */
 typedef enum LogShortage
@@ -234,6 +245,7 @@ typedef struct DatabaseSlot
 	TimestampTz trim_at;		/* when its logs are to be trimmed next; 0 = they were not since the server started */
 	LogShortage shortage;		/* as it was logged last */
 	int			scheduler_pid;	/* 0 = none */
+	Oid			last_owner;		/* whose queued run was started last */
 } DatabaseSlot;
 
 typedef struct JdyShared
@@ -244,6 +256,7 @@ typedef struct JdyShared
 	LWLock	   *databases_lock;
 	int			launcher_pid;
 	int			launcher_procno;	/* pgprocno, for its latch; -1 = none */
+	Oid			starved_database;	/* for whose work the server had no worker left, as the log says; InvalidOid = none */
 	uint64		session_versions;	/* the last one given to a session */
 	ConditionVariable session_changed;
 	Account		accounts[JDY_MAX_ACCOUNTS];
@@ -251,8 +264,7 @@ typedef struct JdyShared
 	Session		sessions[JDY_MAX_SESSIONS];
 	pg_atomic_uint64 clock_offset_us;	/* of clock.c; 0 but in tests */
 	uint64		last_place;		/* the last one given in the line for workers */
-	uint64		queued_place;	/* of the queued runs of all databases; 0 = none asked in vain */
-	TimestampTz queued_asked_at;	/* when a scheduler last asked for a worker in vain */
+	QueueLine	lines[JDY_MAX_DATABASES];
 	RunSlot		runs[JDY_MAX_RUNS];
 	DatabaseSlot databases[JDY_MAX_DATABASES];
 } JdyShared;

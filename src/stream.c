@@ -28,6 +28,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "name.h"
+#include "remedy.h"
 #include "runlog.h"
 #include "runner.h"
 #include "schedule.h"
@@ -78,14 +79,14 @@ static JdyStatement load_stream = {
 
 static JdyStatement insert_stream = {
 	.sql = "INSERT INTO jdysync.stream (name, server, staging, entry, metadata, schedule, start_from, detail, decrypt,"
-	" settle, overlap) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING stream_id",
-	.nargs = 11,
+	" settle, overlap, remedy) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING stream_id",
+	.nargs = 12,
 	.argtypes = {TEXTOID, NAMEOID, REGCLASSOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, BOOLOID,
-	INTERVALOID, INTERVALOID}
+	INTERVALOID, INTERVALOID, TEXTOID}
 };
 
 static JdyStatement read_definition = {
-	.sql = "SELECT s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt"
+	.sql = "SELECT s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt, s.remedy"
 	" FROM jdysync.stream s WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -94,9 +95,9 @@ static JdyStatement read_definition = {
 static JdyStatement update_stream = {
 	.sql = "UPDATE jdysync.stream s SET server = $2, entry = $3, metadata = $4, start_from = $5, detail = $6,"
 	" decrypt = $7, schedule = COALESCE($8, s.schedule), settle = COALESCE($9, s.settle),"
-	" overlap = COALESCE($10, s.overlap) WHERE s.stream_id = $1",
-	.nargs = 10,
-	.argtypes = {INT4OID, NAMEOID, TEXTOID, JSONBOID, TIMESTAMPTZOID, BOOLOID, BOOLOID, TEXTOID, INTERVALOID, INTERVALOID}
+	" overlap = COALESCE($10, s.overlap), remedy = $11 WHERE s.stream_id = $1",
+	.nargs = 11,
+	.argtypes = {INT4OID, NAMEOID, TEXTOID, JSONBOID, TIMESTAMPTZOID, BOOLOID, BOOLOID, TEXTOID, INTERVALOID, INTERVALOID, TEXTOID}
 };
 
 /* What a person says a stream is, as far as it decides what its records are. */
@@ -110,6 +111,7 @@ typedef struct Definition
 	bool		detail_given;	/* false: as the catalogue says */
 	bool		detail;
 	bool		decrypt;
+	char	   *remedy;			/* cron of its omissionRemedy; NULL = none.  Not a part of what the records are */
 } Definition;
 
 PG_FUNCTION_INFO_V1(jdy_add_stream);
@@ -120,6 +122,7 @@ pg_noreturn static void staging_is_gone(void);
 static Stream *resolve(const char *name, Oid owner, const Definition *definition);
 static void load_definition(int stream_id, Definition *definition);
 static bool is_another(const Definition *before, const Definition *after, const Stream *stream);
+static Jsonb *without_remedy(Jsonb *metadata);
 static void start_anew(int stream_id, const char *name, const uint8 *source);
 static Datum digest_datum(const uint8 *digest);
 static void make_views(Stream *stream, Oid staging);
@@ -144,8 +147,8 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	Oid			owner = GetUserId();
 	Stream	   *stream;
 	Definition	definition = {0};
-	Datum		values[11];
-	char		nulls[12] = "           ";
+	Datum		values[12];
+	char		nulls[13] = "            ";
 
 	for (int i = 0; i < 2; i++)
 		if (PG_ARGISNULL(i))
@@ -178,6 +181,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 
 	/* Everything a run would trip over is said here. */
 	stream = resolve(name, owner, &definition);
+	definition.remedy = jdy_remedy_schedule(stream);
 
 	if (!OidIsValid(staging))
 		staging = create_staging(name, owner);
@@ -194,6 +198,8 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	values[8] = PG_GETARG_DATUM(6);
 	values[9] = PG_GETARG_DATUM(7);
 	values[10] = PG_GETARG_DATUM(8);
+	values[11] = definition.remedy ? CStringGetTextDatum(definition.remedy) : (Datum) 0;
+	nulls[11] = definition.remedy ? ' ' : 'n';
 	for (int i = 2; i <= 5; i++)
 		nulls[i + 2] = PG_ARGISNULL(i) ? 'n' : ' ';
 	jdy_execute(&insert_stream, values, nulls);
@@ -203,7 +209,9 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("stream \"%s\" has no schedule: it runs only by hand", name)));
 	else
-		jdy_agenda_enter(stream->stream_id);
+		jdy_agenda_enter(stream->stream_id, false);
+	if (definition.remedy != NULL)
+		jdy_agenda_enter(stream->stream_id, true);
 	announce_definition(stream, staging, definition.metadata);
 	SPI_finish();
 	PG_RETURN_OID(staging);
@@ -223,8 +231,8 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 	Stream	   *stream = NULL;
 	bool		filter_changed;
 	NameData	server;
-	Datum		values[10];
-	char		nulls[11] = "          ";
+	Datum		values[11];
+	char		nulls[12] = "           ";
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -267,6 +275,8 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 
 	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2) || !PG_ARGISNULL(5) || !PG_ARGISNULL(9))
 		stream = resolve(ref->name, ref->owner, &after);
+	if (stream != NULL)
+		after.remedy = jdy_remedy_schedule(stream);
 	filter_changed = is_another(&before, &after, stream);
 
 	namestrcpy(&server, after.server);
@@ -287,6 +297,9 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 	nulls[8] = PG_ARGISNULL(7) ? 'n' : ' ';
 	values[9] = PG_GETARG_DATUM(8);
 	nulls[9] = PG_ARGISNULL(8) ? 'n' : ' ';
+	values[10] = after.remedy ? CStringGetTextDatum(after.remedy) : (Datum) 0;
+	nulls[10] = after.remedy ? ' ' : 'n';
+
 	/* Before start_from changes: the watermark must lie behind it. */
 	if (filter_changed)
 		start_anew(ref->stream_id, ref->name, NULL);
@@ -295,7 +308,9 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
 	if (!PG_ARGISNULL(3))
-		jdy_agenda_enter(ref->stream_id);
+		jdy_agenda_enter(ref->stream_id, false);
+	if (strcmp(before.remedy ? before.remedy : "", after.remedy ? after.remedy : "") != 0)
+		jdy_agenda_enter(ref->stream_id, true);
 	if (stream != NULL)
 	{
 		stream->stream_id = ref->stream_id;
@@ -505,27 +520,14 @@ staging_is_gone(void)
 			 errhint("Add the stream again; a kept staging table is adopted.")));
 }
 
-/* Exactly yyyy-MM-dd HH:mm:ss, as the service writes it: no zone, seconds. */
+/* As the service writes it: no zone, seconds. */
 TimestampTz
 jdy_stream_modified_at(const Stream *stream, Jsonb *record)
 {
 	char	   *text = stream->modified_field ? jdy_jsonb_text(record, stream->modified_field) : NULL;
-	struct pg_tm tm = {0};
 	TimestampTz at;
-	int			zone;
-	int			used = 0;
 
-	if (text == NULL ||
-		sscanf(text, "%4d-%2d-%2d %2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-			   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &used) != 6 || text[used] != '\0' ||
-		!IS_VALID_JULIAN(tm.tm_year, tm.tm_mon, tm.tm_mday) || tm.tm_mon < 1 || tm.tm_mon > 12 ||
-		tm.tm_mday < 1 || tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1] ||
-		tm.tm_hour < 0 || tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 59)
-		return 0;
-	zone = DetermineTimeZoneOffset(&tm, stream->endpoint->time_zone);
-	if (tm2timestamp(&tm, 0, &zone, &at) != 0)
-		return 0;
-	return at;
+	return text != NULL && jdy_datetime_parse(text, stream->endpoint->time_zone, &at) ? at : 0;
 }
 
 /* Everything a run would trip over: server, mapping, metadata, catalogue. */
@@ -563,6 +565,7 @@ load_definition(int stream_id, Definition *definition)
 	definition->detail_given = !isnull;
 	definition->detail = !isnull && DatumGetBool(value);
 	definition->decrypt = DatumGetBool(jdy_spi_datum(0, 6, &isnull));
+	definition->remedy = jdy_spi_text(0, 7);
 }
 
 /* Whether its records are others.  stream: what `after` was resolved to; NULL = its list is the one before. */
@@ -577,13 +580,25 @@ is_another(const Definition *before, const Definition *after, const Stream *stre
 	if ((before->metadata == NULL) != (after->metadata == NULL))
 		return true;
 	if (after->metadata != NULL ?
-		compareJsonbContainers(&before->metadata->root, &after->metadata->root) != 0 :
+		compareJsonbContainers(&without_remedy(before->metadata)->root, &without_remedy(after->metadata)->root) != 0 :
 		strcmp(before->entry, after->entry) != 0)
 		return true;
 	if (stream == NULL)
 		return false;
 	by_catalogue = stream->endpoint->auth == AUTH_KINGDEE && stream->detail_api != NULL;
 	return stream->details != (before->detail_given ? before->detail : by_catalogue);
+}
+
+/* A second schedule reads the same records. */
+static Jsonb *
+without_remedy(Jsonb *metadata)
+{
+	static const char *const keys[] = {"omissionRemedy", "$omissionRemedy$"};
+	Datum		rest = JsonbPGetDatum(metadata);
+
+	for (int i = 0; i < lengthof(keys); i++)
+		rest = DirectFunctionCall2(jsonb_delete, rest, CStringGetTextDatum(keys[i]));
+	return DatumGetJsonbP(rest);
 }
 
 /*

@@ -88,6 +88,10 @@ typedef struct Stream
 	 */
 	bool		order_holds;
 
+	/* The second schedule as the metadata has it (remedy.c). */
+	char	   *remedy_crontab; /* may be NULL */
+	List	   *remedy_request; /* of Field * */
+
 	/* Details. */
 	bool		details;
 	char	   *detail_api;

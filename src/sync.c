@@ -274,11 +274,13 @@ require_can_wait(void)
 				 errhint("Call it by itself, or use jdy_start, which runs the stream after the commit.")));
 }
 
-/* A range is asked for by jdy_resync only. */
+/* A range is asked for by jdy_resync only, and nobody but the clock asks for a remedy. */
 static RunMode
 requested_mode(const char *word)
 {
-	return strcmp(word, "range") == 0 ? jdy_mode_parse("") : jdy_mode_parse(word);
+	bool		other = strcmp(word, "range") == 0 || strcmp(word, "remedy") == 0;
+
+	return jdy_mode_parse(other ? "" : word);
 }
 
 static void
@@ -287,7 +289,8 @@ run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz fro
 {
 	RunRequest	request = {
 		.database = MyDatabaseId, .extension = extension, .owner = stream->owner, .stream_id = stream->stream_id,
-		.mode = mode, .from_time = from_time, .to_time = to_time
+		.mode = mode, .from_time = from_time, .to_time = to_time,
+		.heavy = stream->is_push || !stream->loaded || mode != MODE_AUTO
 	};
 	RunResult	result;
 
@@ -534,8 +537,10 @@ tell_progress(Waiter *waiter, const RunSlot *slot)
 
 	if (slot->state == RUN_WAITING)
 	{
-		tell(waiter, psprintf("%s: waiting for a worker, all %d of jdysync.max_workers are busy",
-							  waiter->name, jdy_max_workers));
+		tell(waiter, slot->heavy && jdy_max_workers > 1 ?
+			 psprintf("%s: waiting for a worker, all but the one of jdysync.max_workers (%d) that is kept for changes are busy",
+					  waiter->name, jdy_max_workers) :
+			 psprintf("%s: waiting for a worker, all %d of jdysync.max_workers are busy", waiter->name, jdy_max_workers));
 		return;
 	}
 	if (slot->state == RUN_STARTING)

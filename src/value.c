@@ -85,6 +85,36 @@ jdy_window_value(WindowFormat format, TimestampTz at, pg_tz *time_zone)
 					tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
+bool
+jdy_window_time(const char *text, pg_tz *time_zone, TimestampTz *at)
+{
+	int			digits = (int) strspn(text, "0123456789");
+
+	if (looks_like(text, "####-##-##"))
+		return jdy_datetime_parse(psprintf("%s 00:00:00", text), time_zone, at);
+	if (digits < 9 || digits > 15 || strspn(text, "0123456789.") != strlen(text))
+		return jdy_datetime_parse(text, time_zone, at);
+	*at = strtoi64(text, NULL, 10) * (digits > 11 ? 1000 : USECS_PER_SEC) - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	return true;
+}
+
+bool
+jdy_datetime_parse(const char *text, pg_tz *time_zone, TimestampTz *at)
+{
+	struct pg_tm tm = {0};
+	int			zone;
+	int			used = 0;
+
+	if (sscanf(text, "%4d-%2d-%2d %2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+			   &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &used) != 6 || text[used] != '\0' ||
+		!IS_VALID_JULIAN(tm.tm_year, tm.tm_mon, tm.tm_mday) || tm.tm_mon < 1 || tm.tm_mon > 12 ||
+		tm.tm_mday < 1 || tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1] ||
+		tm.tm_hour < 0 || tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 59)
+		return false;
+	zone = DetermineTimeZoneOffset(&tm, time_zone);
+	return tm2timestamp(&tm, 0, &zone, at) == 0;
+}
+
 char *
 jdy_value_text(Jsonb *value, Jsonb *record, const ValueTimes *times)
 {

@@ -58,6 +58,15 @@ extern RequestPlan *jdy_request_plan(const Metadata *metadata, const ValueTimes 
 extern char *jdy_window_value(WindowFormat format, TimestampTz at, pg_tz *time_zone);
 
 /*
+ * The other way round, whatever the format; false = it is no time.  Milliseconds have twelve
+ * digits or more, seconds nine or more; what follows a point is dropped.
+ */
+extern bool jdy_window_time(const char *text, pg_tz *time_zone, TimestampTz *at);
+
+/* Exactly yyyy-MM-dd HH:mm:ss, by the clocks of `time_zone`. */
+extern bool jdy_datetime_parse(const char *text, pg_tz *time_zone, TimestampTz *at);
+
+/*
  * One value with `record` (may be NULL) as the source of {{path}}: text, or NULL
  * for a missing path that is the whole template.
  */

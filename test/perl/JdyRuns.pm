@@ -9,7 +9,8 @@ use IPC::Run ();
 use JdyTest;
 use Test::More;
 
-our @EXPORT = qw(background_sql session_pid says finish_session poll_sql wait_until_running wait_for_status value_of forget_calls push_row push_ok);
+our @EXPORT = qw(background_sql session_pid says finish_session poll_sql wait_until_running wait_for_status value_of forget_calls push_row push_ok
+  clock step_clock switch_jdysync);
 
 my $sessions = 0;
 
@@ -93,6 +94,34 @@ sub forget_calls
 	my ($node) = @_;
 
 	return $node->safe_psql('postgres', 'DELETE FROM jdysync.account');
+}
+
+# The clock of schedules, as text.  It goes at the pace of time from wherever it was set.
+sub clock
+{
+	my ($node, $sql) = @_;
+
+	value_of($node, q{CREATE OR REPLACE FUNCTION jdy_test_clock(timestamptz) RETURNS timestamptz AS '$libdir/jdysync' LANGUAGE C});
+	return value_of($node, 'SELECT jdy_test_clock(' . ($sql // 'NULL') . ')');
+}
+
+# Forward by an interval; returns what it shows then.
+sub step_clock
+{
+	my ($node, $interval) = @_;
+
+	clock($node);
+	return clock($node, "jdy_test_clock(NULL) + interval '$interval'");
+}
+
+# jdysync.enabled, by a reload.
+sub switch_jdysync
+{
+	my ($node, $value) = @_;
+
+	value_of($node, "ALTER SYSTEM SET jdysync.enabled = $value");
+	$node->reload;
+	return poll_sql($node, "SELECT current_setting('jdysync.enabled') = '$value'");
 }
 
 # Until $sql says t.

@@ -36,7 +36,7 @@ SELECT pg_temp.times('30 1 * * *', '2026-10-31 12:00', 'America/New_York');
 -- but what runs in every hour runs in the one that comes twice, too
 SELECT pg_temp.times('0,30 * * * *', '2026-11-01 00:15', 'America/New_York', 6);
 SELECT pg_temp.times('30 * * * *', '2026-03-08 00:45', 'America/New_York');
--- Intervals keep their pace; what was missed counts once
+-- Intervals keep their pace; what was missed before the run began counts once
 SELECT s, pg_temp.next(s, '2026-11-25 10:00:00+00', at::timestamptz, 'UTC') AT TIME ZONE 'UTC' FROM (VALUES
 	('5 min', '2026-11-25 10:00:01+00'), ('5 min', '2026-11-25 10:04:59+00'), ('5 min', '2026-11-25 10:07:00+00'), ('5 min', '2026-11-25 10:31:00+00'),
 	('1 s', '2027-11-25 10:31:00.5+00'), ('1 mon', '2027-01-26 00:00+00'), ('1 day', '2026-11-25 10:00:01+00')) AS v (s, at);

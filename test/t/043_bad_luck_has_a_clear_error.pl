@@ -237,7 +237,7 @@ subtest 'switched off' => sub {
 subtest 'switched off while a run is open' => sub {
 	my $run_id = under_way('killed');
 	query($node, $_) for 'ALTER SYSTEM SET jdysync.enabled = off', 'SELECT pg_reload_conf()';
-	like(over($run_id), qr/^failed\|55000\|jdysync (?:is|was) switched off\|.*jdysync\.enabled/, 'the run ends, whoever saw it first');
+	like(over($run_id), qr/^cancelled\|57000\|jdysync was switched off\|.*jdysync\.enabled/, 'the run ends, whoever saw it first');
 	cmp_ok(query($node, "SELECT count(*) FROM jdysync.staging_killed WHERE detailed_at IS NULL"), '>', 0, 'before it is done');
 	query($node, $_) for 'ALTER SYSTEM RESET jdysync.enabled', 'SELECT pg_reload_conf()';
 	poll_until(sub { query($node, 'SHOW jdysync.enabled') eq 'on' }, 'reload');
