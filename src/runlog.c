@@ -50,6 +50,7 @@ struct RunLog
 /* A process makes one run at a time. */
 static RunLog *open_log = NULL;
 
+static void ask_for_trim(void);
 static void forget_log(void *log);
 static void write_attempts(int64 run_id, const Attempt *attempts, int count);
 static Datum array_of(Datum *values, bool *nulls, int count, Oid type);
@@ -120,9 +121,7 @@ jdy_runlog_flush(RunLog *log)
 	log->attempts = NULL;
 	MemoryContextReset(log->kept);
 
-	/* A long run would otherwise write as much as it likes. */
-	if (jdy_trim_is_due())
-		jdy_database_due(MyDatabaseId, DT_NOBEGIN);
+	ask_for_trim();
 }
 
 TimestampTz
@@ -353,6 +352,19 @@ jdy_mode_parse(const char *mode)
 			 errdetail("\"%s\" is not a mode of a run.", mode),
 			 errhint("Modes are auto, full and verify.")));
 	return MODE_AUTO;			/* not reached */
+}
+
+/* A long run would otherwise write as much as it likes.  It asks once a minute: there may be no worker to be had. */
+static void
+ask_for_trim(void)
+{
+	static TimestampTz asked_at = 0;
+	TimestampTz now = jdy_clock_now();
+
+	if (now - asked_at < USECS_PER_MINUTE || !jdy_trim_is_due())
+		return;
+	asked_at = now;
+	jdy_database_due(MyDatabaseId, DT_NOBEGIN);
 }
 
 static void
