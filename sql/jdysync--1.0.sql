@@ -366,7 +366,7 @@ CREATE TABLE jdysync.run (
 	error text,
 	detail text,
 	hint text
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05);	/* each run leaves two dead versions */
 CREATE INDEX run_open ON jdysync.run (stream_id) WHERE status IN ('queued', 'running');
 CREATE INDEX run_name ON jdysync.run (name, run_id);
 CREATE INDEX run_started ON jdysync.run (stream_id, started_at);	/* jdy_trace: the one that was open then */
@@ -1417,20 +1417,29 @@ WHERE k.locktype = 'object' AND k.granted AND k.classid = 'jdysync.stream'::pg_c
 COMMENT ON VIEW jdysync.at_work IS 'streams and pushes whose runner lives: it holds the lock on their row objects';
 COMMENT ON COLUMN jdysync.at_work.stream_id IS 'number of the stream or push';
 
+/*
+ * The last runs are what is mostly asked for.  Neither an ORDER BY nor a LIMIT outside of a view like this
+ * one is known to those who plan it, so it is in that order itself: by the key, a run at a time, and who may
+ * see what is looked up once and not joined.
+ */
 CREATE VIEW @extschema@.jdy_runs WITH (security_barrier) AS
+WITH seen AS MATERIALIZED (SELECT s.stream_id, s.may_read FROM jdysync.subject s)
 SELECT r.run_id, r.name, r.kind,
 	CASE WHEN r.status = 'running' AND NOT pg_catalog.pg_is_in_recovery()
-			AND NOT EXISTS (SELECT FROM jdysync.at_work w WHERE w.stream_id = r.stream_id::oid)
+			AND r.stream_id::oid NOT IN (SELECT w.stream_id FROM jdysync.at_work w)
 		THEN 'interrupted' ELSE r.status END AS status,
 	r.started_at, r.finished_at, r.mode, r.listed, r.details, r.inserted, r.updated, r.unchanged, r.deleted,
 	r.rejected, r.pending, r.delivered, r.verified, r.failed, r.dead, r.calls, r.retries, r.finished_at - r.started_at AS elapsed, r.sqlstate,
 	/* what a trigger or a cast of the owner's says may quote the record it failed on */
-	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.error END AS error,
-	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.detail END AS detail,
-	CASE WHEN COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) THEN r.hint END AS hint
+	CASE WHEN o.may_read THEN r.error END AS error,
+	CASE WHEN o.may_read THEN r.detail END AS detail,
+	CASE WHEN o.may_read THEN r.hint END AS hint
 FROM jdysync.run r
-LEFT JOIN jdysync.subject s USING (stream_id)
-WHERE COALESCE(s.may_read, pg_catalog.pg_has_role(10::oid, 'USAGE')) OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+CROSS JOIN LATERAL (SELECT CASE WHEN r.stream_id IN (SELECT s.stream_id FROM seen s WHERE s.may_read IS NOT NULL)
+		THEN r.stream_id IN (SELECT s.stream_id FROM seen s WHERE s.may_read)
+	ELSE (SELECT pg_catalog.pg_has_role(10::oid, 'USAGE')) END AS may_read) o
+WHERE o.may_read OR (SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE'))
+ORDER BY r.run_id DESC;
 COMMENT ON VIEW @extschema@.jdy_runs IS 'executions of streams and pushes, with what each did and why it ended as it did';
 
 CREATE VIEW @extschema@.jdy_calls WITH (security_barrier) AS
@@ -1468,10 +1477,7 @@ home AS MATERIALIZED (SELECT NOT EXISTS (SELECT FROM jdysync.home h WHERE h.clus
 	FROM pg_catalog.pg_control_system() c, pg_catalog.pg_database d, pg_catalog.pg_extension e
 	WHERE d.datname = pg_catalog.current_database() AND e.extname = 'jdysync')
 SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status,
-	GREATEST(o.run_id, f.run_id) AS last_run_id,
-	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END AS last_run,
-	CASE WHEN t.listed_until IS NULL THEN c.now ELSE now() END - COALESCE(t.listed_until, o.started_at) AS lag,
-	g.next_at AS next_run,
+	date_trunc('second', CASE WHEN t.listed_until IS NULL THEN c.now ELSE now() END - COALESCE(t.listed_until, o.started_at)) AS lag,
 	v.status || COALESCE(': ' || NULLIF(concat_ws('; ',
 		CASE v.status
 			WHEN 'paused' THEN CASE WHEN s.enabled THEN 'jdysync.enabled is off' ELSE 'runs only when it is named' END
@@ -1489,14 +1495,17 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 			WHEN p.released THEN 'jdy_resume was called, the next run lets it go'
 			ELSE format('jdy_resume(%L, force => true)', s.name) END END,
 		CASE WHEN v.status = 'failing' AND b.server IS NULL AND g.next_at > c.now THEN 'next try ' || m.next_run END,
-		CASE WHEN v.status IN ('failing', 'late') THEN COALESCE('last ok ' || m.last_ok, 'never ok so far') END,
+		CASE WHEN v.status IN ('failing', 'late') THEN COALESCE('last ok ' || m.last_ok || m.ago, 'never ok so far') END,
 		CASE WHEN d.n > 1000 THEN 'more than 1000 dead letters, see jdy_deliveries'
 			WHEN d.n > 0 THEN d.n || CASE d.n WHEN 1 THEN ' dead letter' ELSE ' dead letters' END || ', see jdy_deliveries' END,
 		CASE WHEN j.n > 1000 THEN 'more than 1000 rows set aside, see jdy_rejects'
 			WHEN j.n > 0 THEN j.n || CASE j.n WHEN 1 THEN ' row' ELSE ' rows' END || ' set aside, see jdy_rejects' END,
 		CASE WHEN i.n > 0 THEN i.n || CASE i.n WHEN 1 THEN ' incident' ELSE ' incidents' END || ', see jdy_incidents' END,
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
-			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why
+			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why,
+	g.next_at::timestamptz(0) AS next_run,
+	CASE WHEN f.run_id > o.run_id OR o.run_id IS NULL THEN COALESCE(f.finished_at, f.started_at) ELSE o.finished_at END::timestamptz(0) AS last_run,
+	GREATEST(o.run_id, f.run_id) AS last_run_id
 FROM jdysync.subject s
 CROSS JOIN clock c
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
@@ -1507,8 +1516,11 @@ CROSS JOIN LATERAL (
 	SELECT min(y.due_at) AS due_at, min(y.next_at) AS next_at, min(y.due_at) FILTER (WHERE NOT y.remedy) AS first_due_at
 	FROM jdysync.agenda y WHERE y.subject_id = s.stream_id) g
 LEFT JOIN LATERAL (
-	SELECT r.run_id, r.started_at, r.finished_at FROM jdysync.run r
-	WHERE r.stream_id = s.stream_id AND r.status = 'ok' ORDER BY r.run_id DESC LIMIT 1) o ON true
+	/* not by the primary key: for a stream that rests that would read all runs since */
+	SELECT r.* FROM (SELECT k.run_id, k.stream_id, k.status, k.started_at, k.finished_at FROM jdysync.run k
+		WHERE (k.stream_id, k.status, k.run_id) <= (s.stream_id, 'ok'::text, 9223372036854775807)
+		ORDER BY k.stream_id DESC, k.status DESC, k.run_id DESC LIMIT 1) r
+	WHERE r.stream_id = s.stream_id AND r.status = 'ok') o ON true
 LEFT JOIN LATERAL (
 	SELECT r.run_id, r.started_at FROM jdysync.run r
 	WHERE r.stream_id = s.stream_id AND r.status = 'running' ORDER BY r.run_id DESC LIMIT 1) u ON true
@@ -1544,25 +1556,29 @@ CROSS JOIN LATERAL (
 	/* the day only where it is another */
 	SELECT max(z.text) FILTER (WHERE z.which = 1) AS since, max(z.text) FILTER (WHERE z.which = 2) AS next_try,
 		max(z.text) FILTER (WHERE z.which = 3) AS last_ok, max(z.text) FILTER (WHERE z.which = 4) AS running,
-		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run
+		max(z.text) FILTER (WHERE z.which = 5) AS due, max(z.text) FILTER (WHERE z.which = 6) AS next_run,
+		CASE WHEN c.now - o.finished_at >= interval '2 days' THEN format(', %s days ago', div(extract(epoch FROM c.now - o.finished_at), 86400))
+			WHEN c.now - o.finished_at >= interval '2 h' THEN format(', %s h ago', div(extract(epoch FROM c.now - o.finished_at), 3600))
+			WHEN c.now - o.finished_at >= interval '1 min' THEN format(', %s min ago', div(extract(epoch FROM c.now - o.finished_at), 60))
+			ELSE '' END AS ago
 	FROM (SELECT x.which, to_char(x.at, CASE WHEN x.at::date = current_date THEN 'HH24:MI:SS' ELSE 'YYYY-MM-DD HH24:MI:SS' END) AS text
 		FROM (VALUES (1, b.since), (2, b.next_try), (3, o.finished_at), (4, n.started_at), (5, g.due_at), (6, g.next_at)) AS x (which, at)) z) m
 WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all well, and if not, why';
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
-SELECT s.name, s.listed_until,
+SELECT s.name,
 	CASE WHEN s.loaded_at IS NULL OR s.watermark IS NULL OR s.contract->>'filter' = 'ignored' THEN NULL
 		WHEN q.oldest = '-infinity' THEN NULL
 		ELSE LEAST(s.watermark, q.oldest) END AS complete_until,
-	s.coverage AS windows,
-	CASE WHEN s.coverage = '{}' OR s.start_from > upper(s.coverage) THEN '{}'
-		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
+	s.listed_until,
 	COALESCE(q.due, 0) AS details_due,
 	COALESCE(q.set_aside, 0) + r.rejected AS set_aside,
+	CASE WHEN s.coverage = '{}' OR s.start_from > upper(s.coverage) THEN '{}'
+		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
 	CASE WHEN c.may_read AND COALESCE(q.set_aside, 0) + r.rejected > 0
 		THEN (q.exceptions || r.exceptions)[1:100] END AS exceptions,
-	s.loaded_at
+	s.loaded_at, s.coverage AS windows
 FROM jdysync.stream s
 JOIN jdysync.subject c ON c.stream_id = s.stream_id AND c.owner IS NOT NULL
 LEFT JOIN LATERAL (
@@ -2177,6 +2193,16 @@ COMMENT ON SEQUENCE jdysync.certificate_certificate_id_seq IS 'numbers of certif
 COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
 COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
+
+---------------------------------------------------------------------------
+-- Tables that stay small
+---------------------------------------------------------------------------
+
+/*
+ * As long as nothing is known of them, they are taken for tables of hundreds of rows, and autovacuum does not look
+ * at a handful: each look at jdy_status would be compiled for its supposed cost.
+ */
+ANALYZE jdysync.stream, jdysync.push, jdysync.agenda, jdysync.breaker;
 
 ---------------------------------------------------------------------------
 -- What a dump must hold

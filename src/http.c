@@ -644,7 +644,8 @@ drive(HttpPool *pool, int wait_ms)
 	WaitEvent	event;
 
 	if (wait_ms != 0)
-		(void) WaitEventSetWait(pool->wait_set, wait_ms, &event, 1, JDY_WAIT_EVENT("JdysyncHttp"));
+		(void) WaitEventSetWait(pool->wait_set, wait_ms, &event, 1,
+								pool->active > 0 ? JDY_WAIT_EVENT("JdysyncHttp") : JDY_WAIT_EVENT("JdysyncPause"));
 	act_on_sockets(pool);
 	if (pool->timer_at_us >= 0 && pool->timer_at_us <= now_us())
 		act_on_timer(pool);

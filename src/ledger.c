@@ -59,10 +59,10 @@ static JdyStatement merge = {
 	"   sum(i.calls) AS calls, sum(i.\"rows\") AS \"rows\", sum(i.\"count\") AS \"count\", sum(i.windows) AS windows,"
 	"   min(COALESCE(i.first_run_id, i.run_id)) AS first_run_id, max(i.run_id) AS run_id, max(i.proven_at) AS proven_at"
 	"  FROM islands i GROUP BY i.epoch, i.rule, i.\"count\" IS NULL, i.island HAVING count(*) > 1),"
-	" removed AS (DELETE FROM jdysync.\"window\" w USING (SELECT unnest(m.places[2:]) AS place FROM merged m) AS o WHERE w.ctid = o.place)"
+	" removed AS (DELETE FROM jdysync.\"window\" w WHERE w.ctid = ANY (ARRAY(SELECT unnest(m.places[2:]) FROM merged m)))"
 	" UPDATE jdysync.\"window\" w SET span = m.span, calls = m.calls, \"rows\" = m.\"rows\", \"count\" = m.\"count\","
 	"  windows = m.windows, first_run_id = m.first_run_id, run_id = m.run_id, proven_at = m.proven_at"
-	" FROM merged m WHERE w.ctid = m.places[1]",
+	" FROM merged m WHERE w.ctid = m.places[1] AND w.ctid = ANY (ARRAY(SELECT o.places[1] FROM merged o))",
 	.nargs = 2,
 	.argtypes = {INT4OID, TIMESTAMPTZOID},
 	.by_index = true

@@ -232,11 +232,11 @@ begin(Walk *walk, const char *body, size_t length, const PageShape *shape)
 		foreach(cell, shape->id_fields)
 		{
 			const char *name = lfirst(cell);
-			size_t		length = strlen(name);
+			size_t		bytes = strlen(name);
 
-			walk->optional[walk->nmembers] = walk->nkeys > 1 && length > 1 && name[length - 1] == '?';
+			walk->optional[walk->nmembers] = walk->nkeys > 1 && bytes > 1 && name[bytes - 1] == '?';
 			walk->members[walk->nmembers].name = name;
-			walk->members[walk->nmembers].name_length = length - walk->optional[walk->nmembers];
+			walk->members[walk->nmembers].name_length = bytes - walk->optional[walk->nmembers];
 			walk->nmembers++;
 		}
 	if (shape->number_field)

@@ -42,7 +42,15 @@ jdy_request_build(PrivateCall *call, const Session *session, TimestampTz server_
 	memset(request, 0, sizeof(*request));
 	request->method = call->call.method;
 	request->headers = palloc(MAX_HEADERS * sizeof(HttpHeader));
-	request->body = endpoint->auth == AUTH_WEBHOOK ? jdy_webhook_body(endpoint, call->call.body, call->started_at) : call->call.body;
+	request->body = call->call.body;
+	if (endpoint->auth == AUTH_WEBHOOK)
+	{
+		/* It is read until the call is answered, longer than the rest of the request. */
+		MemoryContext caller = MemoryContextSwitchTo(call->call.context);
+
+		request->body = jdy_webhook_body(endpoint, call->call.body, call->started_at);
+		MemoryContextSwitchTo(caller);
+	}
 	request->body_length = request->body ? strlen(request->body) : 0;
 	request->owner = call;
 

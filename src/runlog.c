@@ -50,6 +50,7 @@ struct RunLog
 /* A process makes one run at a time. */
 static RunLog *open_log = NULL;
 
+static void ask_for_trim(void);
 static void forget_log(void *log);
 static void write_attempts(int64 run_id, const Attempt *attempts, int count);
 static Datum array_of(Datum *values, bool *nulls, int count, Oid type);
@@ -120,9 +121,7 @@ jdy_runlog_flush(RunLog *log)
 	log->attempts = NULL;
 	MemoryContextReset(log->kept);
 
-	/* A long run would otherwise write as much as it likes. */
-	if (jdy_trim_is_due())
-		jdy_database_due(MyDatabaseId, DT_NOBEGIN);
+	ask_for_trim();
 }
 
 TimestampTz
@@ -234,6 +233,23 @@ jdy_run_requested_by(int64 run_id, MemoryContext context)
 	return name != NULL ? MemoryContextStrdup(context, name) : NULL;
 }
 
+const char *
+jdy_run_failed_anew(int64 run_id)
+{
+	static JdyStatement statement = {
+		"SELECT r.name FROM jdysync.run r LEFT JOIN LATERAL ("
+		" SELECT b.run_id, b.sqlstate, b.error FROM jdysync.run b"
+		" WHERE b.stream_id = r.stream_id AND b.status = 'failed' AND b.run_id < r.run_id ORDER BY b.run_id DESC LIMIT 1) f ON true"
+		" WHERE r.run_id = $1 AND ((f.sqlstate, f.error) IS DISTINCT FROM (r.sqlstate, r.error)"
+		"  OR EXISTS (SELECT FROM jdysync.run o WHERE o.stream_id = r.stream_id AND o.status = 'ok' AND o.run_id > f.run_id))",
+		1, {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(run_id)};
+
+	jdy_execute(&statement, values, NULL);
+	return SPI_processed > 0 ? jdy_spi_text(0, 1) : NULL;
+}
+
 void
 jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const RunError *error)
 {
@@ -336,6 +352,19 @@ jdy_mode_parse(const char *mode)
 			 errdetail("\"%s\" is not a mode of a run.", mode),
 			 errhint("Modes are auto, full and verify.")));
 	return MODE_AUTO;			/* not reached */
+}
+
+/* A long run would otherwise write as much as it likes.  It asks once a minute: there may be no worker to be had. */
+static void
+ask_for_trim(void)
+{
+	static TimestampTz asked_at = 0;
+	TimestampTz now = jdy_clock_now();
+
+	if (now - asked_at < USECS_PER_MINUTE || !jdy_trim_is_due())
+		return;
+	asked_at = now;
+	jdy_database_due(MyDatabaseId, DT_NOBEGIN);
 }
 
 static void

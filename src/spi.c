@@ -399,7 +399,7 @@ static int
 plan_by_index(void)
 {
 	static const char *const settings[] = {
-		"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort"
+		"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort", "jit"
 	};
 	int			guc_level = NewGUCNestLevel();
 

@@ -69,6 +69,15 @@ static JdyStatement last_runs = {
 	.nargs = 0
 };
 
+/* Read once: what a merge has just removed stands in the way of each look into the index. */
+static JdyStatement ledger_runs = {
+	.sql = "SELECT ARRAY(SELECT n.id FROM jdysync.stream s JOIN jdysync.\"window\" w ON w.stream_id = s.stream_id AND w.proven_at < $1"
+	" CROSS JOIN LATERAL (VALUES (w.run_id), (w.first_run_id)) AS n (id) WHERE n.id < $2)",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, INT8OID},
+	.by_index = true
+};
+
 static JdyStatement remove_runs = {
 	.sql = "DELETE FROM jdysync.run r WHERE r.run_id = ANY (ARRAY(SELECT o.run_id FROM jdysync.run o"
 	" WHERE o.run_id < $1 AND o.finished_at < $2"
@@ -76,10 +85,9 @@ static JdyStatement remove_runs = {
 	"  OR NOT EXISTS (SELECT FROM jdysync.stream s WHERE s.stream_id = o.stream_id)"
 	"   AND NOT EXISTS (SELECT FROM jdysync.push p WHERE p.push_id = o.stream_id))"
 	" AND NOT EXISTS (SELECT FROM jdysync.batch b WHERE b.push_id = o.stream_id AND b.run_id = o.run_id)"
-	" AND NOT EXISTS (SELECT FROM jdysync.\"window\" w WHERE w.stream_id = o.stream_id AND w.proven_at < $3"
-	"  AND o.run_id IN (w.run_id, w.first_run_id)) LIMIT " MOST_ROWS_TEXT "))",
+	" AND o.run_id NOT IN (SELECT unnest($3)) LIMIT " MOST_ROWS_TEXT "))",
 	.nargs = 3,
-	.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	.argtypes = {INT8OID, TIMESTAMPTZOID, INT8ARRAYOID},
 	.by_index = true
 };
 
@@ -125,6 +133,7 @@ jdy_trim(TimestampTz now)
 	TimestampTz merged = Max(cut.before, now - MERGE_AFTER_US);
 	Datum		values[3] = {TimestampTzGetDatum(oldest)};
 	RingTurn	calls;
+	bool		isnull;
 	bool		more;
 
 	jdy_execute(&remove_incidents, values, NULL);
@@ -134,9 +143,12 @@ jdy_trim(TimestampTz now)
 	more = jdy_ledger_merge(merged);
 	if (!more)
 	{
-		values[0] = Int64GetDatum(cut.run_id);
+		values[0] = TimestampTzGetDatum(merged);
+		values[1] = Int64GetDatum(cut.run_id);
+		jdy_execute(&ledger_runs, values, NULL);
+		values[2] = jdy_spi_datum(0, 1, &isnull);
+		values[0] = values[1];
 		values[1] = TimestampTzGetDatum(cut.before);
-		values[2] = TimestampTzGetDatum(merged);
 		jdy_execute(&remove_runs, values, NULL);
 		more = SPI_processed == MOST_ROWS;
 	}

@@ -24,27 +24,33 @@ sub fault { return $sim->post('/_sim/fault', {@_}); }
 sub open_ones { my ($database) = @_; return $node->safe_psql($database // 'postgres', q{SELECT name || ': ' || what || ' ' || severity FROM jdy_incidents WHERE closed_at IS NULL ORDER BY 1}); }
 sub advice { my ($what) = @_; return query($node, "SELECT advice FROM jdy_incidents WHERE what = '$what' ORDER BY id DESC LIMIT 1"); }
 
-# One who listens; heard() returns what was said since it was asked last.
-my ($say, $said) = ('', '');
+# One who listens: how often was this said?  What was said comes a moment later, with the next statement.
+my ($say, $said) = ("LISTEN jdysync;\n", '');
 my $ears = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres') ], '<', \$say, '>', \$said, '2>', \$said);
 my $asked = 0;
-sub heard
+sub times_heard
 {
+	my ($payload) = @_;
 	my $mark = 'asked ' . ++$asked;
 
 	$say .= "SELECT '$mark';\n";
 	IPC::Run::pump($ears) until $said =~ /^$mark$/m;
-	(my $text = $said) =~ s/^$mark\n//m;
-	$said = '';
-	return map { /with payload "(.*)" received/ ? $1 : () } split /\n/, $text;
+	return scalar(() = $said =~ /with payload "\Q$payload\E" received/g);
 }
-$say .= "LISTEN jdysync;\n";
-heard();
+sub hears
+{
+	my ($payload, $times, $what) = @_;
+	my $heard;
+
+	poll_until(sub { ($heard = times_heard($payload)) >= $times }, $what);
+	return is($heard, $times, $what);
+}
+times_heard('');
 
 # What nothing runs by itself: the first failure counts.
 sync_ok($node, 'customer', 'a good run');
 my $run_id = query($node, 'SELECT max(run_id) FROM jdy_runs');
-is_deeply([heard()], [qq({"run":$run_id,"status":"ok"})], 'the end of a run is told, by its number');
+hears(qq({"run":$run_id,"status":"ok"}), 1, 'the end of a run is told, by its number');
 is(open_ones(), '', 'all is well: no incident');
 $sim->post('/_sim/revoke', {});
 $sim->post('/_sim/expire_tokens', {});
@@ -54,12 +60,12 @@ sync_stream($node, 'customer') for 1 .. 2;
 my $id = query($node, 'SELECT max(id) FROM jdy_incidents');
 is(query($node, 'SELECT count(*) FROM jdy_incidents'), '1', 'said once, however often it fails');
 like(advice('authorisation refused'), qr/^SELECT \* FROM jdy_check\('kingdee'\);/, 'with what to do');
-is(scalar(grep { $_ eq qq({"incident":$id}) } heard()), 1, 'one notification');
+hears(qq({"incident":$id}), 1, 'one notification');
 $sim->post('/_sim/config', { authorised => 'on' });
 sync_ok($node, 'customer', 'the next good run');
 is(open_ones(), '', 'ends it');
 is(query($node, 'SELECT count(*), count(closed_at) FROM jdy_incidents'), '1|1', 'and it stays on record');
-is(scalar(grep { $_ eq qq({"incident":$id}) } heard()), 1, 'one more notification');
+hears(qq({"incident":$id}), 2, 'one more notification');
 
 # What is tried again by itself: one failure, or two, are none.
 fault(kind => 'status', status => 404, path => '/jdy/v2/bd/supplier', times => -1);

@@ -123,7 +123,7 @@ subtest 'gaps and kinds of proof stay apart' => sub {
 	query($node, qq{INSERT INTO jdysync."window" (stream_id, epoch, span, rule, calls, "rows", "count", run_id, proven_at)
 		SELECT 0, e, tstzrange(f, u), r, 1, 2, c, n, '$now'::timestamptz - interval '20 days' FROM (VALUES
 			(1, NULL::timestamptz, '2000-01-05'::timestamptz, 'load', 2, 1), (1, NULL, '2000-01-06', 'load', 2, 2), (1, '2000-01-05', '2000-01-07', 'one answer', 2, 3),
-			(1, '2000-01-07', '2000-01-08', 'one answer', NULL, 4), (1, '2000-01-07', '2000-01-08', 'last page to first', 2, 5), (1, '2000-01-06', '2000-01-09', 'one answer', 2, 6),
+			(1, '2000-01-07', '2000-01-08', 'one answer', NULL, 4), (1, '2000-01-07', '2000-01-10', 'last page to first', 2, 5), (1, '2000-01-06', '2000-01-09', 'one answer', 2, 6),
 			(1, '2000-01-10', '2000-01-11', 'one answer', 2, 7), (1, '2000-01-11', '2000-01-12', 'one answer', 2, 8),
 			(2, '2000-01-12', '2000-01-13', 'one answer', 2, 9)) AS v (e, f, u, r, c, n)});
 	my $plain = query($node, $ledger);
@@ -133,7 +133,7 @@ subtest 'gaps and kinds of proof stay apart' => sub {
 		SELECT 0, 2, tstzrange('2000-01-13'::timestamptz + i * interval '1 s', '2000-01-13'::timestamptz + (i + 1) * interval '1 s'), 'one answer', 1, 2, 2, 9 + i, '$now'::timestamptz - interval '20 days' FROM generate_series(0, 86399) AS i});
 	trim();
 	is(query($node, $ledger), join('; ',
-			'1 last page to first 2000-01-07 2000-01-08 1 2 2 1 5',
+			'1 last page to first 2000-01-07 2000-01-10 1 2 2 1 5',
 			'1 load 2000-01-06 2 4 4 2 1 2',
 			'1 one answer 2000-01-05 2000-01-09 2 4 4 2 3 6', '1 one answer 2000-01-10 2000-01-12 2 4 4 2 7 8',
 			'1 one answer 2000-01-07 2000-01-08 1 2 1 4',

@@ -229,7 +229,7 @@ query($node, q{UPDATE source SET name = 'B' WHERE id = 'c9'});
 push_row($node, 'out');
 $sim->delete('/_sim/fault');
 is(query($node, q{SELECT sum(runs) FROM jdy_totals WHERE name = 'out' AND day IS NULL}), '5', 'each run counts once');
-is(query($node, q{SELECT sum(runs), min(day) = max(day) FROM jdy_totals WHERE name = 'out' AND day IS NOT NULL}), '5|t', 'in its day, too');
+is(query($node, q{SELECT sum(runs) FROM jdy_totals WHERE name = 'out' AND day IS NOT NULL}), '5', 'in its day, too');
 
 # Days go after a while, the totals stay.
 query($node, q{UPDATE jdysync.tally SET day = day - 41 WHERE day > '-infinity'});

@@ -95,7 +95,7 @@ value_of($node, "SELECT jdy_start('customer', 'full')");
 shows('customer', "waiting_for ~ '^budget until \\d\\d:\\d\\d:\\d\\d\$' AND phase = 'details'", 'one that used up its budget waits for it, and says until when');
 shows('customer', 'calls_left <= 8 AND details_due > 100', 'and shows the calls that are left of it, and the details');
 shows('customer', 'percent < 100 AND eta > now()', 'and when it will be over');
-waits_in('customer', 'JdysyncHttp');
+waits_in('customer', 'JdysyncPause');
 stop_run('customer');
 
 # ---------------------------------------------------------------------------

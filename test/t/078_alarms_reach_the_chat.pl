@@ -101,4 +101,20 @@ my $told = told('wecom');
 push_ok($node, 'alarms', 'and again');
 is(scalar(told('wecom')), $told, 'it comes to rest');
 
+# Without superuser: a view of one's own, and what one may see.
+query($node, q{CREATE ROLE ops LOGIN; GRANT CREATE ON SCHEMA public TO ops; GRANT USAGE ON SCHEMA jdysync TO ops; GRANT USAGE ON FOREIGN SERVER feishu TO ops;
+	GRANT SELECT ON jdy_incidents_feishu TO ops; GRANT EXECUTE ON FUNCTION jdy_add_push, jdy_push TO ops; ALTER TABLE jdysync.staging_customer OWNER TO ops;
+	CREATE USER MAPPING FOR ops SERVER feishu OPTIONS (path '/open-apis/bot/v2/hook/r0b0t', body_secret 'SECfe1shu')});
+$sim->post('/_sim/config', { robot_secret => 'SECfe1shu' });
+close_all();
+query($node, 'DELETE FROM jdysync.incident');
+open_one($_) for qw(old customer);
+my $seen = told('feishu');
+query($node, q{SET SESSION AUTHORIZATION ops; CREATE VIEW my_alarms AS SELECT id, payload FROM jdy_incidents_feishu;
+	SELECT jdy_add_push('mine', 'feishu', 'my_alarms', '{"api":"robot","effect":"EXECUTE"}')});
+is(query($node, q{SET SESSION AUTHORIZATION ops; SELECT status, delivered FROM jdy_push('mine')}), 'ok|1', 'an owner without superuser is told');
+my @mine = told('feishu');
+is(scalar(@mine) - $seen, 1, 'once');
+like($mine[-1], qr/jdysync customer/, 'of what he may see');
+
 done_testing();
