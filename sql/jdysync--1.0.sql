@@ -54,6 +54,7 @@ CREATE TABLE jdysync.stream (
 	watermark timestamptz,
 	listed_until timestamptz,
 	tail_until timestamptz,
+	verify_at timestamptz,
 	contract jsonb NOT NULL DEFAULT '{}',
 	source bytea,
 	remedy text,
@@ -72,6 +73,7 @@ COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merge
 COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus overlap; never beyond the first proven span';
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
+COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
 COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
 COMMENT ON COLUMN jdysync.stream.remedy IS 'its second schedule, which reads a wider window again (omissionRemedy of metadata); NULL = none';
 COMMENT ON COLUMN jdysync.stream.source IS 'SHA-256 of address and account that all this was read from; NULL = no run has been there yet';
@@ -148,7 +150,10 @@ CREATE TABLE jdysync.certificate (
 	"count" bigint,
 	digest bytea,
 	calls integer NOT NULL,
+	content_until timestamptz,
 	missed bigint NOT NULL,
+	missed_ids text[],
+	absent bigint NOT NULL,
 	why text,
 	assumptions jsonb NOT NULL,
 	evidence jsonb NOT NULL,
@@ -167,10 +172,30 @@ COMMENT ON COLUMN jdysync.certificate.instant IS 'when the list was counted, by 
 COMMENT ON COLUMN jdysync.certificate."count" IS 'what the service counted then';
 COMMENT ON COLUMN jdysync.certificate.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN jdysync.certificate.calls IS 'calls of its own: counts and pages';
+COMMENT ON COLUMN jdysync.certificate.content_until IS 'a list without a time filter: all that was there before this is in staging as it was then or later; NULL = windows say how far that goes';
 COMMENT ON COLUMN jdysync.certificate.missed IS 'records in the list that no window had listed';
+COMMENT ON COLUMN jdysync.certificate.missed_ids IS 'the first 100 of these';
+COMMENT ON COLUMN jdysync.certificate.absent IS 'records in staging that were not in the list';
 COMMENT ON COLUMN jdysync.certificate.why IS 'why there is no certificate';
 COMMENT ON COLUMN jdysync.certificate.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
 COMMENT ON COLUMN jdysync.certificate.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
+
+CREATE TABLE jdysync.absent (
+	stream_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	absent_at timestamptz NOT NULL,
+	run_id bigint NOT NULL,
+	confirmed boolean NOT NULL DEFAULT false,
+	held boolean NOT NULL DEFAULT false,
+	PRIMARY KEY (stream_id, id)
+);
+COMMENT ON TABLE jdysync.absent IS 'records in staging that the last certificate does not name, until it is known what became of them';
+COMMENT ON COLUMN jdysync.absent.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.absent.id IS 'record';
+COMMENT ON COLUMN jdysync.absent.absent_at IS 'instant of the first certificate in a row that does not name it';
+COMMENT ON COLUMN jdysync.absent.run_id IS 'run that made that certificate';
+COMMENT ON COLUMN jdysync.absent.confirmed IS 'another one, at least settle later, does not name it either: proof enough where there are no details';
+COMMENT ON COLUMN jdysync.absent.held IS 'too many at once: it is not marked until jdy_accept_deletes';
 
 CREATE TABLE jdysync.push (
 	push_id integer PRIMARY KEY DEFAULT pg_catalog.nextval('jdysync.stream_stream_id_seq'),
@@ -1198,6 +1223,11 @@ RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_cancel(bigint) IS
 'stops a queued or running run; false when it is over already; what was landed stays and the next run goes on from there';
 
+CREATE FUNCTION jdy_accept_deletes(stream text)
+RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION jdy_accept_deletes(text) IS
+'lets go the deletes that are held because so many records were gone at once (incident "mass delete"): the next run marks those that are proven; returns how many were held';
+
 CREATE FUNCTION jdy_add_push(name text, server name, source regclass, metadata jsonb, schedule text DEFAULT NULL,
 	batch_rows integer DEFAULT 100, batch_bytes integer DEFAULT 1048576, baseline boolean DEFAULT false)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
@@ -1310,6 +1340,7 @@ REVOKE ALL ON FUNCTION
 	jdy_resync(text, timestamptz, timestamptz),
 	jdy_start(text, text),
 	jdy_cancel(bigint),
+	jdy_accept_deletes(text),
 	jdy_add_push(text, name, regclass, jsonb, text, integer, integer, boolean),
 	jdy_alter_push(text, name, regclass, jsonb, text, integer, integer),
 	jdy_drop_push(text),
@@ -1501,6 +1532,10 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 		CASE WHEN j.n > 1000 THEN 'more than 1000 rows set aside, see jdy_rejects'
 			WHEN j.n > 0 THEN j.n || CASE j.n WHEN 1 THEN ' row' ELSE ' rows' END || ' set aside, see jdy_rejects' END,
 		CASE WHEN i.n > 0 THEN i.n || CASE i.n WHEN 1 THEN ' incident' ELSE ' incidents' END || ', see jdy_incidents' END,
+		CASE WHEN g.next_at IS NOT NULL AND t.loaded_at < now() - interval '26 hours' AND NOT EXISTS (SELECT FROM jdysync.certificate c
+				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven AND c.at > now() - interval '26 hours')
+			THEN COALESCE('last certificate ' || (SELECT date_trunc('hour', now() - max(c.at)) FROM jdysync.certificate c
+				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven) || ' ago', 'no certificate so far') || ', see jdy_certificates' END,
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
 			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why,
 	g.next_at::timestamptz(0) AS next_run,
@@ -1568,8 +1603,8 @@ COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all we
 
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name,
-	CASE WHEN s.loaded_at IS NULL OR s.watermark IS NULL OR s.contract->>'filter' = 'ignored' THEN NULL
-		WHEN q.oldest = '-infinity' THEN NULL
+	CASE WHEN s.loaded_at IS NULL OR q.oldest = '-infinity' THEN NULL
+		WHEN s.watermark IS NULL OR s.contract->>'filter' = 'ignored' THEN g.content_until
 		ELSE LEAST(s.watermark, q.oldest) END AS complete_until,
 	s.listed_until,
 	COALESCE(q.due, 0) AS details_due,
@@ -1588,15 +1623,19 @@ LEFT JOIN LATERAL (
 		(array_agg(l.id ORDER BY l.id) FILTER (WHERE l.problem IS NOT NULL))[1:100] AS exceptions
 	FROM jdysync.listing l WHERE l.stream_id = s.stream_id AND l.due) q ON true
 CROSS JOIN LATERAL (
+	SELECT max(e.content_until) AS content_until FROM jdysync.certificate e
+	WHERE e.stream_id = s.stream_id AND e.epoch = s.epoch AND e.proven) g
+CROSS JOIN LATERAL (
 	/* list rows; a detail that was rejected stands in the queue */
 	SELECT count(*) AS rejected, (array_agg(COALESCE(j.id, '?') ORDER BY j.id))[1:100] AS exceptions
 	FROM jdysync.reject j WHERE j.stream_id = s.stream_id AND j.next_try IS NOT NULL) r
 WHERE c.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_coverage IS
-'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or the list has no time filter';
+'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or nothing is proven yet';
 
 CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
-SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed, c.why, c.run_id, c.assumptions, c.evidence
+SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed,
+	CASE WHEN k.may_read THEN c.missed_ids END AS missed_ids, c.absent, c.why, c.run_id, c.assumptions, c.evidence
 FROM jdysync.certificate c
 JOIN jdysync.stream s USING (stream_id, epoch)
 JOIN jdysync.subject k ON k.stream_id = s.stream_id
@@ -1980,7 +2019,7 @@ COMMENT ON COLUMN @extschema@.jdy_budgets.paused_until IS 'no call before this: 
 
 COMMENT ON COLUMN @extschema@.jdy_coverage.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_coverage.listed_until IS 'every change stamped before this was listed';
-COMMENT ON COLUMN @extschema@.jdy_coverage.complete_until IS 'every change stamped before this is in staging, detail included, but for `exceptions`; NULL = not yet, or the list has no time filter';
+COMMENT ON COLUMN @extschema@.jdy_coverage.complete_until IS 'every change stamped before this is in staging, detail included, but for `exceptions`; of a list without a time filter, what its last certificate proves; NULL = not yet';
 COMMENT ON COLUMN @extschema@.jdy_coverage.windows IS 'proven spans of modify time, half-open';
 COMMENT ON COLUMN @extschema@.jdy_coverage.gaps IS 'spans between them that are not proven';
 COMMENT ON COLUMN @extschema@.jdy_coverage.details_due IS 'details still to be fetched';
@@ -1997,6 +2036,8 @@ COMMENT ON COLUMN @extschema@.jdy_certificates."count" IS 'what the service coun
 COMMENT ON COLUMN @extschema@.jdy_certificates.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN @extschema@.jdy_certificates.calls IS 'calls of its own: counts and pages';
 COMMENT ON COLUMN @extschema@.jdy_certificates.missed IS 'records in the list that no window had listed; they were landed';
+COMMENT ON COLUMN @extschema@.jdy_certificates.missed_ids IS 'the first 100 of these; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_certificates.absent IS 'records in staging, not marked yet, that were not in the list';
 COMMENT ON COLUMN @extschema@.jdy_certificates.why IS 'why there is no certificate; NULL = there is one';
 COMMENT ON COLUMN @extschema@.jdy_certificates.run_id IS 'run that made it';
 COMMENT ON COLUMN @extschema@.jdy_certificates.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
@@ -2214,6 +2255,7 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate_certificate_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.absent', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.agenda', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.home', '');

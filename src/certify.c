@@ -20,7 +20,7 @@
  *
  *	before the run | g1 | pass 1 | g2 | pass 2 | g3 | pass 3
  *
- * Nothing is written before the end, and then all of it together: a run that dies leaves no trace.
+ * Nothing is written before the end, and then all of it together (certificate.c): a run that dies leaves no trace.
  *
  * Called by pull.c.
  *-------------------------------------------------------------------------
@@ -28,96 +28,33 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "certificate.h"
 #include "certify.h"
 #include "common/hashfn.h"
-#include "fmgr.h"
-#include "incident.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "sighted.h"
 #include "spi.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "window.h"
 
-#define MAX_PASSES 3
 #define MAX_RESTARTS 2			/* of a pass, because the service gives less than was asked for */
 #define WAIT_US INT64CONST(200000)	/* how often the tail is looked at while time passes */
-#define KEPT_CERTIFICATES "100"
 #define FAR_AHEAD_US (366 * USECS_PER_DAY)
-#define MISSED "missed by windows"
 
-/* Two hashes: that two ids have both in common will not happen. */
-typedef struct IdHash
-{
-	uint64		a;
-	uint64		b;
-} IdHash;
-
-/* When an id was shown. */
-typedef struct Presence
-{
-	IdHash		id;
-	uint8		first;			/* pass; 0 = before the run */
-	uint8		last;
-	bool		certified;		/* the last certificate names it */
-	bool		entered;		/* among added or later */
-	char		status;
-} Presence;
-
-#define SH_PREFIX presence
+#define SH_PREFIX jdy_presence
 #define SH_ELEMENT_TYPE Presence
 #define SH_KEY_TYPE IdHash
 #define SH_KEY id
 #define SH_HASH_KEY(table, key) ((uint32) (key).a)
 #define SH_EQUAL(table, x, y) ((x).a == (y).a && (x).b == (y).b)
-#define SH_SCOPE static inline
+#define SH_SCOPE extern
 #define SH_DEFINE
-#define SH_DECLARE
 #include "lib/simplehash.h"
-
-/* An instant whose count is known. */
-typedef struct Instant
-{
-	TimestampTz at;				/* by the service's clock, if it tells it */
-	int64		count;
-	int64		present;		/* ids seen before and after it */
-} Instant;
-
-typedef struct Texts
-{
-	char	  **texts;
-	int			n;
-	int			size;
-} Texts;
-
-typedef struct Certify
-{
-	Pull	   *pull;
-	bool		(*keep_up) (Pull *pull, bool look);
-	MemoryContext context;
-	presence_hash *ids;
-	int64		known;			/* ids on record when the run began to certify */
-	Texts		newcomers;		/* ids that passes showed first */
-	TimestampTz from;			/* of the list, as asked; DT_NOBEGIN = all of it */
-	TimestampTz to;
-	int			pass;			/* the last one begun, from 1 */
-	Instant		instants[MAX_PASSES + 1];	/* before each pass */
-	int			size;			/* rows of a page */
-	int			calls;
-	StringInfoData evidence;	/* JSON array of calls, not closed */
-	const char *why;			/* there can be no certificate; NULL = so far there can */
-
-	/* When there is one. */
-	int			proven;			/* the pass behind its instant */
-	Texts		gone;
-	Texts		added;
-	Texts		later;
-} Certify;
 
 /* The scan of one pass. */
 typedef struct Pass
@@ -129,6 +66,7 @@ typedef struct Pass
 } Pass;
 
 static const char *uncertifiable(Pull *pull);
+static void give_way(Certify *c);
 static void read_known(Certify *c);
 static void know(void *arg, const char *id, bool certified);
 static void let_settle(Certify *c, int64 since_us);
@@ -139,16 +77,7 @@ static void take_page(Certify *c, Pass *pass, Call *call);
 static bool see(Certify *c, const char *id);
 static void add_evidence(Certify *c, const Call *call, const char *what, const ListPage *page);
 static int	find_proof(Certify *c);
-static bool was_there(const Certify *c, const Presence *presence);
-static Presence *find(const Certify *c, const char *id);
 static IdHash hash_of(const char *id);
-static void add_text(Certify *c, Texts *texts, const char *text);
-static void write_proof(Certify *c);
-static void sort_out(void *arg, const char *id, bool certified);
-static void place_newcomers(Certify *c, Texts *missed);
-static void write_failure(Certify *c);
-static void note_missed(Certify *c, const Texts *missed);
-static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, int64 missed);
 
 void
 jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
@@ -175,12 +104,13 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 		{
 			bool		known;
 
-			c->from = jdy_tick_floor(pull, pull->stream->start_from);
+			/* As windows are asked: whether the service's bounds are inclusive is not known. */
+			c->from = jdy_tick_floor(pull, pull->stream->start_from) - jdy_tick_us(pull);
 			c->to = jdy_tick_floor(pull, jdy_client_server_time(pull->client, &known)) + FAR_AHEAD_US;
 		}
 		read_known(c);
 		settled_us = jdy_monotonic_us();
-		while (c->why == NULL && c->proven == 0 && c->pass < MAX_PASSES)
+		while (c->why == NULL && c->proven == 0 && c->pass < JDY_MAX_PASSES)
 		{
 			let_settle(c, settled_us);
 			if (c->why == NULL)
@@ -202,10 +132,7 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 		if (pull->found != NIL)
 			(void) keep_up(pull, false);
 	}
-	if (c->why == NULL)
-		write_proof(c);
-	else
-		write_failure(c);
+	jdy_certificate_write(c);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 }
@@ -236,7 +163,7 @@ uncertifiable(Pull *pull)
 static void
 read_known(Certify *c)
 {
-	c->ids = presence_create(c->context, 1024, NULL);
+	c->ids = jdy_presence_create(c->context, 1024, NULL);
 	jdy_pull_begin(c->pull);
 	jdy_sighted_read(c->pull->stream->stream_id, know, c);
 	jdy_pull_commit(c->pull);
@@ -249,7 +176,7 @@ know(void *arg, const char *id, bool certified)
 {
 	Certify    *c = arg;
 	bool		found;
-	Presence   *presence = presence_insert(c->ids, hash_of(id), &found);
+	Presence   *presence = jdy_presence_insert(c->ids, hash_of(id), &found);
 
 	if (!found)
 	{
@@ -257,6 +184,16 @@ know(void *arg, const char *id, bool certified)
 		presence->certified = presence->entered = false;
 	}
 	presence->certified = presence->certified || certified;
+}
+
+/* Who wants another run of the stream should not wait for a certificate that nobody waits for. */
+static void
+give_way(Certify *c)
+{
+	if (c->why != NULL || !jdy_tx_lock_is_wanted() || jdy_progress_is_awaited())
+		return;
+	c->gave_way = true;
+	c->why = "another run of the stream was asked for meanwhile";
 }
 
 /* Until settle has passed since then: the run keeps up with its list meanwhile. */
@@ -269,6 +206,7 @@ let_settle(Certify *c, int64 since_us)
 
 	while (c->why == NULL && (left_us = until_us - jdy_monotonic_us()) > 0)
 	{
+		give_way(c);
 		if (c->keep_up(pull, true))
 		{
 			(void) c->keep_up(pull, false);
@@ -324,7 +262,8 @@ scan_pages(Certify *c)
 	Pull	   *pull = c->pull;
 	Pass		pass = {0};
 
-	pass.pages = (int) Min(c->instants[c->pass].count / c->size + (c->instants[c->pass].count % c->size > 0), INT_MAX - 1);
+	/* One in any case: that there is nothing must be seen, too. */
+	pass.pages = (int) Max(Min(c->instants[c->pass].count / c->size + (c->instants[c->pass].count % c->size > 0), INT_MAX - 1), 1);
 	pass.next = 1;
 	for (;;)
 	{
@@ -335,6 +274,7 @@ scan_pages(Certify *c)
 		while (!tail_due && pass.next <= pass.pages && pass.short_page == 0 && c->why == NULL &&
 			   jdy_client_pending(pull->client) < 2 * pull->stream->endpoint->concurrency)
 			jdy_list_submit(pull, LANE_BACKFILL, c->from, c->to, pass.next++, c->size, NULL);
+		give_way(c);
 		if (jdy_client_pending(pull->client) == 0)
 		{
 			if (c->why != NULL || pass.short_page > 0)
@@ -418,7 +358,7 @@ static bool
 see(Certify *c, const char *id)
 {
 	bool		found;
-	Presence   *presence = presence_insert(c->ids, hash_of(id), &found);
+	Presence   *presence = jdy_presence_insert(c->ids, hash_of(id), &found);
 	bool		shown = found && presence->last == c->pass;
 
 	presence->last = c->pass;
@@ -426,7 +366,7 @@ see(Certify *c, const char *id)
 	{
 		presence->first = c->pass;
 		presence->certified = presence->entered = false;
-		add_text(c, &c->newcomers, id);
+		jdy_certify_add_text(c, &c->newcomers, id);
 	}
 	return !shown;
 }
@@ -452,13 +392,13 @@ add_evidence(Certify *c, const Call *call, const char *what, const ListPage *pag
 static int
 find_proof(Certify *c)
 {
-	presence_iterator it;
+	jdy_presence_iterator it;
 	Presence   *presence;
 
 	for (int pass = 1; pass <= c->pass; pass++)
 		c->instants[pass].present = 0;
-	presence_start_iterate(c->ids, &it);
-	while ((presence = presence_iterate(c->ids, &it)) != NULL)
+	jdy_presence_start_iterate(c->ids, &it);
+	while ((presence = jdy_presence_iterate(c->ids, &it)) != NULL)
 		for (int pass = presence->first + 1; pass <= presence->last; pass++)
 			c->instants[pass].present++;
 
@@ -476,17 +416,10 @@ find_proof(Certify *c)
 	return 0;
 }
 
-/* At the proven instant. */
-static bool
-was_there(const Certify *c, const Presence *presence)
+Presence *
+jdy_certify_find(const Certify *c, const char *id)
 {
-	return presence != NULL && presence->first < c->proven && presence->last >= c->proven;
-}
-
-static Presence *
-find(const Certify *c, const char *id)
-{
-	return presence_lookup(c->ids, hash_of(id));
+	return jdy_presence_lookup(c->ids, hash_of(id));
 }
 
 static IdHash
@@ -500,8 +433,8 @@ hash_of(const char *id)
 	return hash;
 }
 
-static void
-add_text(Certify *c, Texts *texts, const char *text)
+void
+jdy_certify_add_text(Certify *c, Texts *texts, const char *text)
 {
 	MemoryContext caller = MemoryContextSwitchTo(c->context);
 
@@ -513,168 +446,4 @@ add_text(Certify *c, Texts *texts, const char *text)
 	}
 	texts->texts[texts->n++] = pstrdup(text);
 	MemoryContextSwitchTo(caller);
-}
-
-static void
-write_proof(Certify *c)
-{
-	Pull	   *pull = c->pull;
-	const Instant *instant = &c->instants[c->proven];
-	Texts		missed = {0};
-	int64		named;
-	Datum		digest;
-
-	jdy_pull_begin(pull);
-	jdy_sighted_read(pull->stream->stream_id, sort_out, c);
-	place_newcomers(c, &missed);
-	named = jdy_sighted_certify(pull->stream->stream_id, c->gone.texts, c->gone.n, c->added.texts, c->added.n,
-								c->later.texts, c->later.n, &digest);
-
-	/* What is on record, counted by SQL, has the last word. */
-	if (named != instant->count)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the ids on record are not those that were seen"),
-				 errdetail("%lld are on record, %lld were seen.", (long long) named, (long long) instant->count),
-				 errhint("Verify again; nothing was certified.")));
-	note_missed(c, &missed);
-	insert_certificate(c, true, instant, digest, missed.n);
-	jdy_pull_commit(pull);
-}
-
-/* An id on record: where it belongs now. */
-static void
-sort_out(void *arg, const char *id, bool certified)
-{
-	Certify    *c = arg;
-	Presence   *presence = find(c, id);
-	bool		there = was_there(c, presence);
-
-	if (certified)
-	{
-		if (!there)
-			add_text(c, &c->gone, id);
-	}
-	else if (there)
-	{
-		if (!presence->certified && !presence->entered)
-			add_text(c, &c->added, id);
-		presence->entered = true;
-	}
-	else if (presence == NULL)
-		add_text(c, &c->later, id); /* the tail showed it during this run */
-	else if (presence->first >= c->proven && !presence->entered)
-	{
-		add_text(c, &c->later, id);
-		presence->entered = true;
-	}
-}
-
-/* Ids that passes showed first; those that staging lacked, although they were there before. */
-static void
-place_newcomers(Certify *c, Texts *missed)
-{
-	ListCell   *cell;
-
-	for (int i = 0; i < c->newcomers.n; i++)
-	{
-		const char *id = c->newcomers.texts[i];
-		Presence   *presence = find(c, id);
-
-		if (presence->entered)
-			continue;
-		presence->entered = true;
-		add_text(c, was_there(c, presence) ? &c->added : &c->later, id);
-	}
-	foreach(cell, c->pull->found)
-	{
-		Presence   *presence = find(c, lfirst(cell));
-
-		if (c->pull->windowed && was_there(c, presence) && presence->first > 0)
-			add_text(c, missed, lfirst(cell));
-	}
-}
-
-/* What was seen counts for the next attempt. */
-static void
-write_failure(Certify *c)
-{
-	Pull	   *pull = c->pull;
-
-	jdy_pull_begin(pull);
-	if (pull->stream->narrowing == NULL)
-		jdy_sighted_note(pull->stream->stream_id, c->newcomers.texts, c->newcomers.n);
-	insert_certificate(c, false, c->pass > 0 ? &c->instants[c->pass] : NULL, (Datum) 0, 0);
-	jdy_pull_commit(pull);
-}
-
-/* Rows that were there, and that no window listed: the promise of windows did not hold for them. */
-static void
-note_missed(Certify *c, const Texts *missed)
-{
-	const Stream *stream = c->pull->stream;
-	const char *settle = DatumGetCString(DirectFunctionCall1(interval_out, PointerGetDatum(
-		&((Interval) {.time = stream->settle_us}))));
-
-	if (missed->n == 0)
-	{
-		jdy_incident_close(stream->name, MISSED);
-		return;
-	}
-	jdy_incident_open(stream->name, "warning", MISSED,
-					  psprintf("%d %s in the list that no window of modify time had listed, such as %s; %s here now.",
-							   missed->n, missed->n == 1 ? "record was" : "records were", missed->texts[0],
-							   missed->n == 1 ? "it is" : "they are"),
-					  psprintf("They became visible later than settle (%s) after their modify time, or were dated back. If it happens again, raise settle: SELECT jdy_alter_stream('%s', settle => '...').",
-							   settle, stream->name));
-}
-
-static void
-insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, int64 missed)
-{
-	static JdyStatement insert = {
-		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why,"
-		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
-		" (SELECT jsonb_build_object('settle', s.settle::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
-		"  'contract', s.contract) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 14,
-		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
-		INT8OID, INT4OID, JSONBOID, INT4OID}
-	};
-	static JdyStatement trim = {
-		.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1 AND c.certificate_id <="
-		" (SELECT o.certificate_id FROM jdysync.certificate o WHERE o.stream_id = $1"
-		"  ORDER BY o.certificate_id DESC OFFSET " KEPT_CERTIFICATES " LIMIT 1)",
-		.nargs = 1,
-		.argtypes = {INT4OID}
-	};
-	const Stream *stream = c->pull->stream;
-	Datum		values[14];
-	char		nulls[15] = "              ";
-
-	if (c->evidence.len > 0)
-		appendStringInfoChar(&c->evidence, ']');
-	else
-		appendStringInfoString(&c->evidence, "[]");
-	values[0] = Int32GetDatum(stream->stream_id);
-	values[1] = Int32GetDatum(stream->epoch);
-	values[2] = Int64GetDatum(c->pull->run_id);
-	values[3] = BoolGetDatum(proven);
-	values[4] = TimestampTzGetDatum(instant ? instant->at : 0);
-	values[5] = Int64GetDatum(instant ? instant->count : 0);
-	nulls[4] = instant ? ' ' : 'n';
-	nulls[5] = instant && instant->count >= 0 ? ' ' : 'n';
-	values[6] = digest;
-	nulls[6] = proven ? ' ' : 'n';
-	values[7] = Int32GetDatum(c->calls);
-	values[8] = Int64GetDatum(missed);
-	values[9] = c->why ? CStringGetTextDatum(c->why) : (Datum) 0;
-	nulls[9] = c->why ? ' ' : 'n';
-	values[10] = Int64GetDatum(c->known);
-	values[11] = Int32GetDatum(c->pass);
-	values[12] = DirectFunctionCall1(jsonb_in, CStringGetDatum(c->evidence.data));
-	values[13] = Int32GetDatum(c->proven);
-	nulls[13] = proven ? ' ' : 'n';
-	jdy_execute(&insert, values, nulls);
-	jdy_execute(&trim, values, NULL);
 }

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "absent.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
@@ -64,6 +65,8 @@ static bool wait_for_next_try(Fetch *fetch);
 static void submit(Fetch *fetch, Job *job);
 static void parse_detail(Call *call, ReplyFacts *facts);
 static void land(Fetch *fetch);
+static List *take_absent(Fetch *fetch);
+static bool holds(const List *ids, const char *id);
 static void postpone(Fetch *fetch, Job *job, const char *problem, bool for_good);
 static void forget_in_flight(Pull *pull, const char *id);
 static bool was_listed_again(Pull *pull, const char *id);
@@ -275,8 +278,13 @@ land(Fetch *fetch)
 	Detail		details[JDY_LAND_ROWS];
 	char	   *ids[JDY_LAND_ROWS];
 	TimestampTz asked_at[JDY_LAND_ROWS];
+	char	   *deleted[JDY_LAND_ROWS];
+	char	   *out_of_scope[JDY_LAND_ROWS];
 	int			n = 0;
 	int			ndone = 0;
+	int			ndeleted = 0;
+	int			nout = 0;
+	List	   *absent;
 	ListCell   *cell;
 
 	/* What stops the run is raised before a transaction begins. */
@@ -289,6 +297,7 @@ land(Fetch *fetch)
 	}
 
 	jdy_pull_begin(pull);
+	absent = take_absent(fetch);
 	foreach(cell, fetch->landing)
 	{
 		Job		   *job = lfirst(cell);
@@ -299,6 +308,13 @@ land(Fetch *fetch)
 		{
 			bool		gone = job->call->outcome == OUTCOME_GONE;
 			bool		counts = true;
+
+			/* A certificate does not have it, and now its detail is gone, too. */
+			if (gone && holds(absent, job->due->id))
+			{
+				deleted[ndeleted++] = job->due->id;
+				continue;
+			}
 
 			/* Records that were deleted meanwhile are no accident, unless nothing else has come so far. */
 			if (gone)
@@ -352,7 +368,16 @@ land(Fetch *fetch)
 			ids[ndone] = unconstify(char *, details[i].id);
 			asked_at[ndone++] = details[i].asked_at;
 		}
+		if (holds(absent, details[i].id))
+			out_of_scope[nout++] = unconstify(char *, details[i].id);
 	}
+	for (int i = 0; i < ndeleted; i++)
+	{
+		ids[ndone] = deleted[i];
+		asked_at[ndone++] = GetCurrentTimestamp();
+	}
+	jdy_absent_mark(pull, deleted, ndeleted, true);
+	jdy_absent_mark(pull, out_of_scope, nout, false);
 	jdy_queue_done(stream, ids, asked_at, ndone);
 	fetch->due = Max(fetch->due - ndone, 0);
 	jdy_progress_totals(-1, fetch->due);
@@ -364,6 +389,35 @@ land(Fetch *fetch)
 	fetch->landing = NIL;
 	fetch->doubtful = 0;
 	fetch->landed_at_us = jdy_monotonic_us();
+}
+
+/* Of what is to be landed: the ids of records that a certificate did not find. */
+static List *
+take_absent(Fetch *fetch)
+{
+	char	   *ids[JDY_LAND_ROWS];
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, fetch->landing)
+	{
+		Job		   *job = lfirst(cell);
+
+		if (job->call->outcome == OUTCOME_OK || job->call->outcome == OUTCOME_GONE)
+			ids[n++] = job->due->id;
+	}
+	return jdy_absent_take(fetch->pull, ids, n);
+}
+
+static bool
+holds(const List *ids, const char *id)
+{
+	ListCell   *cell;
+
+	foreach(cell, ids)
+		if (strcmp(lfirst(cell), id) == 0)
+			return true;
+	return false;
 }
 
 /* In the landing transaction.  for_good: the client has tried often enough already. */

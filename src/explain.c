@@ -367,9 +367,9 @@ say_proof(const Outline *outline)
 	if (outline->windowed)
 		line(outline, "  Proof of every run: windows of modify time, each one answer that holds all the service counts");
 	else if (outline->filter != NULL)
-		line(outline, "  Proof of every run: none, the service ignores the filter; complete_until stays empty");
+		line(outline, "  Proof of every run: none, the service ignores the filter; complete_until is what certificates prove");
 	else
-		line(outline, "  Proof of every run: none, there is no time filter; complete_until stays empty");
+		line(outline, "  Proof of every run: none, there is no time filter; complete_until is what certificates prove");
 	if (stream->narrowing != NULL)
 		line(outline, "  Narrowed by %s: what is proven is what that leaves, and it cannot be certified", stream->narrowing);
 }

@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "absent.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
@@ -162,6 +163,12 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 	}
 	if (pull->stream->narrowing == NULL)
 		jdy_sighted_note(pull->stream->stream_id, shown, nshown);
+	if (pull->absent)
+	{
+		for (int i = 0; i < nrows; i++)
+			shown[i] = rows[i]->id;
+		jdy_absent_listed(pull, shown, nrows);
+	}
 
 	/* A record listed again while its detail is on the wire must not count as done when that lands. */
 	foreach(cell, marked)

@@ -61,6 +61,19 @@ jdy_progress_attach(RunSlot *slot)
 	own = slot;
 }
 
+bool
+jdy_progress_is_awaited(void)
+{
+	bool		awaited;
+
+	if (own == NULL)
+		return false;
+	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
+	awaited = own->waiters > 0;
+	LWLockRelease(jdy_shared->runs_lock);
+	return awaited;
+}
+
 void
 jdy_progress_phase(RunPhase phase)
 {

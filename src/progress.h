@@ -19,6 +19,9 @@ struct Client;
 /* What estimates need to know of the run's server, and whether its records have details. */
 extern void jdy_progress_limits(const Endpoint *endpoint, bool details);
 
+/* Whether a caller waits for the run of this process. */
+extern bool jdy_progress_is_awaited(void);
+
 extern void jdy_progress_phase(RunPhase phase);
 
 /* us: for so long; 0 = it is not known how long. */

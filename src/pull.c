@@ -21,8 +21,10 @@
  */
 #include "postgres.h"
 
+#include "absent.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
+#include "clock.h"
 #include "incident.h"
 #include "jdysync.h"
 #include "progress.h"
@@ -57,6 +59,7 @@ static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
+static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
 static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
@@ -122,10 +125,12 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	if (pull->mode == MODE_REMEDY && pull->windowed)
 		read_remedy(pull);
 	read_rejected(pull, loaded_all);
+	settle_absent(pull, false);
 	fetch_details(pull);
 	if (pull->mode == MODE_VERIFY)
 	{
 		jdy_certify(pull, keep_up);
+		settle_absent(pull, true);
 		fetch_details(pull);
 	}
 	finish_run(pull);
@@ -160,6 +165,7 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	jdy_execute(&cursor, values, NULL);
 	value = jdy_spi_datum(0, 1, &isnull);
 	pull->cursor = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+	jdy_absent_begin(pull);
 	jdy_tx_commit();
 	MemoryContextSwitchTo(context);
 
@@ -384,13 +390,14 @@ end_load(Pull *pull, bool prove)
 {
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
+		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'),"
 		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
 		" contract = s.contract || jsonb_build_object('cap', $3) WHERE s.stream_id = $1",
-		.nargs = 3,
-		.argtypes = {INT4OID, BOOLOID, INT4OID}
+		.nargs = 4,
+		.argtypes = {INT4OID, BOOLOID, INT4OID, TIMESTAMPTZOID}
 	};
 	Stream	   *stream = pull->stream;
-	Datum		values[3];
+	Datum		values[4];
 
 	jdy_pull_begin(pull);
 	if (prove && pull->windowed)
@@ -404,6 +411,7 @@ end_load(Pull *pull, bool prove)
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = BoolGetDatum(pull->windowed);
 	values[2] = Int32GetDatum(pull->cap);
+	values[3] = TimestampTzGetDatum(jdy_clock_now());
 	jdy_execute(&end, values, NULL);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
@@ -503,6 +511,17 @@ relist(Pull *pull, bool look)
 	if (!look)
 		list_changes(pull);
 	return pull->windowed && jdy_monotonic_us() - pull->listed_at_us >= every_us;
+}
+
+/* What a certificate did not find, and the brake does not hold. */
+static void
+settle_absent(Pull *pull, bool anew)
+{
+	if (!pull->absent)
+		return;
+	jdy_pull_begin(pull);
+	jdy_absent_settle(pull, anew);
+	jdy_pull_commit(pull);
 }
 
 static void

@@ -46,6 +46,7 @@ typedef struct Pull
 	Doubt		doubt;			/* about what load.c read */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
+	bool		absent;			/* there are records that a certificate did not find (absent.c) */
 	List	   *found;			/* of char *: ids that an audit showed, staging lacked, and no window has listed since */
 	List	   *to_read;		/* of window.c: what is not asked yet, the earliest first */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */

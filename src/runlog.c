@@ -233,6 +233,23 @@ jdy_run_requested_by(int64 run_id, MemoryContext context)
 	return name != NULL ? MemoryContextStrdup(context, name) : NULL;
 }
 
+const char *
+jdy_run_failed_anew(int64 run_id)
+{
+	static JdyStatement statement = {
+		"SELECT r.name FROM jdysync.run r LEFT JOIN LATERAL ("
+		" SELECT b.run_id, b.sqlstate, b.error FROM jdysync.run b"
+		" WHERE b.stream_id = r.stream_id AND b.status = 'failed' AND b.run_id < r.run_id ORDER BY b.run_id DESC LIMIT 1) f ON true"
+		" WHERE r.run_id = $1 AND ((f.sqlstate, f.error) IS DISTINCT FROM (r.sqlstate, r.error)"
+		"  OR EXISTS (SELECT FROM jdysync.run o WHERE o.stream_id = r.stream_id AND o.status = 'ok' AND o.run_id > f.run_id))",
+		1, {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(run_id)};
+
+	jdy_execute(&statement, values, NULL);
+	return SPI_processed > 0 ? jdy_spi_text(0, 1) : NULL;
+}
+
 void
 jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const RunError *error)
 {

@@ -51,6 +51,9 @@ extern int64 jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMod
 						   TimestampTz from_time, TimestampTz to_time);
 extern void jdy_run_end(int64 run_id, const char *status, const RunCounters *counters, const RunError *error);
 
+/* Name of the stream, unless its run before this one, which failed, failed in the same way: that is no news. */
+extern const char *jdy_run_failed_anew(int64 run_id);
+
 /* Name that the role had which queued the run, in `context`; NULL = not on record. */
 extern const char *jdy_run_requested_by(int64 run_id, MemoryContext context);
 

@@ -108,7 +108,8 @@ static void make_run(MemoryContext context);
 static void begin_run(void);
 static bool may_be_run_by(const char *requester, const StreamRef *stream);
 static void end_run(MemoryContext context);
-static void note_error(MemoryContext context);
+static void log_failure(void);
+static void note_error(MemoryContext context, bool row_tells);
 static bool was_cancelled(const ErrorData *edata);
 static bool was_switched_off(const ErrorData *edata);
 static void roll_back(void);
@@ -328,7 +329,7 @@ make_run(MemoryContext context)
 	}
 	PG_CATCH();
 	{
-		note_error(context);
+		note_error(context, job.begun);
 	}
 	PG_END_TRY();
 	jdy_progress_attach(NULL);
@@ -443,6 +444,7 @@ end_run(MemoryContext context)
 		if (there)
 		{
 			jdy_run_end(job.request.run_id, job.status, &job.counters, &job.error);
+			log_failure();
 			jdy_watch_run_ended(job.request.stream_id, job.request.run_id, job.status, job.error.sqlstate);
 			jdy_agenda_run_ended(job.request.stream_id, job.request.mode == MODE_REMEDY, job.began_at,
 								 job.switched_off ? RUN_PUT_BACK : strcmp(job.status, "failed") == 0 ? RUN_FAILED : RUN_WENT_WELL);
@@ -453,14 +455,31 @@ end_run(MemoryContext context)
 	}
 	PG_CATCH();
 	{
-		note_error(context);
+		note_error(context, false);
 	}
 	PG_END_TRY();
 }
 
-/* The error is the run's result.  It goes to the log when nobody waits for it. */
+/* For whoever reads the log, when nobody waits for the run: a stream that fails for days does not fill it. */
 static void
-note_error(MemoryContext context)
+log_failure(void)
+{
+	const char *name;
+
+	if (strcmp(job.status, "failed") != 0 || jdy_slot_own(&job.ticket)->waited_for)
+		return;
+	name = jdy_run_failed_anew(job.request.run_id);
+	if (name != NULL)
+		ereport(LOG,
+				(errcode(job.error.sqlstate),
+				 errmsg("run %lld of \"%s\" failed: %s", (long long) job.request.run_id, name, job.error.message),
+				 job.error.detail[0] != '\0' ? errdetail("%s", job.error.detail) : 0,
+				 job.error.hint[0] != '\0' ? errhint("%s", job.error.hint) : 0));
+}
+
+/* The error is the run's result.  What no row will tell, and what cannot happen, goes to the log at once. */
+static void
+note_error(MemoryContext context, bool row_tells)
 {
 	ErrorData  *edata;
 
@@ -484,7 +503,8 @@ note_error(MemoryContext context)
 	else
 	{
 		jdy_run_error(&job.error, edata->sqlerrcode, edata->message, edata->detail, edata->hint);
-		if (!jdy_slot_own(&job.ticket)->waited_for)
+		if (!jdy_slot_own(&job.ticket)->waited_for &&
+			(!row_tells || ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_INTERNAL_ERROR))
 			EmitErrorReport();
 	}
 	FlushErrorState();

@@ -45,6 +45,7 @@ static void tell_line(void);
 static void take(RunSlot *slot, const RunRequest *request, RunState state);
 static RunSlot *valid(const SlotTicket *ticket);
 static void note_ticket(const RunSlot *slot, SlotTicket *ticket);
+static bool find_open(int stream_id, bool verifying);
 static void request_cancel(RunSlot *slot);
 
 bool
@@ -299,6 +300,18 @@ jdy_slot_overdue(const RunSlot *copy)
 bool
 jdy_slot_stream_open(int stream_id)
 {
+	return find_open(stream_id, false);
+}
+
+bool
+jdy_slot_stream_verifies(int stream_id)
+{
+	return find_open(stream_id, true);
+}
+
+static bool
+find_open(int stream_id, bool verifying)
+{
 	bool		found = false;
 
 	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
@@ -307,7 +320,8 @@ jdy_slot_stream_open(int stream_id)
 		RunSlot    *slot = &jdy_shared->runs[i];
 
 		found = jdy_slot_is_open(slot) && slot->state != RUN_WAITING &&
-			slot->database == MyDatabaseId && slot->stream_id == stream_id;
+			slot->database == MyDatabaseId && slot->stream_id == stream_id &&
+			(!verifying || slot->progress.phase == PHASE_VERIFYING);
 	}
 	LWLockRelease(jdy_shared->runs_lock);
 	return found;

@@ -177,6 +177,13 @@ jdy_tx_guard(Oid extension, const LOCKTAG *lock)
 		guard.lock = *lock;
 }
 
+bool
+jdy_tx_lock_is_wanted(void)
+{
+	return guard.locked && LockHeldByMe(&guard.lock, ExclusiveLock, false) &&
+		LockHasWaiters(&guard.lock, ExclusiveLock, true);
+}
+
 /*
  * The guard is asked before the snapshot.  Without it plans and names would find
  * the tables of another extension, made under the same name since: the streams there

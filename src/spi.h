@@ -91,6 +91,9 @@ extern bool jdy_error_is_the_servers(const ErrorData *error);
  */
 extern void jdy_tx_guard(Oid extension, const LOCKTAG *lock);
 
+/* Whether another process waits for that lock. */
+extern bool jdy_tx_lock_is_wanted(void);
+
 /* Column `name` (1-based `column`) of row `row` of SPI_tuptable; NULL / 0 when null. */
 extern char *jdy_spi_text(uint64 row, int column);
 extern int64 jdy_spi_int64(uint64 row, int column, int64 when_null);

@@ -330,6 +330,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
@@ -611,10 +612,11 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 {
 	static JdyStatement statements[] = {
 		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_until = NULL, contract = '{}', source = $2"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_until = NULL, verify_at = NULL, contract = '{}', source = $2"
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	Datum		values[2] = {Int32GetDatum(stream_id), source ? digest_datum(source) : (Datum) 0};
 
@@ -622,8 +624,9 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 		jdy_execute(&statements[i], values, source ? NULL : " n");
 	jdy_sighted_forget(stream_id);
 
-	/* Its gap went with the ledger. */
+	/* Its gap went with the ledger, and what was held with the list that lacked it. */
 	jdy_incident_close(name, "count not trusted");
+	jdy_incident_close(name, "mass delete");
 }
 
 static Datum
@@ -725,7 +728,7 @@ announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
 		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, relation_name(staging));
 	if (stream->plan->start_param == NULL)
 		ereport(NOTICE,
-				(errmsg("list \"%s\" has no time filter: every run reads all of it, and nothing is certified until certificates are issued",
+				(errmsg("list \"%s\" has no time filter: every run reads all of it, and only certificates say how far it is complete",
 						stream->api)));
 }
 

@@ -168,7 +168,7 @@ read_op(const char *op, Wish *wish)
 	static const char *const names[] = {
 		[CHANGE_UPDATE] = "update",[CHANGE_CONTACT] = "contact",
 		[CHANGE_TOUCH] = "touch",[CHANGE_DELETE] = "delete",
-		[CHANGE_RESTORE] = "restore",[CHANGE_SET] = "set"
+		[CHANGE_HIDE] = "hide",[CHANGE_RESTORE] = "restore",[CHANGE_SET] = "set"
 	};
 	size_t		i;
 
@@ -225,7 +225,7 @@ change_one(const Wish *wish, json_t *id, int64_t stamp)
 	}
 	v = id != NULL ? data_last(wish->entity, id_of(id)) :
 		data_any(wish->entity, data_random());
-	if (v == NULL || (v->deleted != 0) != (wish->change == CHANGE_RESTORE))
+	if (v == NULL || (v->deleted || v->hidden) != (wish->change == CHANGE_RESTORE))
 		return NULL;
 	return data_change(v, wish->change,
 					   wish->keep_stamp ? v->modify_ms : stamp, wish->fields);
@@ -245,7 +245,7 @@ change(Request *req, json_t *body)
 	{
 		json_decref(ids);
 		bad_request(req, "entity, op (insert, update, contact, touch, delete, "
-					"restore, set) or fields are wrong");
+					"hide, restore, set) or fields are wrong");
 		return;
 	}
 	reply_json(&req->reply, 200, "{\"ids\":[");

@@ -244,6 +244,12 @@ compare_create(const void *a, const void *b)
 	return order_create(*(Version *const *) a, *(Version *const *) b);
 }
 
+static bool
+is_listed(const Version *v)
+{
+	return !v->deleted && !v->hidden;
+}
+
 /* (Re)builds the indexes of a view from its current versions. */
 static void
 build_indexes(View *view)
@@ -253,7 +259,7 @@ build_indexes(View *view)
 	size_t		i;
 
 	for (i = 0; i < view->n_current; i++)
-		if (view->current[i] != NULL && !view->current[i]->deleted)
+		if (view->current[i] != NULL && is_listed(view->current[i]))
 			items[n++] = view->current[i];
 	qsort(items, n, sizeof(items[0]), compare_number);
 	index_build(&view->by_number, order_number, items, n);
@@ -296,14 +302,14 @@ show(View *view, Version *v)
 	old = view->current[v->recno];
 	if (old != NULL && old->seq >= v->seq)
 		return;
-	if (old != NULL && !old->deleted)
+	if (old != NULL && is_listed(old))
 	{
 		index_remove(&view->by_number, old);
 		index_remove(&view->by_modify, old);
 		index_remove(&view->by_create, old);
 	}
 	view->current[v->recno] = v;
-	if (!v->deleted)
+	if (is_listed(v))
 	{
 		index_insert(&view->by_number, v);
 		index_insert(&view->by_modify, v);
@@ -506,7 +512,7 @@ data_ids_at(Entity entity, uint64_t seq, size_t *n)
 		}
 	*n = 0;
 	for (i = 0; i < r->n_records; i++)
-		if (latest[i] != NULL && !latest[i]->deleted)
+		if (latest[i] != NULL && is_listed(latest[i]))
 			ids[(*n)++] = data_id(latest[i]);
 	free(latest);
 	return ids;
@@ -690,7 +696,7 @@ data_change(Version *old, Change change, int64_t stamp_ms, json_t *fields)
 {
 	Version    *v = new_version(old->entity, old);
 
-	if (change != CHANGE_DELETE)
+	if (change != CHANGE_DELETE && change != CHANGE_HIDE)
 		v->modify_ms = grain(stamp_ms);
 	switch (change)
 	{
@@ -706,8 +712,11 @@ data_change(Version *old, Change change, int64_t stamp_ms, json_t *fields)
 		case CHANGE_DELETE:
 			v->deleted = 1;
 			break;
+		case CHANGE_HIDE:
+			v->hidden = 1;
+			break;
 		case CHANGE_RESTORE:
-			v->deleted = 0;
+			v->deleted = v->hidden = 0;
 			break;
 		case CHANGE_SET:
 			put_fields(v, fields);

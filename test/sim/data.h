@@ -40,6 +40,7 @@ typedef struct Version
 	uint8_t		entity;
 	uint8_t		enabled;		/* orders: audited */
 	uint8_t		deleted;
+	uint8_t		hidden;			/* lists do not show it, details do */
 	char		number[NUMBER_MAX];
 } Version;
 
@@ -74,6 +75,7 @@ typedef enum Change
 	CHANGE_CONTACT,				/* contact and phone: lists do not show it */
 	CHANGE_TOUCH,				/* only the time */
 	CHANGE_DELETE,
+	CHANGE_HIDE,				/* it leaves the lists, as when a document is un-audited */
 	CHANGE_RESTORE,
 	CHANGE_SET					/* fields given by the caller */
 } Change;
@@ -88,7 +90,7 @@ extern void data_free(void);
 /* Call after the lag switches changed: makes or drops lagging views. */
 extern void data_apply_lags(void);
 
-/* The order of the last change of all, and ids that existed when it was `seq`; the caller frees them. */
+/* The order of the last change of all, and ids that lists showed when it was `seq`; the caller frees them. */
 extern uint64_t data_seq(void);
 extern int64_t *data_ids_at(Entity entity, uint64_t seq, size_t *n);
 

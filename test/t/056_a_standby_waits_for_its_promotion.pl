@@ -59,7 +59,7 @@ subtest 'what cannot be done' => sub {
 		"jdy_add_stream('supplier', 'kingdee')", "jdy_alter_stream('customer', settle => '1 s')", "jdy_drop_stream('customer')",
 		"jdy_create_view('v', 'customer', '{\"id\":\"id\"}')", "jdy_adopt()",
 		q{jdy_add_push('two', 'target', 'jdysync.staging_customer', '{"api":"out","effect":"EXECUTE"}')},
-		"jdy_alter_push('out', batch_rows => 7)", "jdy_drop_push('out')", "jdy_replay('out')", "jdy_discard('out', '{1}', 'no')")
+		"jdy_alter_push('out', batch_rows => 7)", "jdy_grant('customer', 'pg_monitor', 'read')", "jdy_drop_push('out')", "jdy_replay('out')", "jdy_discard('out', '{1}', 'no')")
 	{
 		my ($status, undef, $error) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM $call");
 		like($error, qr/ERROR:  25006: this server is a standby\nDETAIL:  .*\nHINT:  Use the primary/, $call);
