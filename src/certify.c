@@ -90,7 +90,7 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 	c->pull = pull;
 	c->keep_up = keep_up;
 	c->context = context;
-	c->size = pull->cap;
+	c->size = pull->stream->whole ? INT_MAX : pull->cap;
 	c->from = DT_NOBEGIN;
 	c->to = DT_NOEND;
 	initStringInfo(&c->evidence);

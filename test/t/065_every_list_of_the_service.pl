@@ -81,6 +81,11 @@ for my $entity (qw(customer sal_order))
 run_all('the next run');
 is(wrong(), '', 'new records and changed ones are in all of them');
 
+# What takes no pages is certified by one count and one answer.
+query($node, q{SELECT jdy_alter_stream('account_type', settle => '1 s')});
+is(query($node, q{SELECT status FROM jdy_sync('account_type', 'verify')}), 'ok', 'a list without pages is verified');
+is(query($node, q{SELECT proven, "count", calls FROM jdy_certificates WHERE name = 'account_type'}), 't|133|2', 'by two calls');
+
 # What is read by modify time is asked for what is new and not for all of it.
 is( query($node, q{SELECT r.name, r.listed FROM jdy_runs r JOIN jdy_catalog c ON c.entry = r.name
 	WHERE c.start_param IS NOT NULL AND r.run_id > (SELECT max(run_id) / 2 FROM jdy_runs) AND r.listed > 60 LIMIT 5}), '', 'by modify time where the service has it');
