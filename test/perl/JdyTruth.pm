@@ -16,7 +16,7 @@ use POSIX qw(ceil);
 use Test::More;
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(pull_node pull_server add_stream drop_stream query sync_stream sync_ok sync_fails
+our @EXPORT = qw(pull_node pull_server add_stream drop_stream no_certificates query sync_stream sync_ok sync_fails
   differences is_true calm wait_out wait_settled truth paths %NO_LIMITS);
 
 # Simulator switches that leave only what a test is about.
@@ -67,6 +67,9 @@ sub drop_stream
 	$node->safe_psql('postgres', "SELECT jdy_drop_stream('$name', false)");
 	return;
 }
+
+# Runs of the streams that there are do nothing but pull, however far the clock is stepped.
+sub no_certificates { my ($node) = @_; $node->safe_psql('postgres', "UPDATE jdysync.stream SET verify_at = 'infinity'"); return; }
 
 sub query { my ($node, $sql) = @_; return $node->safe_psql('postgres', $sql); }
 

@@ -151,6 +151,7 @@ my @functions = (
 	[ q{SELECT jdy_replay('out')}, \%own ],
 	[ q{SELECT jdy_discard('out', '{c1}', 'known')}, \%own ],
 	[ q{SELECT jdy_grant('customer', 'stranger', 'none')}, \%own ],
+	[ q{SELECT jdy_accept_deletes('customer')}, \%own ],
 	[ q{SELECT jdy_create_view('v', 'customer', '{"number":"number"}'); DROP VIEW v}, \%own ],
 	[ q{SELECT * FROM jdy_trace('customer', 'x')}, \%own ],
 	[ q{SELECT * FROM jdy_explain('customer')}, \%own ],
