@@ -139,7 +139,9 @@ jdy_grants_renew(int stream_id)
 void
 jdy_grants_drop(const char *name)
 {
-	jdy_execute_utility(psprintf("DROP VIEW IF EXISTS %s", view_name(name)));
+	/* Not IF EXISTS, which tells its caller that there was none. */
+	if (OidIsValid(get_relname_relid(psprintf("grants_%s", name), get_namespace_oid("jdysync", false))))
+		jdy_execute_utility(psprintf("DROP VIEW %s", view_name(name)));
 }
 
 static bool

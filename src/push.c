@@ -42,7 +42,7 @@
 
 #define SENDS_BETWEEN 8			/* requests made before the wire is looked after again */
 #define INTENDED_AT_ONCE 32		/* in one statement, before the wire is looked after again */
-#define MOST_LINES 15			/* of requests that wait, each as long as keeps the wire busy */
+#define MOST_LINES 7			/* of requests that wait, each as long as keeps the wire busy: when the target goes away, they are tried in vain */
 #define GATHER_MS 10			/* answers are gathered so long, while the wire is busy, to be settled in one transaction */
 
 static PushRun *open_run(int push_id, int64 run_id, RunCounters *counters, MemoryContext context);

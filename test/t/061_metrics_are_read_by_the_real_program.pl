@@ -241,8 +241,8 @@ query($node, q{SELECT jdy_drop_push('idle'); SELECT jdy_drop_push('out')});
 is(query($node, q{SELECT count(*) FROM jdysync.tally t WHERE NOT EXISTS (SELECT FROM jdysync.stream s WHERE s.stream_id = t.stream_id)}), '0', 'a push that is dropped takes its totals with it');
 
 # The last certificate, not the last attempt, and none of a filter that was changed since.
-query($node, q{INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, "count", digest, calls, missed, why, assumptions, evidence)
-	SELECT stream_id, epoch + e, 1, i IS NOT NULL, i, 1, 'x', 1, 0, CASE WHEN i IS NULL THEN 'no' END, '{}', '{}' FROM jdysync.stream,
+query($node, q{INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, "count", digest, calls, missed, absent, why, assumptions, evidence)
+	SELECT stream_id, epoch + e, 1, i IS NOT NULL, i, 1, 'x', 1, 0, 0, CASE WHEN i IS NULL THEN 'no' END, '{}', '{}' FROM jdysync.stream,
 	(VALUES (0, timestamptz '2026-01-01'), (0, '2026-01-02'), (0, NULL), (-1, '2026-01-03')) AS v (e, i)});
 like(as('watcher', 'SELECT jdy_metrics()'), qr/^jdysync_certified_timestamp_seconds\{name="客户",kind="pull"\} @{[query($node, q{SELECT extract(epoch FROM timestamptz '2026-01-02')})]}$/m, 'the last certificate that counts');
 
