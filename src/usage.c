@@ -25,6 +25,7 @@
 
 #define COLUMNS 7
 
+static bool is_mapping(const BudgetUser *user, Oid server_id, Oid role);
 static const Account *account_of(const BudgetUser *user);
 static void put_row(ReturnSetInfo *rsinfo, const BudgetUser *user, const Account *account, int64 now, TimestampTz wall);
 
@@ -42,7 +43,7 @@ jdy_usage_note(Oid server_id, Oid role, const uint8 *key)
 	own = users = jdy_shared->budget_users;
 	for (int i = 0; i < JDY_MAX_BUDGET_USERS; i++)
 	{
-		if (users[i].database == MyDatabaseId && users[i].server_id == server_id && users[i].role == role)
+		if (is_mapping(&users[i], server_id, role))
 		{
 			own = &users[i];
 			break;
@@ -71,7 +72,7 @@ jdy_usage_left(Oid server_id, Oid role)
 	{
 		const BudgetUser *known = &jdy_shared->budget_users[i];
 
-		if (known->database == MyDatabaseId && known->server_id == server_id && known->role == role)
+		if (is_mapping(known, server_id, role))
 			user = *known;
 	}
 	LWLockRelease(jdy_shared->accounts_lock);
@@ -109,6 +110,13 @@ jdy_budget_rows(PG_FUNCTION_ARGS)
 			put_row(rsinfo, &users[i], account, jdy_monotonic_us(), GetCurrentTimestamp());
 	}
 	return (Datum) 0;
+}
+
+/* In this database. */
+static bool
+is_mapping(const BudgetUser *user, Oid server_id, Oid role)
+{
+	return user->database == MyDatabaseId && user->server_id == server_id && user->role == role;
 }
 
 /* A copy of the account's slot; NULL when it has no limit, or was given to another. */

@@ -176,8 +176,11 @@ subtest 'max_worker_processes are all in use' => sub {
 	my $said = sub { return slurp_file($node->logfile, $from); };
 	clock($node, "'2030-05-03 02:15:00+08'");
 	ok(poll_until(sub { $said->() =~ /jdysync has work to do, but no worker could be started/ }, 'a line in the log'), 'the log says that no worker can be had');
-	$node->reload for 1 .. 3;
-	poll_sql($node, "SELECT pg_sleep(0.1) IS NOT NULL AND pg_conf_load_time() < clock_timestamp()");
+	for my $n (1 .. 3)
+	{
+		$node->reload;
+		poll_until(sub { (() = $said->() =~ /received SIGHUP/g) >= $n }, "reload $n");
+	}
 	is(query($node, "SELECT count(*) FROM jdysync.run WHERE run_id > $before"), '0', 'nothing runs');
 	go_on();
 	ok(finish_session($_), 'another run ends') for @busy;
