@@ -18,6 +18,7 @@
 #include "client.h"
 #include "clock.h"
 #include "compat.h"
+#include "endpoint.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
