@@ -16,7 +16,7 @@
 #include "postgres.h"
 
 #include "clock.h"
-#include "launcher.h"
+#include "database.h"
 #include "port/atomics.h"
 #include "shmem.h"
 #include "utils/timestamp.h"

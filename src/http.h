@@ -100,7 +100,4 @@ extern void jdy_http_release(HttpPool *pool, HttpReply *reply);
 
 extern void jdy_http_close(HttpPool *pool);
 
-/* Percent-encodes with RFC 3986's unreserved set and upper-case hex; palloc'ed. keep_slash for paths. */
-extern char *jdy_percent_encode(const char *text, bool keep_slash);
-
 #endif							/* JDY_HTTP_H */

@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "name.h"
 #include "payload.h"
+#include "percent.h"
 #include "push.h"
 #include "runner.h"
 #include "saveapi.h"

@@ -30,6 +30,7 @@
 #include "options.h"
 #include "page.h"
 #include "payload.h"
+#include "percent.h"
 #include "pgtime.h"
 #include "portability/instr_time.h"
 #include "progress.h"
