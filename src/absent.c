@@ -54,12 +54,12 @@ jdy_absent_begin(Pull *pull)
 }
 
 void
-jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, TimestampTz instant)
+jdy_absent_judge(Pull *pull, char **ids, int n, char **again, int nagain, int64 known, TimestampTz instant)
 {
 	static JdyStatement forget = {
-		.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1 AND a.id <> ALL ($2)",
-		.nargs = 2,
-		.argtypes = {INT4OID, TEXTARRAYOID}
+		.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1 AND a.id <> ALL ($2) AND a.id <> ALL ($3)",
+		.nargs = 3,
+		.argtypes = {INT4OID, TEXTARRAYOID, TEXTARRAYOID}
 	};
 	static JdyStatement confirm = {
 		.sql = "UPDATE jdysync.absent a SET confirmed = true WHERE a.stream_id = $1 AND NOT a.confirmed",
@@ -95,7 +95,9 @@ jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, TimestampTz instant
 		return;
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = jdy_text_array(ids, n);
+	values[2] = jdy_text_array(again, nagain);
 	jdy_execute(&forget, values, NULL);
+
 	/* Runs wait longer than settle before they count, so it is that long since the last certificate's instant. */
 	jdy_execute(&confirm, values, NULL);
 	values[2] = TimestampTzGetDatum(instant);

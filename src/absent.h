@@ -17,9 +17,10 @@ extern void jdy_absent_begin(Pull *pull);
 
 /*
  * A certificate at `instant` found `known` records, and these not (distinct ids): one by one
- * they are proven, unless there are so many that the brake holds them.
+ * they are proven, unless there are so many that the brake holds them.  again: not found
+ * either, which counts only for those that were absent before.
  */
-extern void jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, TimestampTz instant);
+extern void jdy_absent_judge(Pull *pull, char **ids, int n, char **again, int nagain, int64 known, TimestampTz instant);
 
 /*
  * What can be done about those that are not held: asks for their details, or, where there are
