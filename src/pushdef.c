@@ -27,7 +27,7 @@
 #include "jdysync.h"
 #include "miscadmin.h"
 #include "name.h"
-#include "payload.h"
+#include "payloadplan.h"
 #include "percent.h"
 #include "push.h"
 #include "runner.h"

@@ -31,6 +31,7 @@
 #include "options.h"
 #include "page.h"
 #include "payload.h"
+#include "payloadplan.h"
 #include "percent.h"
 #include "pgtime.h"
 #include "portability/instr_time.h"
