@@ -19,6 +19,7 @@
 
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "jsonbtext.h"
 #include "lib/stringinfo.h"
 #include "metadata.h"
 #include "miscadmin.h"

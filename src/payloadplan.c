@@ -13,9 +13,9 @@
  */
 #include "postgres.h"
 
+#include "jsonbtext.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "page.h"
 #include "payloadplan.h"
 #include "template.h"
 #include "utils/lsyscache.h"

@@ -25,6 +25,7 @@
 #include "home.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "jsonbtext.h"
 #include "miscadmin.h"
 #include "name.h"
 #include "payloadplan.h"
