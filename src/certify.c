@@ -433,12 +433,15 @@ why_not(const Certify *c)
 	jdy_presence_iterator it;
 	Presence   *presence;
 	int64		distinct = 0;
+	bool		quiet = true;
 
 	jdy_presence_start_iterate(c->ids, &it);
 	while ((presence = jdy_presence_iterate(c->ids, &it)) != NULL)
 		if (presence->last == c->pass)
 			distinct++;
-	if (c->shown == instant->count && distinct < c->shown)
+	for (int pass = 1; pass <= c->pass; pass++)
+		quiet = quiet && c->instants[pass].count == instant->count && c->instants[pass].present == distinct;
+	if (quiet && c->shown == instant->count && distinct < c->shown)
 		return psprintf("the service shows rows twice and counts them so: %lld rows of %lld records, so its count does not tell how many records there are",
 						(long long) c->shown, (long long) distinct);
 	return psprintf("the list changed too much while it was read: %lld records were seen before and after %s, the service counted %lld",
