@@ -74,7 +74,7 @@ write_proof(Certify *c)
 				 errdetail("%lld are on record, %lld were seen.", (long long) named, (long long) instant->count),
 				 errhint("Verify again; nothing was certified.")));
 	find_absent(c, &absent);
-	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, instant->at);
+	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, c->added.n, instant->at, true);
 	note_missed(c, &missed);
 	insert_certificate(c, true, instant, digest, &missed, absent.n);
 	jdy_pull_commit(pull);

@@ -57,6 +57,7 @@ typedef struct Walk
 	Path		rows_path;
 	Path		count_path;
 	bool		utf8;			/* the whole body is valid UTF-8 */
+	const char *prefix;			/* of every key; NULL = none */
 	ScanMember *members;		/* key fields, then the number field */
 	bool	   *optional;		/* key fields that a row may lack */
 	int			nkeys;
@@ -224,6 +225,7 @@ begin(Walk *walk, const char *body, size_t length, const PageShape *shape)
 		return false;
 	}
 
+	walk->prefix = shape->prefix;
 	walk->whole_row_is_key = list_length(shape->id_fields) == 1 && strcmp(linitial(shape->id_fields), "*") == 0;
 	walk->nkeys = walk->whole_row_is_key ? 0 : list_length(shape->id_fields);
 	walk->members = palloc0((walk->nkeys + 1) * sizeof(ScanMember));
@@ -531,6 +533,8 @@ add_row(Walk *walk)
 	row->digest = hash_bytes_extended((const unsigned char *) text.text, text.length, 0);
 	row->problem = row_problem(walk, &text);
 	row->id = walk->whole_row_is_key ? row_as_id(&text) : row_id(walk);
+	if (row->id != NULL && walk->prefix != NULL)
+		row->id = psprintf("%s|%s", walk->prefix, row->id);
 	if (row->id == NULL && row->problem == NULL && walk->nkeys > 0)
 		row->problem = "no id";
 	if (row->id != NULL && strlen(row->id) > JDY_MAX_ID_BYTES)
@@ -540,6 +544,8 @@ add_row(Walk *walk)
 			row->problem = "id over 1000 bytes";
 	}
 	row->number = walk->nmembers > walk->nkeys ? scalar_text(&walk->members[walk->nkeys].value) : NULL;
+	if (row->number == NULL && walk->prefix != NULL)
+		row->number = pstrdup(walk->prefix);
 	return true;
 }
 
