@@ -55,6 +55,7 @@ write_proof(Certify *c)
 	Texts		missed = {0};
 	Texts		absent = {0};
 	Texts		unclaimed = {0};
+	int			nabsent;
 	int64		named;
 	Datum		digest;
 
@@ -72,9 +73,12 @@ write_proof(Certify *c)
 				 errdetail("%lld are on record, %lld were seen.", (long long) named, (long long) instant->count),
 				 errhint("Verify again; nothing was certified.")));
 	find_absent(c, &absent, &unclaimed);
-	jdy_absent_judge(pull, absent.texts, absent.n, unclaimed.texts, unclaimed.n, instant->count, instant->at);
+	nabsent = absent.n;
+	for (int i = 0; i < unclaimed.n; i++)
+		jdy_certify_add_text(c, &absent, unclaimed.texts[i]);
+	jdy_absent_judge(pull, absent.texts, absent.n, nabsent, instant->count, c->added.n, instant->at, true);
 	jdy_missed_records(pull, "certificate", missed.texts, missed.n, instant->at);
-	insert_certificate(c, true, instant, digest, &missed, absent.n);
+	insert_certificate(c, true, instant, digest, &missed, nabsent);
 	jdy_pull_commit(pull);
 }
 

@@ -351,7 +351,7 @@ take_page(Certify *c, Pass *pass, Call *call)
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
-	nrows = jdy_sort_rows(rows, nrows, true);
+	nrows = jdy_sort_rows(rows, nrows, pull->stream);
 
 	/* Without windows the load says how fresh a detail must be, and it may have passed over this record. */
 	sighting.to = pull->windowed ? pull->cursor : DT_NOBEGIN;

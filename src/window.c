@@ -378,7 +378,7 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 	int			n;
 
 	n = jdy_page_rows(page, &rows);
-	*distinct = jdy_sort_rows(rows, n, true) + (page->nrows - n);
+	*distinct = jdy_sort_rows(rows, n, pull->stream) + (page->nrows - n);
 	pfree(rows);
 	if (page->nrows >= size)
 		return FOUND_FULL;
@@ -510,8 +510,8 @@ jdy_ledger_take_back(Pull *pull, TimestampTz until)
 	static JdyStatement cover = {
 		.sql = "UPDATE jdysync.stream s SET coverage = c.coverage, watermark = " WATERMARK_OF("c.coverage", "s.start_from") ","
 		" listed_until = " WATERMARK_OF("c.coverage", "s.start_from") ", contract = s.contract - 'given_up_until'"
-		" FROM (SELECT COALESCE(range_agg(w.span), '{}') AS coverage FROM jdysync.\"window\" w"
-		"  WHERE w.stream_id = $1 AND w.epoch = $2) AS c"
+		" FROM (SELECT o.coverage * COALESCE((SELECT range_agg(w.span) FROM jdysync.\"window\" w"
+		"   WHERE w.stream_id = $1 AND w.epoch = $2), '{}') AS coverage FROM jdysync.stream o WHERE o.stream_id = $1) AS c"
 		" WHERE s.stream_id = $1 RETURNING s.watermark, greatest(upper(c.coverage), s.start_from)",
 		.nargs = 2,
 		.argtypes = {INT4OID, INT4OID}
@@ -595,7 +595,7 @@ read_tick(Pull *pull, Reading *reading)
 			last_count = page->count;
 			full = page->nrows >= pull->cap;
 			n = jdy_page_rows(page, &rows);
-			n = jdy_sort_rows(rows, n, true);
+			n = jdy_sort_rows(rows, n, pull->stream);
 			for (int i = 0; i < page->nrows && counted && nids < (pages + 1) * pull->cap; i++)
 				hashes[nids++] = page->rows[i].id == NULL ? page->rows[i].digest :
 					hash_bytes_extended((unsigned char *) page->rows[i].id, strlen(page->rows[i].id), 0);
