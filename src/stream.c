@@ -73,7 +73,7 @@ static JdyStatement all_refs = {
 static JdyStatement load_stream = {
 	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
 	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract, s.source, s.tail_from"
+	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract, s.source, s.tail_from, s.listed_at"
 	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -490,6 +490,8 @@ jdy_stream_load(int stream_id)
 	source = isnull ? NULL : DatumGetByteaPCopy(value);
 	value = jdy_spi_datum(0, 20, &isnull);
 	stream->tail_from = isnull ? 0 : DatumGetTimestampTz(value);
+	value = jdy_spi_datum(0, 21, &isnull);
+	stream->listed_at = isnull ? 0 : DatumGetTimestampTz(value);
 
 	stream->endpoint = jdy_endpoint_load(server, stream->owner);
 	jdy_endpoint_require_complete(stream->endpoint);
@@ -519,7 +521,7 @@ jdy_stream_note_source(Stream *stream)
 	}
 	start_anew(stream->stream_id, stream->name, stream->endpoint->source);
 	stream->epoch++;
-	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = 0;
+	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = stream->listed_at = 0;
 	stream->load_state = NULL;
 	stream->loaded = false;
 	stream->contract = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
@@ -644,7 +646,7 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 {
 	static JdyStatement statements[] = {
 		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, contract = '{}', source = $2"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, listed_at = NULL, verify_at = NULL, contract = '{}', source = $2"
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},

@@ -144,6 +144,25 @@ case('a list without a time filter: what the load missed' => sub {
 	is(coverage("complete_until <= to_timestamp($at)") eq 't' || differences($node, $name, entity => 'customer') eq '', 1, 'what is promised is there');
 }, set => { filter_ignored => 'on' }, stream => { settle => "'1500 ms'" });
 
+case('a clock that was wrong for a moment between two runs' => sub {
+	sync('first load');
+	later(7200);
+	sync('a run that is told a time two hours from now');
+	later(-7200);
+	later(3600);
+	my $ids = change(op => 'update', count => 5);
+	later(2 * 3600);
+
+	# Three hours have passed for us as well.
+	query($node, "UPDATE jdysync.stream SET listed_at = listed_at - interval '3 hours' WHERE name = '$name'");
+	sync('a run three hours later');
+	true_now('finds what changed in between');
+	is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = '$name' AND what = 'clock went back'"), '1', 'an incident says so');
+	is(coverage("gaps = '{}' AND complete_until > to_timestamp(@{[ service_now() - 60 ]})"), 't', 'all is proven');
+	sync('the next run');
+	is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = '$name' AND what = 'clock went back' AND closed_at IS NULL"), '0', 'it is over');
+});
+
 # ---------------------------------------------------------------------------
 # Records that are lost, or taken for gone.
 # ---------------------------------------------------------------------------
