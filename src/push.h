@@ -21,10 +21,10 @@
 #include "access/transam.h"
 #include "access/xlogdefs.h"
 #include "common/hashfn.h"
+#include "endpoint.h"
 #include "hashmap.h"
 #include "metadata.h"
 #include "nodes/pg_list.h"
-#include "options.h"
 #include "runlog.h"
 #include "shmem.h"
 

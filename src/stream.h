@@ -9,9 +9,9 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "endpoint.h"
 #include "metadata.h"
 #include "nodes/pg_list.h"
-#include "options.h"
 #include "page.h"
 #include "value.h"
 
