@@ -57,7 +57,9 @@ static TimestampTz load_may_begin(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
-static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
+static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
+static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now);
+static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
@@ -420,7 +422,7 @@ end_load(Pull *pull, bool prove)
 /*
  * What was modified since the watermark.  Most runs find nothing, so the whole
  * span is asked at once; only when it holds rows is it read in pieces, because
- * what is due depends on the piece.
+ * what is due depends on the piece.  Where there are no details, nothing does.
  */
 static void
 list_changes(Pull *pull)
@@ -434,18 +436,36 @@ list_changes(Pull *pull)
 	TimestampTz settled;
 	Call	   *call;
 	ListPage   *page;
-	bool		quiet;
 	bool		full;
+	bool		whole;
+	int			guess = 0;
 
 	jdy_progress_phase(PHASE_LISTING);
 	begin = Max(begin, stream->start_from);
 	call = jdy_list_ask(pull, LANE_TAIL, begin - jdy_tick_us(pull), end, 1, stream->plan->page_size);
 	page = jdy_list_answer(call);
-	quiet = page->nrows == 0 && page->count <= 0;
 	full = page->nrows >= pull->cap;
 	pull->cap = Max(pull->cap, page->nrows);
 	pull->timeless = call->asked_at == 0;
 	asked_at = pull->timeless ? now : call->asked_at;
+	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+
+	/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
+	whole = begin <= settled;
+	if (!whole)
+		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
+	else if (page->nrows == 0)
+		whole = page->count <= 0;
+	else if (!full && page->count == page->nrows && jdy_page_is_good(page) && !pull->by_day)
+	{
+		whole = !stream->details;
+		if (!whole)
+			guess = look_where(pull, page, settled);
+	}
+	else
+		whole = false;
+	if (whole)
+		take_whole(pull, page, begin, settled, Min(asked_at, end));
 	jdy_client_release(pull->client, call);
 
 	/* So much at once is rare, and to split windows of a filter without effect would never end. */
@@ -455,32 +475,55 @@ list_changes(Pull *pull)
 		load_everything(pull);
 		return;
 	}
-
-	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
-	if (begin > settled)
-	{
-		/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
-		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
-		quiet = false;
-	}
-	if (quiet)
-	{
-		Proof		proof = {"one answer", 1, 0, 0};
-
-		jdy_pull_begin(pull);
-		if (settled > pull->cursor)
-			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, jdy_tick_floor(pull, Min(asked_at, end)));
-		note_clock(pull);
-		jdy_pull_commit(pull);
-	}
-	else
-		list_pieces(pull, begin, settled, asked_at);
+	if (!whole)
+		list_pieces(pull, begin, settled, asked_at, guess);
 	pull->listed_at_us = jdy_monotonic_us();
 }
 
+/* Notes what an answer shows that holds all there is, and guesses in which pieces it stands: a bit for each SightingKind. */
+static int
+look_where(Pull *pull, ListPage *page, TimestampTz settled)
+{
+	int			guess;
+
+	for (int i = 0; i < page->nrows; i++)
+		pull->shown = lappend(pull->shown, MemoryContextStrdup(pull->context, page->rows[i].id));
+	jdy_pull_begin(pull);
+	guess = jdy_queue_guess(pull->stream, pull->shown, settled + CLOCK_ERROR_US, CLOCK_ERROR_US);
+	jdy_pull_commit(pull);
+	return guess;
+}
+
+/* An answer that holds all there is, or that there is nothing. */
 static void
-list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
+take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now)
+{
+	Proof		proof = {"one answer", 1, page->nrows, page->nrows};
+	Sighting	sighting = {SEEN_IN_NEW_TAIL};
+	Row		  **rows;
+	int			n;
+
+	jdy_pull_begin(pull);
+	n = jdy_page_rows(page, &rows);
+	sighting.from = begin;
+	sighting.asked_from = begin - jdy_tick_us(pull);
+	sighting.to = now;
+	jdy_pull_land(pull, rows, n, &sighting);
+	if (settled > pull->cursor)
+		jdy_ledger_prove(pull, pull->cursor, settled, &proof);
+	note_tail(pull, jdy_tick_floor(pull, now));
+	note_clock(pull);
+	jdy_pull_commit(pull);
+}
+
+/*
+ * Four pieces, each an answer of its own.  With a guess those are asked first where the rows that the
+ * whole span showed should stand: when all of them were seen there, the other pieces are known to be
+ * empty.  Whether bounds are inclusive is not known, so a row at the end of a piece that makes
+ * nothing due may belong to the next, which does: it must be seen before the piece's last tick.
+ */
+static void
+list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess)
 {
 	Stream	   *stream = pull->stream;
 	TimestampTz cursor = Min(pull->cursor, settled);
@@ -491,12 +534,41 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *proven = make_window(pull, SEEN_SETTLED, cursor, settled);
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
+	Window	   *pieces[] = {overlap, proven, old_tail, new_tail};
+	int			all = 1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL;
+	int			rounds[] = {guess, guess != 0 ? 1 << SEEN_IN_NEW_TAIL : 0, all};
+	int			asked = 0;
+	Proof		nothing = {"one answer, all of it elsewhere", 1, 0, list_length(pull->shown)};
 
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
-	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
+	for (int round = 0; round < lengthof(rounds) && (guess == 0 || pull->shown != NIL); round++)
+	{
+		List	   *windows = NIL;
+
+		for (int i = 0; i < lengthof(pieces); i++)
+		{
+			int			piece = 1 << pieces[i]->sighting.kind;
+			bool		cut = rounds[round] != all && (pieces[i] == overlap || pieces[i] == old_tail);
+			Window	   *window = make_window(pull, pieces[i]->sighting.kind, 0, 0);
+
+			if ((rounds[round] & ~asked & piece) == 0)
+				continue;
+			*window = *pieces[i];
+			if (cut)
+				window->to -= jdy_tick_us(pull);
+			else
+				asked |= piece;
+			windows = lappend(windows, window);
+		}
+		jdy_windows_read(pull, windows);
+	}
+	list_free_deep(pull->shown);
+	pull->shown = NIL;
 
 	jdy_pull_begin(pull);
+	if ((asked & 1 << SEEN_SETTLED) == 0 && settled > pull->cursor)
+		jdy_ledger_prove(pull, pull->cursor, settled, &nothing);
 	note_tail(pull, jdy_tick_floor(pull, now));
 	note_clock(pull);
 	jdy_pull_commit(pull);
