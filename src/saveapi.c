@@ -11,7 +11,7 @@
  * are taken to call it what their lists call it.  A payload that calls it something else has no
  * number here, and is handled as one without.
  *
- * Pure.  Called by pushdef.c, counterpart.c, lookup.c and source.c.
+ * Pure.  Called by pushdef.c, preview.c, counterpart.c, lookup.c and source.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
