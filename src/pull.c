@@ -39,11 +39,11 @@
 #include "watch.h"
 #include "window.h"
 
-#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
-#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
+#define ALL_PIECES (1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL)
 #define MIN_RELIST_US USECS_PER_SEC
+#define CLOCK_WENT_BACK "clock went back"
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
@@ -58,6 +58,7 @@ static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
 static void read_report(Pull *pull, TimestampTz from, TimestampTz to);
 static void settle_doubt(Pull *pull);
 static TimestampTz load_may_begin(Pull *pull);
+static TimestampTz promised_until(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
@@ -65,6 +66,7 @@ static bool holds_all(ListPage *page);
 static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
 static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess);
+static void take_back(Pull *pull, TimestampTz settled);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
@@ -126,9 +128,15 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 
 	if (!stream->loaded && stream->start_from != 0 && pull->windowed)
 		first_load(pull);
-	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed)
+	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed || pull->cursor == DT_NOBEGIN)
 	{
-		load_everything(pull);
+		bool		windowed = pull->windowed;
+
+		/* What changed is due because it did: of what a full load merely reads again the promise need not wait. */
+		if (windowed && stream->loaded && pull->cursor != DT_NOBEGIN)
+			list_changes(pull);
+		if (pull->windowed == windowed)
+			load_everything(pull);
 		loaded_all = true;
 	}
 	if (pull->windowed)
@@ -304,6 +312,7 @@ load_range(Pull *pull, TimestampTz from, TimestampTz to)
 	window->prove = true;
 	window->lane = LANE_BACKFILL;
 	window->sighting.fresh_since = to + pull->stream->settle_us;
+	window->sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	jdy_windows_read(pull, list_make1(window));
 }
@@ -320,6 +329,7 @@ load_everything(Pull *pull)
 	if (!resume)
 		begin_load(pull, load_may_begin(pull));
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
+	sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	if (stream->start_from != 0 && pull->windowed && stream->loaded)
 		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began);
@@ -376,13 +386,31 @@ read_report(Pull *pull, TimestampTz from, TimestampTz to)
 	finish_run(pull);
 }
 
-/* What is stamped later is found by windows: so early enough, whatever the service's clock says. */
+/*
+ * What is stamped later is found by windows: so early enough, whatever the service's clock says, and
+ * not behind what they listed already, because what they did not is promised only with its detail.
+ */
 static TimestampTz
 load_may_begin(Pull *pull)
 {
 	TimestampTz now = server_now(pull);
+	TimestampTz began = jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
-	return jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	return pull->windowed && pull->stream->loaded && pull->cursor != DT_NOBEGIN ? Min(began, pull->cursor) : began;
+}
+
+/*
+ * Where the promise stops until a detail that is read again by a load has come; DT_NOEND = nowhere, because
+ * windows have listed all changes up to the load.
+ */
+static TimestampTz
+promised_until(Pull *pull)
+{
+	const Stream *stream = pull->stream;
+
+	if (!pull->windowed || (stream->watermark != 0 && stream->watermark >= stream->load_began))
+		return DT_NOEND;
+	return stream->watermark != 0 ? stream->watermark : DT_NOBEGIN;
 }
 
 /* Where pages prove nothing, windows do: each is one answer. */
@@ -493,7 +521,8 @@ list_changes(Pull *pull)
 	Call	   *call;
 	ListPage   *page;
 	bool		full;
-	bool		whole;
+	bool		went_back;
+	bool		whole;			/* nothing more must be asked */
 	int			guess = 0;
 
 	jdy_progress_phase(PHASE_LISTING);
@@ -506,20 +535,14 @@ list_changes(Pull *pull)
 	asked_at = pull->timeless ? now : call->asked_at;
 	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
-	/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
-	whole = begin <= settled;
-	if (!whole)
-		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
-	else if (page->nrows == 0)
-		whole = page->count <= 0;
-	else if (!full && holds_all(page) && !pull->by_day)
+	went_back = pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US);
+	whole = !went_back && begin <= settled &&
+		(page->nrows == 0 ? page->count <= 0 : !full && !pull->by_day && holds_all(page));
+	if (whole && page->nrows > 0 && stream->details)
 	{
-		whole = !stream->details;
-		if (!whole)
-			guess = look_where(pull, page, settled);
-	}
-	else
+		guess = look_where(pull, page, settled);
 		whole = false;
+	}
 	if (whole)
 		take_whole(pull, page, begin, settled, Min(asked_at, end));
 	jdy_client_release(pull->client, call);
@@ -531,9 +554,35 @@ list_changes(Pull *pull)
 		load_everything(pull);
 		return;
 	}
+	if (went_back)
+	{
+		take_back(pull, settled);
+		begin = Max(jdy_tick_floor(pull, pull->cursor - stream->overlap_us), stream->start_from);
+	}
+
+	/* More than the ledger's end is not settled any more, so this was the wrong question. */
+	if (begin > settled)
+		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
 	if (!whole)
 		list_pieces(pull, begin, settled, asked_at, guess);
 	pull->listed_at_us = jdy_monotonic_us();
+}
+
+/*
+ * The service's clock went back, and the ledger holds what has not come yet.  What was proven by the
+ * wrong time is not: it is read anew, else all that happens until then would be taken for known.
+ */
+static void
+take_back(Pull *pull, TimestampTz settled)
+{
+	jdy_pull_begin(pull);
+	jdy_ledger_take_back(pull, settled);
+	jdy_incident_open(pull->stream->name, "warning", CLOCK_WENT_BACK,
+					  "What was proven lay in the future of the service's clock, as its last reply tells it.",
+					  "Nothing must be done: what was read by the wrong time is read again. If it happens often, ask the service's support which of its servers is wrong.");
+	jdy_pull_commit(pull);
+	if (pull->cursor == DT_NOBEGIN)
+		load_everything(pull);
 }
 
 /* All that the service counts, each record once, and each can be landed. */
@@ -588,7 +637,8 @@ take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, T
  * Four pieces, each an answer of its own.  With a guess those are asked first where the rows that the
  * whole span showed should stand: when all of them were seen there, the other pieces are known to be
  * empty.  Whether bounds are inclusive is not known, so a row at the end of a piece that makes
- * nothing due may belong to the next, which does: it must be seen before the piece's last tick.
+ * nothing due may belong to the next, which does: unless that is asked too, it must be seen before
+ * the piece's last tick.
  */
 static void
 list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess)
@@ -603,8 +653,7 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
 	Window	   *pieces[] = {overlap, proven, old_tail, new_tail};
-	int			all = 1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL;
-	int			rounds[] = {guess, guess != 0 ? 1 << SEEN_IN_NEW_TAIL : 0, all};
+	int			rounds[] = {guess, guess != 0 ? 1 << SEEN_IN_NEW_TAIL : 0, ALL_PIECES};
 	int			asked = 0;
 	Proof		nothing = {"one answer, all of it elsewhere", 1, 0, list_length(pull->shown)};
 
@@ -615,6 +664,10 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 		pieces[i]->sighting.unseen_at = stream->tail_until;
 		pieces[i]->sighting.unseen_from = stream->tail_from;
 	}
+
+	/* The overlap before the watermark moves on: the next run does not look back so far. */
+	if (guess & 1 << SEEN_SETTLED)
+		rounds[0] |= 1 << SEEN_IN_OVERLAP;
 	for (int round = 0; round < lengthof(rounds) && (guess == 0 || pull->shown != NIL); round++)
 	{
 		List	   *windows = NIL;
@@ -622,18 +675,22 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 		for (int i = 0; i < lengthof(pieces); i++)
 		{
 			int			piece = 1 << pieces[i]->sighting.kind;
-			bool		cut = rounds[round] != all && (pieces[i] == overlap || pieces[i] == old_tail);
 			Window	   *window;
 
 			if ((rounds[round] & ~asked & piece) == 0)
 				continue;
 			window = palloc(sizeof(Window));
 			*window = *pieces[i];
-			if (cut)
+			if ((pieces[i] == overlap || pieces[i] == old_tail) && (rounds[round] & 1 << pieces[i + 1]->sighting.kind) == 0)
 				window->to -= jdy_tick_us(pull);
 			else
 				asked |= piece;
 			windows = lappend(windows, window);
+			if (pieces[i] == overlap)
+			{
+				jdy_windows_read(pull, windows);
+				windows = NIL;
+			}
 		}
 		jdy_windows_read(pull, windows);
 	}
@@ -718,6 +775,7 @@ read_remedy(Pull *pull)
 	};
 	TimestampTz now = server_now(pull);
 	RequestPlan *plan = pull->stream->plan;
+	const char *narrowing = pull->stream->narrowing;
 	Remedy		remedy;
 	Datum		values[3];
 
@@ -733,8 +791,11 @@ read_remedy(Pull *pull)
 	if (remedy.from >= remedy.to)
 		return;
 	pull->stream->plan = remedy.plan;
+	if (!remedy.proves)
+		pull->stream->narrowing = "takeOverRequest";	/* what another list shows was not seen in this one */
 	read_range(pull, remedy.from, remedy.to, remedy.proves);
 	pull->stream->plan = plan;
+	pull->stream->narrowing = narrowing;
 }
 
 /*
@@ -833,6 +894,7 @@ note_clock(Pull *pull)
 {
 	static const char *const what = "no time told";
 
+	jdy_incident_close(pull->stream->name, CLOCK_WENT_BACK);
 	if (!pull->timeless)
 		jdy_incident_close(pull->stream->name, what);
 	else
