@@ -8,10 +8,11 @@
  *
  *	the record is not here					no window listed it; or it was shown before, and somebody removed it
  *	it has another time, long proven			no window listed its change
- *	it has the same time, or an older one		the service changed it without setting that
+ *	it has the same time						the service changed it without setting that
  *	it has another time, not proven yet			nothing: windows will list it
  *
- * Findings are written into the audit's row with the rows that they are of, and told as incidents when the turn is over.
+ * Findings are written into the audit's row with the rows that they are of. When the turn is over they are told: what windows
+ * should have listed is judged there (missed.c), what somebody removed is an incident of its own.
  *
  * Called by audit.c, compare.c and reread.c.
  *-------------------------------------------------------------------------
@@ -21,16 +22,14 @@
 #include "audit.h"
 #include "catalog/pg_type.h"
 #include "incident.h"
+#include "missed.h"
 #include "spi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define KEPT_FINDINGS "100"
-#define NAMED 5					/* in an incident */
 #define MOST_FIELDS "20"		/* whose names are kept */
-
-#define MISSED "missed by windows"
-#define NOT_STAMPED "changes without a modify time"
+#define NAMED 5					/* in an incident */
 #define REMOVED "rows removed from staging"
 
 typedef struct Finding
@@ -41,36 +40,20 @@ typedef struct Finding
 	Datum		fields;			/* text[] of names; 0 = none */
 } Finding;
 
-static const struct
-{
-	const char *cause;			/* in jdy_audits */
-	const char *incident;
-}			causes[] = {
-	[CAUSE_NEW_MISSED] = {"no window listed it", MISSED},
-	[CAUSE_CHANGE_MISSED] = {"no window listed its change", MISSED},
-	[CAUSE_NOT_STAMPED] = {"modify time not set by the service", NOT_STAMPED},
-	[CAUSE_RETURNED] = {"listed again, modify time not set by the service", NOT_STAMPED},
-	[CAUSE_REMOVED] = {"removed from staging by somebody", REMOVED}
-};
-
-static const struct
-{
-	const char *incident;
-	const char *detail;			/* how many, which */
-	const char *advice;
-}			incidents[] = {
-	{MISSED, "An audit found %d %s that no window of modify time had listed: %s.",
-	"They are here now; jdy_audits names them. They became visible later than settle after their modify time, or were dated back. If it happens again, raise settle with jdy_alter_stream."},
-	{NOT_STAMPED, "An audit found %d %s that changed while the modify time stayed, or went back: %s.",
-	"They are here as they are now; jdy_audits names them and the fields. Windows cannot see such changes: audits do, within four weeks, or jdy_sync with mode full at once. Ask who writes these fields. What somebody edited in the staging table itself looks the same."},
-	{REMOVED, "An audit found %d %s missing in the staging table that had been there: %s.",
-	"They are here again; jdy_audits names them. Find out who deletes from the staging table; what should not be seen belongs into a view."}
+/* As jdy_audits has them. */
+static const char *const causes[] = {
+	[CAUSE_NEW_MISSED] = "no window listed it",
+	[CAUSE_CHANGE_MISSED] = "no window listed its change",
+	[CAUSE_NOT_STAMPED] = "modify time not set by the service",
+	[CAUSE_RETURNED] = "listed again, modify time not set by the service",
+	[CAUSE_REMOVED] = "removed from staging by somebody"
 };
 
 static void find_waiting(Audit *audit, Here *here, int n, char **ids);
 static bool was_shown(const Audit *audit, const char *id);
 static void add(Audit *audit, const Here *here, Cause cause, TimestampTz modified_at, Datum fields);
-static int	incident_of(const char *cause);
+static int	read_untold(Audit *audit, Missed *missed, StringInfo removed);
+static void read_times(Audit *audit, Missed *missed, int n);
 
 Here *
 jdy_finding_here(Audit *audit, char **ids, int n)
@@ -165,8 +148,7 @@ jdy_finding_landed(Audit *audit, const Here *here, int n)
 		if (modified_at >= audit->proven_until || stream->modified_field == NULL)
 			continue;
 		value = jdy_spi_datum(r, 3, &isnull);
-		add(audit, before, modified_at > before->modified_at ? CAUSE_CHANGE_MISSED : CAUSE_NOT_STAMPED,
-			modified_at, value);
+		add(audit, before, modified_at != before->modified_at ? CAUSE_CHANGE_MISSED : CAUSE_NOT_STAMPED, modified_at, value);
 	}
 	SPI_freeplan(compare.plan);
 	return changed;
@@ -197,7 +179,7 @@ jdy_finding_write(Audit *audit)
 		const Finding *finding = lfirst(cell);
 		const Here *here = finding->here;
 		Datum		values[7] = {
-			Int64GetDatum(audit->audit_id), CStringGetTextDatum(here->id), CStringGetTextDatum(causes[finding->cause].cause),
+			Int64GetDatum(audit->audit_id), CStringGetTextDatum(here->id), CStringGetTextDatum(causes[finding->cause]),
 			finding->fields, TimestampTzGetDatum(finding->modified_at), TimestampTzGetDatum(here->modified_at),
 			TimestampTzGetDatum(here->detailed_at)
 		};
@@ -215,48 +197,94 @@ jdy_finding_write(Audit *audit)
 void
 jdy_finding_tell(Audit *audit)
 {
-	static JdyStatement read = {
-		.sql = "SELECT f.v->>'cause', concat(f.v->>'id', (SELECT format(' (%s)', string_agg(n, ', ' ORDER BY o))"
-		"  FROM jsonb_array_elements_text(f.v->'fields') WITH ORDINALITY AS e (n, o) HAVING count(*) > 0))"
-		" FROM jdysync.audit a CROSS JOIN LATERAL jsonb_array_elements(a.findings) WITH ORDINALITY AS f (v, n)"
-		" WHERE a.audit_id = $1 AND f.n > a.told ORDER BY f.n",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
 	static JdyStatement note = {
 		.sql = "UPDATE jdysync.audit a SET told = a.found WHERE a.audit_id = $1 AND a.told < a.found",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
 	Datum		values[1] = {Int64GetDatum(audit->audit_id)};
-	StringInfoData names[lengthof(incidents)];
-	int			n[lengthof(incidents)] = {0};
+	Missed		missed[JDY_JUDGED_MISSED];
+	StringInfoData removed;
+	int			n;
 
-	for (int i = 0; i < lengthof(incidents); i++)
-		initStringInfo(&names[i]);
-	jdy_execute(&read, values, NULL);
-	for (uint64 r = 0; r < SPI_processed; r++)
-	{
-		int			i = incident_of(jdy_spi_text(r, 1));
-
-		if (n[i]++ < NAMED)
-			appendStringInfo(&names[i], "%s%s", n[i] > 1 ? "; " : "", jdy_spi_text(r, 2));
-		else if (n[i] == NAMED + 1)
-			appendStringInfoString(&names[i], "; …");
-	}
+	initStringInfo(&removed);
+	n = read_untold(audit, missed, &removed);
+	if (n > 0)
+		jdy_missed_note(audit->pull, "audit", missed, n, n);
+	if (removed.len > 0)
+		jdy_incident_open(audit->pull->stream->name, "warning", REMOVED,
+						  psprintf("The service has them, and they had been in the staging table, but are not any more: %s.", removed.data),
+						  "They are there again; jdy_audits names them. Find out who deletes from the staging table: what should not be seen is for a view to leave out.");
 	jdy_execute(&note, values, NULL);
-	for (int i = 0; i < lengthof(incidents); i++)
-		if (n[i] > 0)
-			jdy_incident_open(audit->pull->stream->name, "warning", incidents[i].incident,
-							  psprintf(incidents[i].detail, n[i], n[i] == 1 ? "record" : "records", names[i].data), incidents[i].advice);
 }
 
 void
 jdy_finding_over(Audit *audit)
 {
-	for (int i = 0; i < lengthof(incidents); i++)
-		if (strcmp(incidents[i].incident, MISSED) != 0)
-			jdy_incident_close(audit->pull->stream->name, incidents[i].incident);
+	jdy_missed_note(audit->pull, "audit", NULL, 0, 0);
+	jdy_incident_close(audit->pull->stream->name, REMOVED);
+}
+
+/* Those that windows should have listed, and the names of the others. */
+static int
+read_untold(Audit *audit, Missed *missed, StringInfo removed)
+{
+	static JdyStatement read = {
+		.sql = "SELECT f.v->>'id', f.v->>'cause', (SELECT string_agg(e.name, ', ') FROM jsonb_array_elements_text(f.v->'fields') AS e (name)),"
+		" (f.v->>'modified_at')::timestamptz, (f.v->>'modified_before')::timestamptz,"
+		" COALESCE((f.v->>'read_before')::timestamptz, (SELECT max(c.instant) FROM jdysync.certificate c"
+		"  WHERE c.stream_id = a.stream_id AND c.epoch = a.epoch AND c.proven))"
+		" FROM jdysync.audit a CROSS JOIN LATERAL jsonb_array_elements(a.findings) WITH ORDINALITY AS f (v, n)"
+		" WHERE a.audit_id = $1 AND f.n > a.told ORDER BY f.n",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(audit->audit_id)};
+	TimestampTz times[3];
+	bool		known;
+	int			n = 0;
+	int			nremoved = 0;
+
+	jdy_execute(&read, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		char	   *id = jdy_spi_text(r, 1);
+
+		for (int i = 0; i < lengthof(times); i++)
+		{
+			bool		isnull;
+			Datum		value = jdy_spi_datum(r, 4 + i, &isnull);
+
+			times[i] = isnull ? 0 : DatumGetTimestampTz(value);
+		}
+		if (strcmp(jdy_spi_text(r, 2), causes[CAUSE_REMOVED]) == 0)
+		{
+			if (nremoved++ <= NAMED)
+				appendStringInfo(removed, "%s%s", removed->len > 0 ? ", " : "", nremoved > NAMED ? "…" : id);
+		}
+		else if (n < JDY_JUDGED_MISSED)
+			missed[n++] = (Missed) {
+				.id = id,.fields = jdy_spi_text(r, 3),.modified_at = times[0],.modified_before = times[1],.unseen_at = times[2],
+				.shown_at = jdy_client_server_time(audit->pull->client, &known)
+			};
+	}
+	read_times(audit, missed, n);
+	return n;
+}
+
+/* What was not here has its detail by now, which states its modify time. */
+static void
+read_times(Audit *audit, Missed *missed, int n)
+{
+	char	   *ids[JDY_JUDGED_MISSED];
+	const Here *here;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = unconstify(char *, missed[i].id);
+	here = jdy_finding_here(audit, ids, n);
+	for (int i = 0; i < n; i++)
+		if (missed[i].modified_at == 0 && !TIMESTAMP_NOT_FINITE(here[i].modified_at))
+			missed[i].modified_at = here[i].modified_at;
 }
 
 /* Their detail is due, or they were set aside: a later window, or this one tried again, is responsible for them. */
@@ -303,15 +331,4 @@ add(Audit *audit, const Here *here, Cause cause, TimestampTz modified_at, Datum 
 	finding->modified_at = modified_at;
 	finding->fields = fields;
 	audit->findings = lappend(audit->findings, finding);
-}
-
-static int
-incident_of(const char *cause)
-{
-	for (int i = 0; i < lengthof(causes); i++)
-		for (int j = 0; j < lengthof(incidents) && strcmp(cause, causes[i].cause) == 0; j++)
-			if (strcmp(causes[i].incident, incidents[j].incident) == 0)
-				return j;
-	elog(ERROR, "unknown cause of a finding: %s", cause);
-	return 0;					/* not reached */
 }

@@ -284,6 +284,8 @@ take_answer(Pull *pull, Call *call)
 	int			distinct = 0;
 	Finding		finding;
 
+	reading->window.sighting.shown_at = call->answered_at;
+
 	if (reading->stage == STAGE_LAST_ROW)
 	{
 		/* More rows than the last one: the first answer was cut, so its size is what one answer holds. */
@@ -375,7 +377,7 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 	int			n;
 
 	n = jdy_page_rows(page, &rows);
-	*distinct = jdy_sort_rows(rows, n, true) + (page->nrows - n);
+	*distinct = jdy_sort_rows(rows, n, pull->stream) + (page->nrows - n);
 	pfree(rows);
 	if (page->nrows >= size)
 		return FOUND_FULL;
@@ -567,10 +569,11 @@ read_tick(Pull *pull, Reading *reading)
 				continue;
 			}
 			page = jdy_list_answer(call);
+			window.sighting.shown_at = call->answered_at;
 			last_count = page->count;
 			full = page->nrows >= pull->cap;
 			n = jdy_page_rows(page, &rows);
-			n = jdy_sort_rows(rows, n, true);
+			n = jdy_sort_rows(rows, n, pull->stream);
 			for (int i = 0; i < page->nrows && counted && nids < (pages + 1) * pull->cap; i++)
 				if (page->rows[i].id != NULL)
 					hashes[nids++] = hash_bytes_extended((unsigned char *) page->rows[i].id,
