@@ -123,6 +123,7 @@ compare_spans(Audit *audit, const TimestampTz *edges, int n)
 		window->from = from;
 		window->to = from = edges[i];
 		window->sighting.kind = SEEN_IN_AUDIT;
+		window->sighting.fresh_since = PG_INT64_MIN;
 		window->lane = LANE_AUDIT;
 		window->land = land_answer;
 		window->land_arg = &batch;
@@ -149,7 +150,7 @@ land_answer(void *arg, const Window *window, Row **rows, int nrows)
 {
 	Batch	   *batch = arg;
 
-	nrows = jdy_sort_rows(rows, nrows, false);
+	nrows = jdy_sort_rows(rows, nrows, NULL);
 	for (int first = 0; first < nrows; first += JDY_LAND_ROWS)
 		land_rows(batch, window, rows + first, Min(nrows - first, JDY_LAND_ROWS));
 	jdy_finding_write(batch->audit);
