@@ -149,7 +149,7 @@ jdy_sweep_judge(Pull *pull)
 	ids = palloc(sizeof(char *) * (list_length(sweep->gone) + 1));
 	foreach(cell, sweep->gone)
 		ids[n++] = lfirst(cell);
-	jdy_absent_judge(pull, ids, n, sweep->shown, sweep->came, sweep->began, false);
+	jdy_absent_judge(pull, ids, n, n, sweep->shown, sweep->came, sweep->began, false);
 	jdy_pull_commit(pull);
 }
 
