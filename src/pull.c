@@ -10,7 +10,8 @@
  *	   a list without a time filter is read whole instead, a report by months (range.c);
  *	4. by a second schedule, or when asked to: read a wider window once more;
  *	5. fetch the details that became due (detail.c), listing the tail again once a minute;
- *	6. mode verify: try to certify the list (certify.c), while 3 and 5 go on.
+ *	6. mode verify: try to certify the list (certify.c); mode audit: compare what was read long
+ *	   ago with the service (audit.c); while 3 and 5 go on.
  *
  * Each step lands what it read in short transactions of its own: rows, marks,
  * ledger and watermark together.  None is open while anything is waited for.  So
@@ -22,6 +23,7 @@
 #include "postgres.h"
 
 #include "absent.h"
+#include "audit.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
 #include "clock.h"
@@ -152,6 +154,11 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	{
 		jdy_certify(pull, keep_up);
 		settle_absent(pull, true);
+		fetch_details(pull);
+	}
+	else if (pull->mode == MODE_AUDIT)
+	{
+		jdy_audit(pull, keep_up);
 		fetch_details(pull);
 	}
 	finish_run(pull);
@@ -476,7 +483,7 @@ end_load(Pull *pull, bool prove)
 {
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
-		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'),"
+		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'), audit_at = COALESCE(s.audit_at, $4 + interval '1 day'),"
 		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
 		" contract = s.contract || jsonb_build_object('cap', $3) WHERE s.stream_id = $1",
 		.nargs = 4,
@@ -734,7 +741,7 @@ fetch_details(Pull *pull)
 		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
 }
 
-/* While a certificate takes long: what relist does, and the details that follow from it. */
+/* While a certificate or an audit takes long: what relist does, and the details that follow from it. */
 static bool
 keep_up(Pull *pull, bool look)
 {

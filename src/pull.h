@@ -77,6 +77,14 @@ typedef struct ListAsk
 	void	   *owner;
 } ListAsk;
 
+/* One request of a detail. */
+typedef struct DetailAsk
+{
+	const char *id;
+	ListPage   *answer;			/* of one row; in the call's context */
+	void	   *owner;
+} DetailAsk;
+
 /*
  * Makes one run of stream `stream_id`: the runner holds the stream's lock, works
  * as its owner, and is in no transaction.  run_id is the row that jdy_run_begin made.
@@ -96,6 +104,9 @@ extern Call *jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz t
 
 /* Whether a call that came back asked for a page past the list's end: some services refuse it, some show another. */
 extern bool jdy_list_past_end(const Call *call);
+
+/* Submits the request of one record's detail, in the current memory context; the DetailAsk is the call's owner. */
+extern Call *jdy_detail_submit(Pull *pull, Lane lane, const char *id, void *owner);
 
 /* The answer of a list call that came back; raises when it failed. */
 extern ListPage *jdy_list_answer(Call *call);
