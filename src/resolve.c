@@ -42,6 +42,7 @@ typedef struct Entry
 	List	   *required;
 	Jsonb	   *fixed;
 	char	   *modified_field;
+	char	   *rich_rows;
 	List	   *list_secrets;
 	List	   *detail_secrets;
 } Entry;
@@ -49,7 +50,7 @@ typedef struct Entry
 static JdyStatement find_entry = {
 	.sql = "SELECT c.entry, c.api, c.method, c.id_fields, c.number_field, c.detail_api, c.detail_param,"
 	" c.start_param, c.end_param, c.window_format, c.fixed, c.modified_field, c.list_secrets, c.detail_secrets,"
-	" c.window_off, c.page_param, c.size_param, c.required"
+	" c.window_off, c.page_param, c.size_param, c.required, c.rich_rows"
 	" FROM jdysync.catalog c WHERE c.entry = $1 OR c.api = $2",
 	.nargs = 2,
 	.argtypes = {TEXTOID, TEXTOID}
@@ -121,6 +122,7 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 		stream->detail_api = entry->detail_api;
 		stream->detail_param = entry->detail_param;
 		stream->modified_field = entry->modified_field;
+		stream->rich_rows = entry->rich_rows;
 		if (kingdee)
 		{
 			stream->list_secrets = entry->list_secrets;
@@ -301,6 +303,7 @@ read_entry(const char *name, const char *api)
 	entry->page_param = jdy_spi_text(0, 16);
 	entry->size_param = jdy_spi_text(0, 17);
 	entry->required = text_array_list(jdy_spi_datum(0, 18, &isnull));
+	entry->rich_rows = jdy_spi_text(0, 19);
 	return entry;
 }
 

@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "contract.h"
 #include "datatype/timestamp.h"
 #include "metadata.h"
 #include "nodes/pg_list.h"
@@ -97,6 +98,7 @@ typedef struct Stream
 	char	   *detail_api;
 	char	   *detail_param;	/* name of the parameter that takes the id */
 	char	   *modified_field; /* of detail or row, may be NULL */
+	char	   *rich_rows;		/* parameter that makes list rows show more of the detail; NULL = there is none */
 	bool		decrypt;
 	List	   *list_secrets;	/* sensitive fields of list rows */
 	List	   *detail_secrets;
@@ -113,7 +115,7 @@ typedef struct Stream
 	bool		loaded;
 	TimestampTz watermark;		/* 0 = none */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
-	Jsonb	   *contract;
+	Contract   *contract;		/* what is known of how the service answers */
 	bool		source_changed; /* what is proven was read from another source than endpoint is now */
 } Stream;
 
