@@ -28,6 +28,7 @@
 #include "account.h"
 #include "budget.h"
 #include "lib/stringinfo.h"
+#include "options.h"
 #include "shmem.h"
 #include "usage.h"
 #include "utils/memutils.h"

@@ -8,7 +8,8 @@
 
 #include "postgres.h"
 
-#include "options.h"
+#include "endpoint.h"
+
 
 typedef enum Lane
 {

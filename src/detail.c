@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "absent.h"
+#include "lag.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
@@ -211,7 +212,9 @@ wait_for_next_try(Fetch *fetch)
 	jdy_pull_commit(fetch->pull);
 	if (next_try == 0)
 		return false;
-	jdy_pull_wait(fetch->pull, Max(next_try - GetCurrentTimestamp(), 0) + 1000);
+
+	/* Our clock may have been set back since. */
+	jdy_pull_wait(fetch->pull, Min(Max(next_try - GetCurrentTimestamp(), 0), BACKOFF_US << MAX_PATIENCE) + 1000);
 	return true;
 }
 
@@ -276,6 +279,7 @@ land(Fetch *fetch)
 	Pull	   *pull = fetch->pull;
 	const Stream *stream = pull->stream;
 	Detail		details[JDY_LAND_ROWS];
+	LagSample	samples[JDY_LAND_ROWS];
 	char	   *ids[JDY_LAND_ROWS];
 	TimestampTz asked_at[JDY_LAND_ROWS];
 	char	   *deleted[JDY_LAND_ROWS];
@@ -337,7 +341,8 @@ land(Fetch *fetch)
 		detail->id = job->due->id;
 		detail->list_row = job->due->list_row;
 		detail->row = &job->answer->rows[0];
-		detail->asked_at = job->call->asked_at != 0 ? job->call->asked_at : GetCurrentTimestamp();
+		/* Where the service does not tell its time it was this late at least. */
+		detail->asked_at = job->call->asked_at != 0 ? job->call->asked_at : GetCurrentTimestamp() - OUR_CLOCK_ERROR_US;
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{
@@ -357,6 +362,7 @@ land(Fetch *fetch)
 		}
 		fetch->set_aside_in_a_row = 0;
 		fetch->any_landed = true;
+		samples[n] = (LagSample) {detail->id, detail->modified_at, job->due->first_shown};
 		n++;
 	}
 
@@ -379,6 +385,7 @@ land(Fetch *fetch)
 	jdy_absent_mark(pull, deleted, ndeleted, true);
 	jdy_absent_mark(pull, out_of_scope, nout, false);
 	jdy_queue_done(stream, ids, asked_at, ndone);
+	jdy_lag_note(pull, samples, n);
 	fetch->due = Max(fetch->due - ndone, 0);
 	jdy_progress_totals(-1, fetch->due);
 	jdy_pull_commit(pull);

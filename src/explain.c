@@ -101,6 +101,7 @@ static void say_every_run(const Outline *outline);
 static void say_window(const Outline *outline);
 static void say_proof(const Outline *outline);
 static void say_contract(const Outline *outline);
+static void say_how_to_add(const Outline *outline, const char *entry);
 static void say_schedule(const Outline *outline, double calls, const char *what);
 static double list_calls(const Outline *outline, double rows);
 static char *duration_of(const Endpoint *endpoint, double calls, int share);
@@ -175,7 +176,7 @@ explain_entry(Outline *outline, char *entry)
 	say_every_run(outline);
 	say_window(outline);
 	say_proof(outline);
-	line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', schedule => '5 min');", quote_literal_cstr(entry));
+	say_how_to_add(outline, entry);
 }
 
 static void
@@ -212,7 +213,10 @@ explain_stream(Outline *outline, int stream_id)
 	say_every_run(outline);
 	say_window(outline);
 	say_proof(outline);
-	say_contract(outline);
+	if (stream->range_param != NULL)
+		line(outline, "  Contract: nothing to find out, a report is asked for its months");
+	else
+		say_contract(outline);
 	line(outline, "  Pending: details %s%s, set aside %s, gaps in the ledger %s", number(due),
 		 due > 0 ? psprintf(" (%s)", duration_of(outline->endpoint, due, loaded_at != NULL ? 100 : outline->endpoint->backfill_share)) : "",
 		 number(set_aside), number(gaps));
@@ -308,6 +312,12 @@ say_every_run(const Outline *outline)
 	double		rows = outline->rows > 0 ? outline->rows : EXAMPLE_ROWS;
 	double		all = list_calls(outline, rows) + (stream->details ? rows : 0);
 
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  Every run: this month and those that ended within overlap before it, 1 call for each %d rows of each", stream->plan->page_size);
+		say_schedule(outline, 2, " while a month's rows fit into one answer");
+		return;
+	}
 	if (!outline->windowed)
 	{
 		line(outline, "  Every run: the whole list%s again: about %s calls%s", stream->details ? " and every detail" : "", number(all),
@@ -325,15 +335,20 @@ static void
 say_window(const Outline *outline)
 {
 	const RequestPlan *request = outline->stream->plan;
+	const List *ends = outline->stream->range_end_params;
 
-	if (request->start_param == NULL && request->end_param == NULL)
+	if (outline->stream->range_param != NULL)
+		line(outline, "  Window: a month each by %s%s%s, in %s", outline->stream->range_param, ends != NIL ? " and " : "",
+			 ends != NIL ? (char *) linitial(ends) : "", format_name(outline, outline->stream->range_format));
+	else if (request->start_param == NULL && request->end_param == NULL)
 		line(outline, "  Window: none, the list has no time filter");
 	else if (request->start_param == NULL || request->end_param == NULL)
 		line(outline, "  Window: none, the list can be asked with one bound only (%s)",
 			 request->start_param != NULL ? request->start_param : request->end_param);
 	else
 	{
-		line(outline, "  Window: %s and %s, in %s", request->start_param, request->end_param, format_name(outline, request->start_format));
+		line(outline, "  Window: %s and %s, in %s%s", request->start_param, request->end_param, format_name(outline, request->start_format),
+			 request->no_edge != NULL ? psprintf("; %s leaves a side open", request->no_edge) : "");
 		line(outline, "    It settles after %s, and the next one overlaps it by %s", interval_text(outline->stream->settle_us),
 			 interval_text(outline->stream->overlap_us));
 	}
@@ -345,6 +360,12 @@ say_proof(const Outline *outline)
 	const Stream *stream = outline->stream;
 	bool		by_time = outline->windowed && stream->start_from != 0;
 
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  Proof of a month: one answer that holds all the service counts, else a scan that shows again what was known and all that is counted");
+		line(outline, "  Proof of every run: that of its months; no certificate, complete_until stays empty");
+		return;
+	}
 	if (by_time)
 		line(outline, "  Proof of the first load: windows of modify time, each one answer, from %s on",
 			 timestamptz_to_str(stream->start_from));
@@ -390,6 +411,24 @@ say_contract(const Outline *outline)
 		line(outline, "  Contract: %s%s", known.len > 0 ? known.data : "nothing is known", known.len > 0 ? " (asked once a week)" : "");
 	if (unknown.len > 0)
 		line(outline, "    Not known: %s; see jdy_contract", unknown.data);
+}
+
+static void
+say_how_to_add(const Outline *outline, const char *entry)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (outline->stream->lacking == NIL)
+	{
+		line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', schedule => '5 min');", quote_literal_cstr(entry));
+		return;
+	}
+	initStringInfo(&names);
+	foreach(cell, outline->stream->lacking)
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(cell));
+	line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', metadata => '…'), with values for %s in its request", quote_literal_cstr(entry),
+		 names.data);
 }
 
 /* What a day costs.  calls: of a run; 0 = not known.  what: when it is so many. */
@@ -466,6 +505,8 @@ format_name(const Outline *outline, WindowFormat format)
 			return psprintf("times of %s (2026-01-31 23:59:59)", outline->endpoint->time_zone_name);
 		case WINDOW_DATE:
 			return psprintf("days of %s (2026-01-31)", outline->endpoint->time_zone_name);
+		case WINDOW_PERIOD:
+			return pstrdup("accounting periods (202601)");
 		case WINDOW_NONE:
 			break;
 	}

@@ -13,8 +13,8 @@
 
 #include "address.h"
 #include "datatype/timestamp.h"
+#include "endpoint.h"
 #include "nodes/pg_list.h"
-#include "options.h"
 
 typedef struct HttpPool HttpPool;
 

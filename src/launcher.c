@@ -122,14 +122,8 @@ jdy_launcher_register(void)
 	if (IsBinaryUpgrade)
 		return;
 
-	MemSet(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	jdy_worker_describe(&worker, "launcher");
 	worker.bgw_restart_time = RESTART_S;
-	strlcpy(worker.bgw_library_name, "jdysync", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "jdy_launcher_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "jdysync launcher", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "jdysync launcher", sizeof(worker.bgw_type));
 	RegisterBackgroundWorker(&worker);
 }
 
@@ -366,14 +360,7 @@ send_scheduler(Oid database)
 	MemoryContext round;
 	bool		sent;
 
-	MemSet(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "jdysync", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "jdy_scheduler_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "jdysync scheduler", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "jdysync scheduler", sizeof(worker.bgw_type));
+	jdy_worker_describe(&worker, "scheduler");
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
 	worker.bgw_notify_pid = MyProcPid;
 

@@ -7,7 +7,7 @@
  *	1. find out how the service answers, the list's time filter first (once a week, probe.c);
  *	2. the first run: read the whole list (load.c), landing list rows;
  *	3. every run: list what was modified since the watermark (window.c);
- *	   a list without a time filter is read whole instead;
+ *	   a list without a time filter is read whole instead, a report by months (range.c);
  *	4. by a second schedule, or when asked to: read a wider window once more;
  *	5. fetch the details that became due (detail.c), listing the tail again once a minute;
  *	6. mode verify: try to certify the list (certify.c), while 3 and 5 go on.
@@ -30,30 +30,35 @@
 #include "probe.h"
 #include "progress.h"
 #include "pull.h"
+#include "range.h"
 #include "remedy.h"
 #include "spi.h"
+#include "sweep.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "watch.h"
 #include "window.h"
 
-#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
-#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
 #define MIN_RELIST_US USECS_PER_SEC
+#define CLOCK_WENT_BACK "clock went back"
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
 static void first_load(Pull *pull);
 static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_everything(Pull *pull);
+static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
+static void read_report(Pull *pull, TimestampTz from, TimestampTz to);
 static void settle_doubt(Pull *pull);
 static TimestampTz load_may_begin(Pull *pull);
+static TimestampTz promised_until(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void note_learned(Pull *pull);
 static void list_changes(Pull *pull);
+static void take_back(Pull *pull, TimestampTz settled);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
@@ -62,7 +67,7 @@ static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void read_remedy(Pull *pull);
 static void read_rejected(Pull *pull, bool loaded_all);
-static void note_tail(Pull *pull, TimestampTz until);
+static void note_tail(Pull *pull, TimestampTz from, TimestampTz until);
 static void finish_run(Pull *pull);
 static void note_clock(Pull *pull);
 static Window *make_window(Pull *pull, SightingKind kind, TimestampTz from, TimestampTz to);
@@ -97,6 +102,12 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	Stream	   *stream = pull->stream;
 	bool		loaded_all = false;
 
+	if (stream->range_param != NULL)
+	{
+		read_report(pull, from_time, to_time);
+		return;
+	}
+
 	/* With one bound alone no window can be split. */
 	pull->by_day = stream->plan->start_format == WINDOW_DATE || stream->plan->end_format == WINDOW_DATE;
 	pull->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL && jdy_probe_filter(pull, false);
@@ -110,9 +121,15 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 
 	if (!stream->loaded && stream->start_from != 0 && pull->windowed)
 		first_load(pull);
-	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed)
+	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed || pull->cursor == DT_NOBEGIN)
 	{
-		load_everything(pull);
+		bool		windowed = pull->windowed;
+
+		/* What changed is due because it did: of what a full load merely reads again the promise need not wait. */
+		if (windowed && stream->loaded && pull->cursor != DT_NOBEGIN)
+			list_changes(pull);
+		if (pull->windowed == windowed)
+			load_everything(pull);
 		loaded_all = true;
 	}
 	if (pull->windowed)
@@ -205,6 +222,7 @@ load_range(Pull *pull, TimestampTz from, TimestampTz to)
 	window->prove = true;
 	window->lane = LANE_BACKFILL;
 	window->sighting.fresh_since = to + pull->stream->settle_us;
+	window->sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	jdy_windows_read(pull, list_make1(window));
 }
@@ -221,24 +239,88 @@ load_everything(Pull *pull)
 	if (!resume)
 		begin_load(pull, load_may_begin(pull));
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
+	sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	if (stream->start_from != 0 && pull->windowed && stream->loaded)
 		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began);
 	else
 	{
-		jdy_load_list(pull, &sighting, resume);
+		read_whole(pull, &sighting, resume);
 		settle_doubt(pull);
 		end_load(pull, pull->doubt == NO_DOUBT);
 	}
 }
 
-/* What is stamped later is found by windows: so early enough, whatever the service's clock says. */
+/* Where rows are their own keys, those that the list does not show any more are looked for each time. */
+static void
+read_whole(Pull *pull, const Sighting *sighting, bool resume)
+{
+	int64		news;
+
+	if (!pull->stream->keyless || resume)
+	{
+		jdy_load_list(pull, sighting, resume);
+		return;
+	}
+	jdy_sweep_begin(pull, "");
+	jdy_load_list(pull, sighting, false);
+	(void) jdy_sweep_end(pull, &news);
+	jdy_sweep_judge(pull);
+}
+
+/*
+ * A report, by months.  Its rows have no details, and a certificate of a moment would say nothing of figures
+ * that are worked out anew: what a month held is proven when it is read.  The first answer tells the service's
+ * clock; before it ours says which month it is.
+ */
+static void
+read_report(Pull *pull, TimestampTz from, TimestampTz to)
+{
+	bool		known;
+	TimestampTz now = jdy_client_server_time(pull->client, &known);
+	bool		resume = !pull->stream->loaded && pull->stream->load_state != NULL && pull->stream->load_began != 0;
+
+	if (pull->mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("report \"%s\" cannot be certified", pull->stream->api),
+				 errdetail("Its rows are figures of months, not records."),
+				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all its months again; what one does not show any more is marked then.",
+						 pull->stream->name)));
+	if (!resume)
+		begin_load(pull, now);
+	jdy_ranges_read(pull, from, to, now);
+	end_load(pull, false);
+	read_rejected(pull, true);
+	settle_absent(pull, false);
+	finish_run(pull);
+}
+
+/*
+ * What is stamped later is found by windows: so early enough, whatever the service's clock says, and
+ * not behind what they listed already, because what they did not is promised only with its detail.
+ */
 static TimestampTz
 load_may_begin(Pull *pull)
 {
 	TimestampTz now = jdy_server_now(pull);
+	TimestampTz began = jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
-	return jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	return pull->windowed && pull->stream->loaded && pull->cursor != DT_NOBEGIN ? Min(began, pull->cursor) : began;
+}
+
+/*
+ * Where the promise stops until a detail that is read again by a load has come; DT_NOEND = nowhere, because
+ * windows have listed all changes up to the load.
+ */
+static TimestampTz
+promised_until(Pull *pull)
+{
+	const Stream *stream = pull->stream;
+
+	if (!pull->windowed || (stream->watermark != 0 && stream->watermark >= stream->load_began))
+		return DT_NOEND;
+	return stream->watermark != 0 ? stream->watermark : DT_NOBEGIN;
 }
 
 /* Where pages prove nothing, windows do: each is one answer. */
@@ -324,7 +406,7 @@ end_load(Pull *pull, bool prove)
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = BoolGetDatum(pull->windowed);
 	values[2] = TimestampTzGetDatum(jdy_clock_now());
-	jdy_execute(&end, values, NULL);
+	jdy_execute(&end, values, stream->range_param != NULL ? "  n" : NULL);
 	note_learned(pull);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
@@ -385,9 +467,15 @@ list_changes(Pull *pull)
 	}
 
 	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	if (pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US))
+	{
+		take_back(pull, settled);
+		begin = Max(jdy_tick_floor(pull, pull->cursor - stream->overlap_us), stream->start_from);
+		quiet = false;
+	}
 	if (begin > settled)
 	{
-		/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
+		/* More than the ledger's end is not settled any more, so this was the wrong question. */
 		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
 		quiet = false;
 	}
@@ -398,13 +486,30 @@ list_changes(Pull *pull)
 		jdy_pull_begin(pull);
 		if (settled > pull->cursor)
 			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, jdy_tick_floor(pull, Min(asked_at, end)));
+		note_tail(pull, begin, jdy_tick_floor(pull, Min(asked_at, end)));
 		note_clock(pull);
 		jdy_pull_commit(pull);
 	}
 	else
 		list_pieces(pull, begin, settled, asked_at);
 	pull->listed_at_us = jdy_monotonic_us();
+}
+
+/*
+ * The service's clock went back, and the ledger holds what has not come yet.  What was proven by the
+ * wrong time is not: it is read anew, else all that happens until then would be taken for known.
+ */
+static void
+take_back(Pull *pull, TimestampTz settled)
+{
+	jdy_pull_begin(pull);
+	jdy_ledger_take_back(pull, settled);
+	jdy_incident_open(pull->stream->name, "warning", CLOCK_WENT_BACK,
+					  "What was proven lay in the future of the service's clock, as its last reply tells it.",
+					  "Nothing must be done: what was read by the wrong time is read again. If it happens often, ask the service's support which of its servers is wrong.");
+	jdy_pull_commit(pull);
+	if (pull->cursor == DT_NOBEGIN)
+		load_everything(pull);
 }
 
 static void
@@ -420,12 +525,22 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
 
+	Window	   *pieces[] = {overlap, proven, old_tail, new_tail};
+
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
-	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
+	for (int i = 0; i < lengthof(pieces) && stream->tail_from != 0; i++)
+	{
+		pieces[i]->sighting.unseen_at = stream->tail_until;
+		pieces[i]->sighting.unseen_from = stream->tail_from;
+	}
+
+	/* The overlap before the watermark moves on: the next run does not look back so far. */
+	jdy_windows_read(pull, list_make1(overlap));
+	jdy_windows_read(pull, list_make3(proven, old_tail, new_tail));
 
 	jdy_pull_begin(pull);
-	note_tail(pull, jdy_tick_floor(pull, now));
+	note_tail(pull, begin, jdy_tick_floor(pull, now));
 	note_clock(pull);
 	jdy_pull_commit(pull);
 }
@@ -500,6 +615,7 @@ read_remedy(Pull *pull)
 	};
 	TimestampTz now = jdy_server_now(pull);
 	RequestPlan *plan = pull->stream->plan;
+	const char *narrowing = pull->stream->narrowing;
 	Remedy		remedy;
 	Datum		values[3];
 
@@ -515,8 +631,11 @@ read_remedy(Pull *pull)
 	if (remedy.from >= remedy.to)
 		return;
 	pull->stream->plan = remedy.plan;
+	if (!remedy.proves)
+		pull->stream->narrowing = "takeOverRequest";	/* what another list shows was not seen in this one */
 	read_range(pull, remedy.from, remedy.to, remedy.proves);
 	pull->stream->plan = plan;
+	pull->stream->narrowing = narrowing;
 }
 
 /*
@@ -580,17 +699,19 @@ read_rejected(Pull *pull, bool loaded_all)
 
 /* In a transaction. */
 static void
-note_tail(Pull *pull, TimestampTz until)
+note_tail(Pull *pull, TimestampTz from, TimestampTz until)
 {
 	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET tail_until = $2 WHERE s.stream_id = $1 AND s.tail_until IS DISTINCT FROM $2",
-		.nargs = 2,
-		.argtypes = {INT4OID, TIMESTAMPTZOID}
+		.sql = "UPDATE jdysync.stream s SET tail_until = $2, tail_from = $3 WHERE s.stream_id = $1"
+		" AND (s.tail_until, s.tail_from) IS DISTINCT FROM ($2, $3)",
+		.nargs = 3,
+		.argtypes = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until)};
+	Datum		values[3] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until), TimestampTzGetDatum(from)};
 
-	jdy_execute(&note, values, NULL);
+	jdy_execute(&note, values, pull->timeless ? "  n" : NULL);
 	pull->stream->tail_until = until;
+	pull->stream->tail_from = pull->timeless ? 0 : from;
 }
 
 static void
@@ -613,6 +734,7 @@ note_clock(Pull *pull)
 {
 	static const char *const what = "no time told";
 
+	jdy_incident_close(pull->stream->name, CLOCK_WENT_BACK);
 	if (!pull->timeless)
 		jdy_incident_close(pull->stream->name, what);
 	else

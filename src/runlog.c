@@ -152,18 +152,14 @@ jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, cons
 	};
 	Datum		values[8];
 	char		nulls[8] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
-	bytea	   *bytes = palloc(VARHDRSZ + length);
 	bool		isnull;
-
-	SET_VARSIZE(bytes, VARHDRSZ + length);
-	memcpy(VARDATA(bytes), raw, length);
 
 	values[0] = Int32GetDatum(log->stream_id);
 	values[1] = Int64GetDatum(log->run_id);
 	values[2] = text_or_null(id, &isnull);
 	nulls[2] = isnull ? 'n' : ' ';
 	values[3] = CStringGetTextDatum(storable(reason));
-	values[4] = PointerGetDatum(bytes);
+	values[4] = jdy_make_bytea(raw, length);
 	values[5] = TimestampTzGetDatum(from);
 	nulls[5] = from == 0 ? 'n' : ' ';
 	values[6] = TimestampTzGetDatum(to);

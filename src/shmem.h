@@ -20,7 +20,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "options.h"
+#include "endpoint.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
