@@ -73,7 +73,7 @@ static JdyStatement all_refs = {
 static JdyStatement load_stream = {
 	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
 	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.source, s.tail_from, s.unproven"
+	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.source, s.tail_from, s.unproven, s.unplaced"
 	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -344,6 +344,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.audit a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
@@ -491,6 +492,7 @@ jdy_stream_load(int stream_id)
 	value = jdy_spi_datum(0, 19, &isnull);
 	stream->tail_from = isnull ? 0 : DatumGetTimestampTz(value);
 	stream->unproven = jdy_spi_text(0, 20);
+	stream->unplaced = jdy_spi_int64(0, 21, 0);
 	stream->contract = jdy_contract_read(stream_id);
 
 	stream->endpoint = jdy_endpoint_load(server, stream->owner);
@@ -525,6 +527,7 @@ jdy_stream_note_source(Stream *stream)
 	stream->load_state = NULL;
 	stream->loaded = false;
 	stream->unproven = NULL;
+	stream->unplaced = 0;
 	stream->contract = jdy_contract_read(stream->stream_id);
 	stream->source_changed = false;
 	ereport(LOG,
@@ -647,8 +650,8 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 {
 	static JdyStatement statements[] = {
 		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL,"
-			" given_up_until = NULL, unproven = NULL, source = $2"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, audit_at = NULL,"
+			" given_up_until = NULL, unproven = NULL, unplaced = 0, source = $2"
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},

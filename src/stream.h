@@ -124,6 +124,7 @@ typedef struct Stream
 	TimestampTz tail_from;		/* start of what the last run asked for; 0 = not known by the service's clock */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
 	char	   *unproven;		/* report: months of which it is not known whether all of them came, separated by blanks; NULL = none */
+	int64		unplaced;		/* rows that are their own keys and came in reads that proved nothing */
 	Contract   *contract;		/* what is known of how the service answers */
 	bool		source_changed; /* what is proven was read from another source than endpoint is now */
 } Stream;
