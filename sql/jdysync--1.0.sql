@@ -132,7 +132,7 @@ CREATE TABLE jdysync."window" (
 CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
 COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
 COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
-COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
+COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, all of it elsewhere (what a wider span showed was seen outside this one) | one answer, no count | last page to first';
 COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed; of several windows, added up';
 COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said, of several windows added up; NULL = it does not say';
 COMMENT ON COLUMN jdysync."window".windows IS 'how many windows this is: neighbours that were proven by the same rule become one row after seven days';
