@@ -79,7 +79,7 @@ subtest 'a quiet list' => sub {
 	is(query($node, q{SELECT string_agg(concat_ws(' ', e->>'what', e->>'page', e->>'size', e->>'rows', e->>'count'), ', ' ORDER BY e->>'what', e->>'page') FROM jdy_certificates c, jsonb_array_elements(c.evidence) e WHERE c.name = 'customer'}),
 		'count 1 1 1 260, page 1 100 100 260, page 2 100 100 260, page 3 100 60 260', 'which needs no log of calls');
 	is(query($node, q{SELECT bool_and((e->>'asked_at')::timestamptz <= (e->>'answered_at')::timestamptz) FROM jdy_certificates c, jsonb_array_elements(c.evidence) e}), 't', 'with the times of each');
-	is(last_attempt('customer', q{assumptions->>'settle', assumptions->>'known_before', assumptions->'contract'->>'filter'}), '00:00:00.1|260|honoured', 'and what was assumed');
+	is(last_attempt('customer', q{assumptions->>'settle', assumptions->>'known_before', assumptions->'contract'->'filter'->>'answer'}), '00:00:00.1|260|honoured', 'and what was assumed');
 
 	# doc/certificates.md
 	my $check = q{SELECT c."count" = count(*) AND c.digest = sha256(convert_to(string_agg(i.id, E'\n' ORDER BY i.id COLLATE "C"), 'UTF8'))

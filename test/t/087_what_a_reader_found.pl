@@ -98,7 +98,7 @@ case('a filter that is honoured only after the first load' => sub {
 	$sim->post('/_sim/config', { filter_ignored => 'off' });
 	change(op => 'update', count => 3);
 	later(60);
-	query($node, "UPDATE jdysync.stream SET contract = contract - 'filter' WHERE name = '$name'");
+	query($node, "DELETE FROM jdysync.contract USING jdysync.stream s WHERE contract.stream_id = s.stream_id AND s.name = '$name' AND question = 'filter'");
 	sync('the first run that may ask windows');
 	true_now('brings what changed');
 	is(coverage("lower_inf(windows) AND gaps = '{}' AND complete_until IS NOT NULL"), 't', 'and proves it');
