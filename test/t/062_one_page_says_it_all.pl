@@ -138,7 +138,7 @@ like($page->{en}, qr/Health.*failing\s*customer.*call to the service failed.*ok\
 like($page->{en}, qr/Failed runs of the last 24 hours.*customer\s*failed\s*\w{5} call to the service failed/s, 'the run that failed');
 like($page->{en}, qr/Dead letters.*out\s*c7/s, 'the dead letter');
 like($page->{zh}, qr/${\$zh->('健康状况')}.*customer.*${\$zh->('；上次成功')} (?:[\d:]+).*out.*1 ${\$zh->('条死信，见')} jdy_deliveries/s, 'in Chinese, what we say of it, too');
-like($page->{zh}, qr/${\$zh->('有死信')}.*WHERE push = 'out' AND status = 'dead'; ${\$zh->('请在源头改正')}/s, 'and of incidents');
+like($page->{zh}, qr/${\$zh->('有记录被目标拒绝')}.*WHERE push = 'out' AND status = 'dead'; ${\$zh->('请在源头改正')}/s, 'and of incidents');
 unlike($page->{zh}, qr/last ok|Mend them/, 'and not in English as well');
 query($node, q{CREATE FUNCTION jdy_test_chinese(text) RETURNS text LANGUAGE c STRICT AS '$libdir/jdysync'});
 is(query($node, q{SELECT jdy_test_chinese('what others say; last ok 10:00:00, 3 min ago; 1 row set aside, see jdy_rejects; 2 incidents, see jdy_incidents')}),
@@ -178,7 +178,7 @@ sub sayings
 	return @sayings;
 }
 
-my (@all, $calls_of_open);
+my (@all, @kinds, $calls_of_open);
 foreach my $code (@files)
 {
 	while ($code =~ /^\t+jdy_incident_open(\((?:[^()"]|$STRING|(?1))*\))/mg)
@@ -192,6 +192,7 @@ foreach my $code (@files)
 		}
 		$calls_of_open++;
 		push @all, [ sayings($_, $code) ] for @arguments[ 2 .. 4 ];
+		push @kinds, sayings($arguments[2], $code);
 	}
 }
 cmp_ok($calls_of_open, '>=', 15, 'the code opens incidents');
@@ -200,6 +201,8 @@ my $known = query($node, 'SELECT string_agg(t, chr(10)) FROM (' . join(' UNION A
 	"SELECT '$saying' AS t WHERE NOT (" . join(' OR ', map { "jdy_test_chinese('" . s/'/''/gr . "') IS NOT NULL" } @$_) . ')'
 } grep { @$_ } @all) . ') AS u');
 is($known, '', 'every incident that the code opens has its words in Chinese (phrasebook.c)');
+my $alarm = query($node, q{SELECT pg_get_viewdef('jdysync.alarm'::regclass)});
+is(join(', ', grep { $alarm !~ /'\Q$_\E'/ } @kinds), '', 'in messages to a chat, too');
 
 # ---------------------------------------------------------------------------
 # Names that would like to be more than names.
