@@ -53,6 +53,7 @@ CREATE TABLE jdysync.stream (
 	coverage tstzmultirange NOT NULL DEFAULT '{}',
 	watermark timestamptz,
 	listed_until timestamptz,
+	tail_from timestamptz,
 	tail_until timestamptz,
 	verify_at timestamptz,
 	contract jsonb NOT NULL DEFAULT '{}',
@@ -72,6 +73,7 @@ COMMENT ON COLUMN jdysync.stream.load_state IS 'where an unfinished first load s
 COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merged, half-open';
 COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus overlap; never beyond the first proven span';
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
+COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that the same run asked for; NULL = it could not tell the service''s time';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
 COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
@@ -87,6 +89,9 @@ CREATE TABLE jdysync.listing (
 	listed_until timestamptz,
 	tail_until timestamptz,
 	detail_asked_at timestamptz,
+	shown_at timestamptz,
+	unseen_at timestamptz,
+	unseen_from timestamptz,
 	list_row jsonb,
 	attempts integer NOT NULL DEFAULT 0,
 	next_try timestamptz,
@@ -103,6 +108,9 @@ COMMENT ON COLUMN jdysync.listing.due_since IS 'start of the first window whose 
 COMMENT ON COLUMN jdysync.listing.listed_until IS 'end of the last proven window that listed it';
 COMMENT ON COLUMN jdysync.listing.tail_until IS 'end of the last unsettled tail that listed it';
 COMMENT ON COLUMN jdysync.listing.detail_asked_at IS 'server time at which the stored detail was asked';
+COMMENT ON COLUMN jdysync.listing.shown_at IS 'server time at which the answer was asked that showed the change first; NULL = not known';
+COMMENT ON COLUMN jdysync.listing.unseen_at IS 'server time of the last answers that did not show it, although they covered its modify time';
+COMMENT ON COLUMN jdysync.listing.unseen_from IS 'that is known of changes with a modify time from here on';
 COMMENT ON COLUMN jdysync.listing.list_row IS 'the list row, kept until its detail lands; NULL = it stands in staging';
 COMMENT ON COLUMN jdysync.listing.problem IS 'set aside: why the detail cannot be had for now; next_try says when it is tried again';
 
@@ -196,6 +204,48 @@ COMMENT ON COLUMN jdysync.absent.absent_at IS 'instant of the first certificate 
 COMMENT ON COLUMN jdysync.absent.run_id IS 'run that made that certificate';
 COMMENT ON COLUMN jdysync.absent.confirmed IS 'another one, at least settle later, does not name it either: proof enough where there are no details';
 COMMENT ON COLUMN jdysync.absent.held IS 'too many at once: it is not marked until jdy_accept_deletes';
+
+CREATE TABLE jdysync.lag (
+	stream_id integer PRIMARY KEY,
+	at_most bigint[] NOT NULL,
+	at_least bigint[] NOT NULL,
+	seconds double precision NOT NULL,
+	highest interval,
+	highest_at timestamptz
+) WITH (fillfactor = 85);
+COMMENT ON TABLE jdysync.lag IS 'how long after their modify times changes became visible in lists';
+COMMENT ON COLUMN jdysync.lag.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.lag.at_most IS 'changes that an answer showed so long after their modify time, by the bounds in jdy_lag: their lag is no longer';
+COMMENT ON COLUMN jdysync.lag.at_least IS 'of these, those that an answer did not show so long after their modify time: their lag is longer';
+COMMENT ON COLUMN jdysync.lag.seconds IS 'sum of what at_most counts';
+COMMENT ON COLUMN jdysync.lag.highest IS 'the longest that a change was surely not visible; NULL = none was late';
+COMMENT ON COLUMN jdysync.lag.highest_at IS 'when that was seen';
+
+CREATE TABLE jdysync.missed (
+	stream_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	run_id bigint NOT NULL,
+	found_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	found_by text NOT NULL,
+	cause text NOT NULL CHECK (cause IN ('late', 'dated back', 'not stamped', 'edge', 'paging', 'unknown')),
+	modified_at timestamptz,
+	unseen_at timestamptz,
+	shown_at timestamptz,
+	later_than interval,
+	PRIMARY KEY (stream_id, id, run_id)
+);
+CREATE INDEX missed_found ON jdysync.missed (stream_id, found_at);
+COMMENT ON TABLE jdysync.missed IS 'changes that an audit found and no window had listed, the last 1000 of each stream';
+COMMENT ON COLUMN jdysync.missed.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.missed.id IS 'record';
+COMMENT ON COLUMN jdysync.missed.run_id IS 'run that found it';
+COMMENT ON COLUMN jdysync.missed.found_at IS 'when that was written';
+COMMENT ON COLUMN jdysync.missed.found_by IS 'certificate, or the audit';
+COMMENT ON COLUMN jdysync.missed.cause IS 'late | dated back | not stamped | edge | paging | unknown, see doc/certificates.md';
+COMMENT ON COLUMN jdysync.missed.modified_at IS 'modify time of the change, as its detail states it; NULL = it states none';
+COMMENT ON COLUMN jdysync.missed.unseen_at IS 'server time at which the service surely did not show it; NULL = no such time is known';
+COMMENT ON COLUMN jdysync.missed.shown_at IS 'server time at which it was found';
+COMMENT ON COLUMN jdysync.missed.later_than IS 'it became visible later than this after its modify time; NULL = that is not its cause, or not known';
 
 CREATE TABLE jdysync.push (
 	push_id integer PRIMARY KEY DEFAULT pg_catalog.nextval('jdysync.stream_stream_id_seq'),
@@ -1652,6 +1702,23 @@ CROSS JOIN LATERAL unnest(g.ids) AS u (id)
 WHERE g.certified AND k.may_read;
 COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last certificate names';
 
+CREATE VIEW @extschema@.jdy_lag WITH (security_barrier) AS
+SELECT s.name, t.settle, b.up_to, l.at_most[b.n] AS changes, l.at_least[b.n] AS late, l.highest, l.highest_at, l.seconds
+FROM jdysync.lag l
+JOIN jdysync.stream t USING (stream_id)
+JOIN jdysync.subject s USING (stream_id)
+CROSS JOIN ROWS FROM (unnest(ARRAY['1 s', '2 s', '5 s', '10 s', '30 s', '1 min', '2 min', '5 min', '10 min', '30 min', '1 h', '6 h', '1 day', NULL]::interval[]))
+	WITH ORDINALITY AS b (up_to, n)
+WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_lag IS 'how long after their modify times changes became visible in each stream''s list: a histogram';
+
+CREATE VIEW @extschema@.jdy_missed WITH (security_barrier) AS
+SELECT s.name, m.id, m.cause, m.later_than, m.modified_at, m.unseen_at, m.shown_at, m.found_by, m.found_at, m.run_id
+FROM jdysync.missed m
+JOIN jdysync.subject s USING (stream_id)
+WHERE s.may_read;
+COMMENT ON VIEW @extschema@.jdy_missed IS 'changes that an audit found and no window had listed, with the cause; the last 1000 of each stream';
+
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
 SELECT p.run_id, s.name, p.phase, p.percent, p.eta::timestamptz(0) AS eta,
 	p.waiting_for || COALESCE(to_char(CASE WHEN p.waiting_for IN ('budget', 'Retry-After', 'back-off', 'settle') THEN p.waiting_until END,
@@ -1769,6 +1836,7 @@ LEFT JOIN (VALUES
 	('held', '数据库副本，已停用 held', '确认原库不再运行后执行 SELECT jdy_adopt();'),
 	('push held', '推送已暂停：变化过多 push held', '用 jdy_preview 核对；如属正常，用 jdy_resume 放行。'),
 	('target away', '推送目标无响应 target away', '目标恢复后自动继续推送。'),
+	('missed by windows', '有变更被窗口漏读，已补 missed by windows', '数据已补齐；请用 jdy_missed 查看原因。'),
 	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
 	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
 	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。'),
@@ -1848,7 +1916,9 @@ BEGIN ATOMIC
 		(23, 'jdysync_calls_retried', 'counter', NULL, 'Attempts beyond each call''s first'),
 		(24, 'jdysync_budget_limit', 'gauge', NULL, 'Calls that the account may make in its window'),
 		(25, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
-		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window')),
+		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window'),
+		(27, 'jdysync_visibility_lag_highest_seconds', 'gauge', 'seconds', 'The longest that a change was surely not visible after its modify time'),
+		(28, 'jdysync_visibility_lag_seconds', 'histogram', 'seconds', 'How long after their modify time changes were visible, at most')),
 	subject AS (
 		SELECT h.*, format('name="%s",kind="%s"', replace(replace(replace(h.name, '\', '\\'), '"', '\"'), E'\n', '\n'), h.kind) AS labels
 		FROM @extschema@.jdy_health h),
@@ -1858,6 +1928,9 @@ BEGIN ATOMIC
 		SELECT b.*, format('foreign_server="%s",role="%s"', replace(replace(replace(b.server, '\', '\\'), '"', '\"'), E'\n', '\n'),
 			replace(replace(replace(b.role, '\', '\\'), '"', '\"'), E'\n', '\n')) AS labels
 		FROM @extschema@.jdy_budgets b),
+	lag AS (
+		SELECT s.labels, g.up_to, g.seconds, sum(g.changes) OVER (PARTITION BY g.name ORDER BY g.up_to) AS changes, extract(epoch FROM g.highest) AS highest
+		FROM @extschema@.jdy_lag g JOIN subject s ON s.name = g.name),
 	sample (place, labels, value) AS (
 		SELECT v.place, s.labels, v.value
 		FROM subject s CROSS JOIN LATERAL (VALUES
@@ -1883,13 +1956,27 @@ BEGIN ATOMIC
 		GROUP BY v.place, t.labels
 		UNION ALL
 		SELECT v.place, b.labels, v.value
-		FROM budget b CROSS JOIN LATERAL (VALUES (24, b."limit"), (25, b.calls), (26, b."left")) AS v (place, value)),
+		FROM budget b CROSS JOIN LATERAL (VALUES (24, b."limit"), (25, b.calls), (26, b."left")) AS v (place, value)
+		UNION ALL
+		SELECT 27, g.labels, g.highest FROM lag g WHERE g.up_to IS NULL),
 	block AS (
 		SELECT f.place, format(E'# TYPE %s %s\n', f.name, f.type) || CASE WHEN f.unit IS NULL THEN '' ELSE format(E'# UNIT %s %s\n', f.name, f.unit) END
 			|| format(E'# HELP %s %s\n', f.name, f.help)
 			|| string_agg(format(E'%s%s{%s} %s\n', f.name, CASE f.type WHEN 'counter' THEN '_total' ELSE '' END, s.labels, s.value), '' ORDER BY s.labels COLLATE "C") AS text
 		FROM family f JOIN sample s USING (place)
 		WHERE s.value IS NOT NULL AND s.value < 'Infinity' AND s.value > '-Infinity'
+		GROUP BY f.place, f.name, f.type, f.unit, f.help
+		UNION ALL
+		/* of each stream its buckets, in the order of their bounds, then their sum and number */
+		SELECT f.place, format(E'# TYPE %s %s\n# UNIT %s %s\n# HELP %s %s\n', f.name, f.type, f.name, f.unit, f.name, f.help)
+			|| string_agg(h.text, '' ORDER BY h.labels COLLATE "C")
+		FROM family f CROSS JOIN (
+			SELECT g.labels, string_agg(format(E'jdysync_visibility_lag_seconds_bucket{%s,le="%s"} %s\n', g.labels,
+					COALESCE(round(extract(epoch FROM g.up_to), 1)::text, '+Inf'), g.changes), '' ORDER BY g.up_to)
+				|| format(E'jdysync_visibility_lag_seconds_sum{%s} %s\n', g.labels, round(max(g.seconds)::numeric, 3))
+				|| format(E'jdysync_visibility_lag_seconds_count{%s} %s\n', g.labels, max(g.changes)) AS text
+			FROM lag g GROUP BY g.labels) h
+		WHERE f.type = 'histogram'
 		GROUP BY f.place, f.name, f.type, f.unit, f.help)
 	SELECT COALESCE(string_agg(b.text, '' ORDER BY b.place), '') || '# EOF' FROM block b;
 END;
@@ -2044,6 +2131,24 @@ COMMENT ON COLUMN @extschema@.jdy_certificates."count" IS 'what the service coun
 COMMENT ON COLUMN @extschema@.jdy_certificates.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN @extschema@.jdy_certificates.calls IS 'calls of its own: counts and pages';
 COMMENT ON COLUMN @extschema@.jdy_certificates.missed IS 'records in the list that no window had listed; they were landed';
+COMMENT ON COLUMN @extschema@.jdy_lag.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_lag.settle IS 'what it is now: kept at twice the longest lag that was seen';
+COMMENT ON COLUMN @extschema@.jdy_lag.up_to IS 'end of the bucket, which begins where the one before ends; NULL = no end';
+COMMENT ON COLUMN @extschema@.jdy_lag.changes IS 'changes that were visible so long after their modify time, when they were listed first: the interval between runs is in it';
+COMMENT ON COLUMN @extschema@.jdy_lag.late IS 'changes that were surely not visible yet so long after it: an answer that covered it had not shown them';
+COMMENT ON COLUMN @extschema@.jdy_lag.highest IS 'the longest of these; NULL = none was late';
+COMMENT ON COLUMN @extschema@.jdy_lag.highest_at IS 'when that was seen';
+COMMENT ON COLUMN @extschema@.jdy_lag.seconds IS 'of all buckets: sum of what changes counts';
+COMMENT ON COLUMN @extschema@.jdy_missed.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_missed.id IS 'record';
+COMMENT ON COLUMN @extschema@.jdy_missed.cause IS 'late: it became visible later than settle and overlap allow; dated back: its modify time lies far before a time when the service surely did not have it; not stamped: changed without a new modify time; edge: it lies on the edge of two windows; paging: the first load should have shown it; unknown';
+COMMENT ON COLUMN @extschema@.jdy_missed.later_than IS 'it became visible later than this after its modify time';
+COMMENT ON COLUMN @extschema@.jdy_missed.modified_at IS 'modify time of the change; NULL = its detail states none';
+COMMENT ON COLUMN @extschema@.jdy_missed.unseen_at IS 'server time at which the service surely did not show it: the last certificate, or the detail that was here';
+COMMENT ON COLUMN @extschema@.jdy_missed.shown_at IS 'server time at which it was found';
+COMMENT ON COLUMN @extschema@.jdy_missed.found_by IS 'certificate, or the audit';
+COMMENT ON COLUMN @extschema@.jdy_missed.found_at IS 'when that was written';
+COMMENT ON COLUMN @extschema@.jdy_missed.run_id IS 'run that found it';
 COMMENT ON COLUMN @extschema@.jdy_certificates.missed_ids IS 'the first 100 of these; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_certificates.absent IS 'records in staging, not marked yet, that were not in the list';
 COMMENT ON COLUMN @extschema@.jdy_certificates.why IS 'why there is no certificate; NULL = there is one';
@@ -2263,6 +2368,8 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate_certificate_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.absent', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.lag', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.missed', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.agenda', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.home', '');

@@ -19,7 +19,7 @@
 #include "certificate.h"
 #include "clock.h"
 #include "fmgr.h"
-#include "incident.h"
+#include "missed.h"
 #include "sighted.h"
 #include "spi.h"
 #include "utils/builtins.h"
@@ -28,9 +28,7 @@
 #include "utils/timestamp.h"
 
 #define KEPT_CERTIFICATES "100"
-#define NAMED_MISSED 100
 #define STAGING_ROWS "10000"	/* read at once */
-#define MISSED "missed by windows"
 
 static void write_proof(Certify *c);
 static void sort_out(void *arg, const char *id, bool certified);
@@ -38,7 +36,6 @@ static void place_newcomers(Certify *c, Texts *missed);
 static bool was_there(const Certify *c, const Presence *presence);
 static void find_absent(Certify *c, Texts *absent);
 static void write_failure(Certify *c);
-static void note_missed(Certify *c, const Texts *missed);
 static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent);
 
 void
@@ -75,7 +72,7 @@ write_proof(Certify *c)
 				 errhint("Verify again; nothing was certified.")));
 	find_absent(c, &absent);
 	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, instant->at);
-	note_missed(c, &missed);
+	jdy_missed_records(pull, "certificate", missed.texts, missed.n, instant->at);
 	insert_certificate(c, true, instant, digest, &missed, absent.n);
 	jdy_pull_commit(pull);
 }
@@ -203,27 +200,6 @@ write_failure(Certify *c)
 	jdy_pull_commit(pull);
 }
 
-/* Rows that were there, and that no window listed: the promise of windows did not hold for them. */
-static void
-note_missed(Certify *c, const Texts *missed)
-{
-	const Stream *stream = c->pull->stream;
-	const char *settle = DatumGetCString(DirectFunctionCall1(interval_out, PointerGetDatum(
-		&((Interval) {.time = stream->settle_us}))));
-
-	if (missed->n == 0)
-	{
-		jdy_incident_close(stream->name, MISSED);
-		return;
-	}
-	jdy_incident_open(stream->name, "warning", MISSED,
-					  psprintf("%d %s in the list that no window of modify time had listed; %s here now.",
-							   missed->n, missed->n == 1 ? "record was" : "records were",
-							   missed->n == 1 ? "it is" : "they are"),
-					  psprintf("missed_ids in jdy_certificates names them. They became visible later than settle (%s) after their modify time, or were dated back. If it happens again, raise settle: SELECT jdy_alter_stream('%s', settle => '...').",
-							   settle, stream->name));
-}
-
 static void
 insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent)
 {
@@ -231,12 +207,12 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent, content_until, missed_ids,"
 		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
 		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $5 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
-		" (SELECT jsonb_build_object('settle', s.settle::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
+		" (SELECT jsonb_build_object('settle', $19::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
 		"  'contract', s.contract) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 18,
+		.nargs = 19,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
 		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,
-		BOOLOID, BOOLOID, TEXTARRAYOID}
+		BOOLOID, BOOLOID, TEXTARRAYOID, INTERVALOID}
 	};
 
 	/* Not all streams at the same time, and never later than a day. */
@@ -253,8 +229,9 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		.argtypes = {INT4OID}
 	};
 	const Stream *stream = c->pull->stream;
-	Datum		values[18];
-	char		nulls[19] = "                  ";
+	Interval	settle = {.time = c->settle_us};
+	Datum		values[19];
+	char		nulls[20] = "                   ";
 
 	if (c->evidence.len > 0)
 		appendStringInfoChar(&c->evidence, ']');
@@ -284,8 +261,9 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	/* Details were asked since the load of this run began, list rows after the instant. */
 	values[15] = BoolGetDatum(stream->details);
 	values[16] = BoolGetDatum(c->pull->windowed);
-	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, NAMED_MISSED)) : (Datum) 0;
+	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, JDY_JUDGED_MISSED)) : (Datum) 0;
 	nulls[17] = missed && missed->n > 0 ? ' ' : 'n';
+	values[18] = IntervalPGetDatum(&settle);
 	jdy_execute(&insert, values, nulls);
 	jdy_execute(&trim, values, NULL);
 	values[1] = TimestampTzGetDatum(jdy_clock_now());

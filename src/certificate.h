@@ -60,6 +60,7 @@ typedef struct Certify
 {
 	Pull	   *pull;
 	bool		(*keep_up) (Pull *pull, bool look);
+	int64		settle_us;		/* as it was when this began: what is waited for */
 	MemoryContext context;
 	jdy_presence_hash *ids;
 	int64		known;			/* ids on record when the run began to certify */

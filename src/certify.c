@@ -89,6 +89,7 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 
 	c->pull = pull;
 	c->keep_up = keep_up;
+	c->settle_us = pull->stream->settle_us;
 	c->context = context;
 	c->size = pull->stream->whole ? INT_MAX : pull->cap;
 	c->from = DT_NOBEGIN;
@@ -131,6 +132,8 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 		/* What a pass showed and no window has listed by now is not merely new. */
 		if (pull->found != NIL)
 			(void) keep_up(pull, false);
+		if (c->why == NULL && pull->longest_lag_us > c->settle_us)
+			c->why = "meanwhile a change came later than settle, which was raised";
 	}
 	jdy_certificate_write(c);
 	MemoryContextSwitchTo(caller);
@@ -201,7 +204,7 @@ static void
 let_settle(Certify *c, int64 since_us)
 {
 	Pull	   *pull = c->pull;
-	int64		until_us = since_us + pull->stream->settle_us;
+	int64		until_us = since_us + c->settle_us;
 	int64		left_us;
 
 	while (c->why == NULL && (left_us = until_us - jdy_monotonic_us()) > 0)

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "absent.h"
+#include "lag.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
@@ -276,6 +277,7 @@ land(Fetch *fetch)
 	Pull	   *pull = fetch->pull;
 	const Stream *stream = pull->stream;
 	Detail		details[JDY_LAND_ROWS];
+	LagSample	samples[JDY_LAND_ROWS];
 	char	   *ids[JDY_LAND_ROWS];
 	TimestampTz asked_at[JDY_LAND_ROWS];
 	char	   *deleted[JDY_LAND_ROWS];
@@ -357,6 +359,7 @@ land(Fetch *fetch)
 		}
 		fetch->set_aside_in_a_row = 0;
 		fetch->any_landed = true;
+		samples[n] = (LagSample) {detail->id, detail->modified_at, job->due->first_shown};
 		n++;
 	}
 
@@ -379,6 +382,7 @@ land(Fetch *fetch)
 	jdy_absent_mark(pull, deleted, ndeleted, true);
 	jdy_absent_mark(pull, out_of_scope, nout, false);
 	jdy_queue_done(stream, ids, asked_at, ndone);
+	jdy_lag_note(pull, samples, n);
 	fetch->due = Max(fetch->due - ndone, 0);
 	jdy_progress_totals(-1, fetch->due);
 	jdy_pull_commit(pull);

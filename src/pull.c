@@ -65,7 +65,7 @@ static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void read_remedy(Pull *pull);
 static void read_rejected(Pull *pull, bool loaded_all);
-static void note_tail(Pull *pull, TimestampTz until);
+static void note_tail(Pull *pull, TimestampTz from, TimestampTz until);
 static void finish_run(Pull *pull);
 static void note_clock(Pull *pull);
 static TimestampTz server_now(Pull *pull);
@@ -470,7 +470,7 @@ list_changes(Pull *pull)
 		jdy_pull_begin(pull);
 		if (settled > pull->cursor)
 			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, jdy_tick_floor(pull, Min(asked_at, end)));
+		note_tail(pull, begin, jdy_tick_floor(pull, Min(asked_at, end)));
 		note_clock(pull);
 		jdy_pull_commit(pull);
 	}
@@ -492,12 +492,19 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
 
+	Window	   *pieces[] = {overlap, proven, old_tail, new_tail};
+
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
+	for (int i = 0; i < lengthof(pieces) && stream->tail_from != 0; i++)
+	{
+		pieces[i]->sighting.unseen_at = stream->tail_until;
+		pieces[i]->sighting.unseen_from = stream->tail_from;
+	}
 	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
 
 	jdy_pull_begin(pull);
-	note_tail(pull, jdy_tick_floor(pull, now));
+	note_tail(pull, begin, jdy_tick_floor(pull, now));
 	note_clock(pull);
 	jdy_pull_commit(pull);
 }
@@ -652,17 +659,19 @@ read_rejected(Pull *pull, bool loaded_all)
 
 /* In a transaction. */
 static void
-note_tail(Pull *pull, TimestampTz until)
+note_tail(Pull *pull, TimestampTz from, TimestampTz until)
 {
 	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET tail_until = $2 WHERE s.stream_id = $1 AND s.tail_until IS DISTINCT FROM $2",
-		.nargs = 2,
-		.argtypes = {INT4OID, TIMESTAMPTZOID}
+		.sql = "UPDATE jdysync.stream s SET tail_until = $2, tail_from = $3 WHERE s.stream_id = $1"
+		" AND (s.tail_until, s.tail_from) IS DISTINCT FROM ($2, $3)",
+		.nargs = 3,
+		.argtypes = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until)};
+	Datum		values[3] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until), TimestampTzGetDatum(from)};
 
-	jdy_execute(&note, values, NULL);
+	jdy_execute(&note, values, pull->timeless ? "  n" : NULL);
 	pull->stream->tail_until = until;
+	pull->stream->tail_from = pull->timeless ? 0 : from;
 }
 
 static void

@@ -35,6 +35,7 @@ typedef struct Note
 	TimestampTz listed_until;	/* 0 = by no proven window */
 	TimestampTz tail_until;		/* 0 = by no tail */
 	TimestampTz detail_asked_at;	/* 0 = not known here */
+	FirstShown	first_shown;
 } Note;
 
 /*
@@ -48,7 +49,8 @@ typedef struct Note
 
 static JdyStatement read_notes = {
 	.sql = "SELECT k.*"
-	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.due_since, n.listed_until, n.tail_until, n.detail_asked_at",
+	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.due_since, n.listed_until, n.tail_until, n.detail_asked_at,"
+			  " n.shown_at, n.unseen_at, n.unseen_from",
 			  "unnest($2) AS u (id)", ""),
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTARRAYOID},
@@ -56,22 +58,26 @@ static JdyStatement read_notes = {
 };
 
 static JdyStatement write_notes = {
-	.sql = "INSERT INTO jdysync.listing AS l (stream_id, id, due, due_from, due_since, listed_until, tail_until, list_row)"
-	" SELECT $1, u.id, u.due, u.due_from, u.due_since, u.listed_until, u.tail_until, u.list_row"
+	.sql = "INSERT INTO jdysync.listing AS l (stream_id, id, due, due_from, due_since, listed_until, tail_until, list_row,"
+	"  shown_at, unseen_at, unseen_from)"
+	" SELECT $1, u.id, u.due, u.due_from, u.due_since, u.listed_until, u.tail_until, u.list_row,"
+	"  u.shown_at, u.unseen_at, u.unseen_from"
 	" FROM unnest($2::text[], $3::bool[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[],"
-	"  $8::jsonb[]) AS u (id, due, due_from, due_since, listed_until, tail_until, list_row)"
+	"  $8::jsonb[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])"
+	"  AS u (id, due, due_from, due_since, listed_until, tail_until, list_row, shown_at, unseen_at, unseen_from)"
 	" ON CONFLICT (stream_id, id) DO UPDATE SET due = EXCLUDED.due, due_from = EXCLUDED.due_from,"
 	"  due_since = EXCLUDED.due_since, listed_until = EXCLUDED.listed_until, tail_until = EXCLUDED.tail_until,"
 	"  list_row = COALESCE(EXCLUDED.list_row, l.list_row),"
+	"  shown_at = EXCLUDED.shown_at, unseen_at = EXCLUDED.unseen_at, unseen_from = EXCLUDED.unseen_from,"
 	"  attempts = 0, next_try = NULL, problem = NULL",
-	.nargs = 8,
+	.nargs = 11,
 	.argtypes = {INT4OID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID}
+	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
 };
 
 /* One select for each of the two parts of the queue, each with an index of its own. */
 #define READ_DUE(part) \
-	"SELECT l.id, l.due_from, l.list_row, l.attempts FROM jdysync.listing l" \
+	"SELECT l.id, l.due_from, l.list_row, l.attempts, l.shown_at, l.unseen_at, l.unseen_from FROM jdysync.listing l" \
 	" WHERE l.stream_id = $1 AND l.due AND l.due_from " part " AND l.id <> ALL ($2)" \
 	"  AND (l.next_try IS NULL OR l.next_try <=" \
 	"   CASE WHEN l.problem IS NULL THEN pg_catalog.clock_timestamp() ELSE $3 END)"
@@ -143,6 +149,8 @@ static void read_note_rows(const Stream *stream, Row **rows, int nrows, Note *no
 static bool is_due(const Note *note, const Known *known, const Sighting *sighting);
 static void append_due(List **result);
 static Datum text_list_array(const List *texts);
+static FirstShown first_shown(const Note *note, const Sighting *sighting);
+static FirstShown read_first_shown(uint64 row, int column);
 static TimestampTz later(TimestampTz a, TimestampTz b);
 
 void
@@ -150,9 +158,9 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			   const Sighting *sighting, List **marked)
 {
 	Note		notes[JDY_LAND_ROWS];
-	Datum		columns[7][JDY_LAND_ROWS];
-	bool		nulls[7][JDY_LAND_ROWS];
-	Datum		values[8];
+	Datum		columns[10][JDY_LAND_ROWS];
+	bool		nulls[10][JDY_LAND_ROWS];
+	Datum		values[11];
 	int			n = 0;
 
 	if (nrows == 0)
@@ -192,6 +200,7 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			 */
 			note.due_from = !note.due || note.set_aside ? from : Max(note.due_from, from);
 			note.due_since = !note.due ? since : Min(note.due_since, since);
+			note.first_shown = first_shown(&notes[i], sighting);
 			if (known[i].exists && known[i].detailed)
 				list_row = jdy_staging_list_row(staging, rows[i]);
 			*marked = lappend(*marked, pstrdup(rows[i]->id));
@@ -212,6 +221,10 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 		nulls[4][n] = note.listed_until == 0;
 		nulls[5][n] = note.tail_until == 0;
 		nulls[6][n] = list_row == NULL;
+		columns[7][n] = TimestampTzGetDatum(note.first_shown.shown_at);
+		columns[8][n] = TimestampTzGetDatum(note.first_shown.unseen_at);
+		columns[9][n] = TimestampTzGetDatum(note.first_shown.unseen_from);
+		nulls[7][n] = nulls[8][n] = nulls[9][n] = note.first_shown.shown_at == 0;
 		n++;
 	}
 	if (n == 0)
@@ -224,6 +237,8 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 	values[5] = jdy_make_array(columns[4], nulls[4], n, TIMESTAMPTZOID);
 	values[6] = jdy_make_array(columns[5], nulls[5], n, TIMESTAMPTZOID);
 	values[7] = jdy_make_array(columns[6], nulls[6], n, JSONBOID);
+	for (int i = 7; i < 10; i++)
+		values[i + 1] = jdy_make_array(columns[i], nulls[i], n, TIMESTAMPTZOID);
 	jdy_execute(&write_notes, values, NULL);
 }
 
@@ -269,6 +284,7 @@ append_due(List **result)
 		value = jdy_spi_datum(r, 3, &isnull);
 		due->list_row = isnull ? NULL : DatumGetJsonbPCopy(value);
 		due->attempts = (int) jdy_spi_int64(r, 4, 0);
+		due->first_shown = read_first_shown(r, 5);
 		*result = lappend(*result, due);
 	}
 }
@@ -352,6 +368,15 @@ timestamp_or_zero(uint64 row, int column)
 	return isnull ? 0 : DatumGetTimestampTz(value);
 }
 
+/* In three columns. */
+static FirstShown
+read_first_shown(uint64 row, int column)
+{
+	return (FirstShown) {
+		timestamp_or_zero(row, column), timestamp_or_zero(row, column + 1), timestamp_or_zero(row, column + 2)
+	};
+}
+
 static void
 read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
 {
@@ -383,6 +408,7 @@ read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
 		notes[i].listed_until = timestamp_or_zero(r, 6);
 		notes[i].tail_until = timestamp_or_zero(r, 7);
 		notes[i].detail_asked_at = timestamp_or_zero(r, 8);
+		notes[i].first_shown = read_first_shown(r, 9);
 	}
 }
 
@@ -415,6 +441,27 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * What is due because of this sighting: when it was shown first.  The run before asked for these modify
+ * times, too.  What it listed then was noted; only of what an earlier tail had listed, a later listing in the tail is
+ * not.  What stood in a window that ended after its modify time may have been this change already.
+ */
+static FirstShown
+first_shown(const Note *note, const Sighting *sighting)
+{
+	FirstShown	none = {0};
+	bool		noted = sighting->kind == SEEN_IN_NEW_TAIL || sighting->kind == SEEN_IN_OVERLAP ||
+		((sighting->kind == SEEN_IN_OLD_TAIL || sighting->kind == SEEN_SETTLED) && note->tail_until == 0);
+	TimestampTz listed_until = later(note->listed_until, note->tail_until);
+
+	if (!noted || sighting->shown_at == 0 || sighting->unseen_at == 0)
+		return note->due ? note->first_shown : none;
+	return (FirstShown) {
+		sighting->shown_at, sighting->unseen_at,
+		listed_until == 0 ? sighting->unseen_from : Max(sighting->unseen_from, listed_until + 1)
+	};
 }
 
 static TimestampTz

@@ -32,7 +32,23 @@ typedef struct Sighting
 	TimestampTz to;				/* its end, half-open */
 	TimestampTz fresh_since;	/* load, settled: a detail asked at or after this server time will do */
 	TimestampTz overlap_from;	/* overlap: a proven window that ended after this and listed the row makes it known */
+
+	/* For the visibility lag, where the service tells its time. */
+	TimestampTz shown_at;		/* server time of this answer, cut to seconds; 0 = not known */
+	TimestampTz unseen_at;		/* server time at which the run of windows before this one was asked; 0 = there was none */
+	TimestampTz unseen_from;	/* that one asked for modify times from here on */
 } Sighting;
+
+/*
+ * When a change that is due became visible, as far as that is known: an answer of `shown_at` showed it; if its modify
+ * time is not before unseen_from, no answer asked by unseen_at had, although they covered it.  shown_at 0 = nothing is known.
+ */
+typedef struct FirstShown
+{
+	TimestampTz shown_at;
+	TimestampTz unseen_at;
+	TimestampTz unseen_from;
+} FirstShown;
 
 /* A detail to be fetched. */
 typedef struct Due
@@ -41,6 +57,7 @@ typedef struct Due
 	TimestampTz due_from;		/* DT_NOBEGIN in a load */
 	Jsonb	   *list_row;		/* NULL = it stands in staging */
 	int			attempts;		/* that failed so far */
+	FirstShown	first_shown;
 } Due;
 
 /*

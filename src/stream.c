@@ -25,6 +25,7 @@
 #include "fmgr.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "lag.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "name.h"
@@ -71,7 +72,7 @@ static JdyStatement all_refs = {
 static JdyStatement load_stream = {
 	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
 	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract, s.source"
+	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract, s.source, s.tail_from"
 	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -304,6 +305,8 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 	if (filter_changed)
 		start_anew(ref->stream_id, ref->name, NULL);
 	jdy_execute(&update_stream, values, nulls);
+	if (!PG_ARGISNULL(7))
+		jdy_incident_close(ref->name, JDY_SETTLE_RAISED);	/* somebody has seen to it */
 	if (filter_changed)
 		ereport(NOTICE,
 				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
@@ -331,6 +334,8 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
@@ -472,6 +477,8 @@ jdy_stream_load(int stream_id)
 	stream->contract = DatumGetJsonbPCopy(jdy_spi_datum(0, 18, &isnull));
 	value = jdy_spi_datum(0, 19, &isnull);
 	source = isnull ? NULL : DatumGetByteaPCopy(value);
+	value = jdy_spi_datum(0, 20, &isnull);
+	stream->tail_from = isnull ? 0 : DatumGetTimestampTz(value);
 
 	stream->endpoint = jdy_endpoint_load(server, stream->owner);
 	jdy_endpoint_require_complete(stream->endpoint);
@@ -500,7 +507,7 @@ jdy_stream_note_source(Stream *stream)
 	}
 	start_anew(stream->stream_id, stream->name, stream->endpoint->source);
 	stream->epoch++;
-	stream->load_began = stream->watermark = stream->tail_until = 0;
+	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = 0;
 	stream->load_state = NULL;
 	stream->loaded = false;
 	stream->contract = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
@@ -612,11 +619,13 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 {
 	static JdyStatement statements[] = {
 		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_until = NULL, verify_at = NULL, contract = '{}', source = $2"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, contract = '{}', source = $2"
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	Datum		values[2] = {Int32GetDatum(stream_id), source ? digest_datum(source) : (Datum) 0};
 

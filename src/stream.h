@@ -112,6 +112,7 @@ typedef struct Stream
 	Jsonb	   *load_state;		/* NULL = nothing read yet */
 	bool		loaded;
 	TimestampTz watermark;		/* 0 = none */
+	TimestampTz tail_from;		/* start of what the last run asked for; 0 = not known by the service's clock */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
 	Jsonb	   *contract;
 	bool		source_changed; /* what is proven was read from another source than endpoint is now */

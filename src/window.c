@@ -283,6 +283,8 @@ take_answer(Pull *pull, Call *call)
 	int			distinct = 0;
 	Finding		finding;
 
+	reading->window.sighting.shown_at = call->answered_at;
+
 	if (reading->stage == STAGE_LAST_ROW)
 	{
 		/* More rows than the last one: the first answer was cut, so its size is what one answer holds. */
@@ -557,6 +559,7 @@ read_tick(Pull *pull, Reading *reading)
 				continue;
 			}
 			page = jdy_list_answer(call);
+			window.sighting.shown_at = call->answered_at;
 			last_count = page->count;
 			full = page->nrows >= pull->cap;
 			n = jdy_page_rows(page, &rows);

@@ -31,6 +31,8 @@ sync_ok($node, '客户', 'a stream');
 sync_ok($node, 'moved', 'another, whose table stands elsewhere');
 sync_ok($node, 'moved', 'a certificate', q{jdy_sync('moved', 'verify')});
 
+$node->safe_psql('postgres', q{INSERT INTO jdysync.lag SELECT stream_id, array_fill(1, '{14}'), array_fill(0, '{14}'), 7, '2 min', now() FROM jdysync.stream;
+INSERT INTO jdysync.missed (stream_id, id, run_id, found_by, cause, later_than) SELECT stream_id, 'c1', 1, 'certificate', 'late', '2 min' FROM jdysync.stream});
 $node->safe_psql('postgres', q{INSERT INTO jdysync.breaker VALUES ('kingdee', 7, now(), 'no reply in time', 2, now())});
 
 dump_and_restore('copy');
@@ -40,6 +42,10 @@ my @state = (
 	'SELECT w FROM jdysync."window" w ORDER BY 1',
 	'SELECT g FROM jdysync.sighted g ORDER BY 1',
 	'SELECT c FROM jdysync.certificate c ORDER BY 1',
+	'SELECT l FROM jdysync.lag l ORDER BY 1',
+	'SELECT m FROM jdysync.missed m ORDER BY 1',
+	'SELECT l FROM jdy_lag l ORDER BY name, up_to',
+	'SELECT m FROM jdy_missed m ORDER BY 1',
 	'SELECT proven, "count" FROM jdy_certificates',
 	'SELECT count(*) FROM jdy_certified',
 	'SELECT r FROM jdysync.run r ORDER BY 1',
