@@ -1841,7 +1841,7 @@ LEFT JOIN (VALUES
 	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
 	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。'),
 	('mass delete', '大批记录消失，未标记删除 mass delete', '请核实接口为何不再列出它们；确属删除则用 jdy_accept_deletes 放行。'),
-	('missed by windows', '时间窗漏读 missed by windows', '记录已补齐，见 jdy_certificates 的 missed_ids；再次发生请用 jdy_alter_stream 调大 settle。'),
+	('missed by windows', '时间窗漏读 missed by windows', '记录已补齐，原因见 jdy_missed。'),
 	('count not trusted', '计数不可信 count not trusted', '计数一致后用 jdy_resync 重读该时间段。'),
 	('time filter ignored', '时间过滤无效 time filter ignored', '每次运行都在全量读取；请检查元数据中时间参数的名字。'),
 	('no stable order', '列表顺序不稳定 no stable order', '请在元数据中为列表指定稳定的排序。'),

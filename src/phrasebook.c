@@ -19,7 +19,7 @@
 #include "lib/stringinfo.h"
 #include "phrasebook.h"
 
-#define MOST_PARTS 6			/* of one phrase */
+#define MOST_PARTS 9			/* of one phrase */
 #define JOINT "; "				/* of phrases */
 
 typedef struct Phrase
@@ -50,6 +50,7 @@ static const Phrase phrases[] = {
 	{"mass delete", "大批记录消失，未标记删除"},
 	{"target away", "推送目标无响应"},
 	{"missed by windows", "时间窗漏读"},
+	{"settle raised", "settle 已自动调大"},
 	{"time filter ignored", "时间过滤无效"},
 	{"no stable order", "列表顺序不稳定"},
 	{"sort key not known", "排序字段未知"},
@@ -91,12 +92,18 @@ static const Phrase phrases[] = {
 	{"What came last instead of an answer: %.", "最近一次得到的不是应答，而是：%1。"},
 	{"Pushes to it have stopped and go on by themselves when it answers again; one request is tried at least every five minutes. SELECT * FROM jdy_check(%); tries it now.",
 	"发往它的推送已停下，恢复应答后会自动继续；至少每五分钟试一个请求。要立刻试一次：SELECT * FROM jdy_check(%1);"},
-	{"1 record was in the list that no window of modify time had listed; it is here now.",
-	"列表里有 1 条记录，没有任何修改时间窗列出过它；现在已入库。"},
-	{"% records were in the list that no window of modify time had listed; they are here now.",
-	"列表里有 %1 条记录，没有任何修改时间窗列出过它们；现在已入库。"},
-	{"missed_ids in jdy_certificates names them. They became visible later than settle (%) after their modify time, or were dated back. If it happens again, raise settle: SELECT jdy_alter_stream('%', settle => '...').",
-	"是哪些记录，见 jdy_certificates 的 missed_ids。它们在修改时间之后超过 settle（%1）才可见，或者修改时间被改早了。如果再次发生，请调大 settle：SELECT jdy_alter_stream('%2', settle => '...')。"},
+	{"1 record was in the list that no window of modify time had listed; it is here now. By cause: %. Found by the %.",
+	"列表里有 1 条记录，没有任何修改时间窗列出过它；现在已入库。原因：%1。由 %2 发现。"},
+	{"% records were in the list that no window of modify time had listed; they are here now. By cause: %. Found by the %.",
+	"列表里有 %1 条记录，没有任何修改时间窗列出过它们；现在已入库。原因：%2。由 %3 发现。"},
+	{"Nothing is missing now. SELECT * FROM jdy_missed WHERE name = % ORDER BY found_at DESC; names them, each with its cause. For those that were late settle was raised; what is dated back or not stamped only audits find, or SELECT * FROM jdy_sync(%, 'full');",
+	"现在什么也不缺。是哪些记录、各是什么原因，见 SELECT * FROM jdy_missed WHERE name = %1 ORDER BY found_at DESC; 因可见得晚而漏读的，settle 已自动调大；修改时间被改早或没有修改时间的，只有审计或 SELECT * FROM jdy_sync(%2, 'full'); 才能发现。"},
+	{"Record \"%\" was modified at %. A list that was asked at % did not show that, one that came at % did. settle was raised from % to %, overlap is %.",
+	"记录 \"%1\" 修改于 %2，%3 查询的列表还看不到，%4 返回的列表才看到。settle 已从 %5 调大到 %6，overlap 为 %7。"},
+	{"Record \"%\" was modified at %. No window showed that in time, the % did. settle was raised from % to %, overlap is %.",
+	"记录 \"%1\" 修改于 %2，没有时间窗及时看到，由 %3 发现。settle 已从 %4 调大到 %5，overlap 为 %6。"},
+	{"Nothing must be done: what is proven is so much later from here on, and complete_until in jdy_coverage went back for what was proven too early. SELECT * FROM jdy_lag WHERE name = %; shows what was measured. When it was an accident of the service, lower it: SELECT jdy_alter_stream(%, settle => '...', overlap => '...');",
+	"不必处理：此后的证明相应推迟，证明得过早的部分，jdy_coverage 的 complete_until 已退回。测量结果见 SELECT * FROM jdy_lag WHERE name = %1; 如果只是接口的一次意外，可以调小：SELECT jdy_alter_stream(%2, settle => '...', overlap => '...');"},
 	{"A window of tomorrow returned rows, so % and % have no effect.", "明天的时间窗竟返回了行，可见 %1 和 %2 不起作用。"},
 	{"Every run reads the whole list and every detail. Check the names of the time parameters in the metadata.",
 	"现在每次运行都要读整个列表和全部详情。请检查元数据中时间参数的名字。"},
