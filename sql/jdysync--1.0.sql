@@ -581,6 +581,7 @@ COMMENT ON COLUMN jdysync.mapped_view.definition IS 'pg_get_viewdef when it was 
 CREATE TABLE jdysync.catalog (
 	entry text COLLATE "C" PRIMARY KEY,
 	title text NOT NULL,
+	kind text NOT NULL DEFAULT 'list' CHECK (kind IN ('list', 'report')),
 	api text NOT NULL UNIQUE,
 	method text NOT NULL DEFAULT 'GET',
 	id_fields text[] NOT NULL,
@@ -591,8 +592,12 @@ CREATE TABLE jdysync.catalog (
 	end_param text,
 	window_format text CHECK (window_format IN ('ms', 's', 'datetime', 'date')),
 	window_off text,
+	range_param text,
+	range_end_params text[] NOT NULL DEFAULT '{}',
+	range_format text CHECK (range_format IN ('date', 'period')) CHECK ((range_format IS NULL) = (range_param IS NULL)),
 	page_param text DEFAULT 'page',
 	size_param text DEFAULT 'page_size' CHECK ((size_param IS NULL) = (page_param IS NULL)),
+	count_type text CHECK (count_type IN ('string', 'integer')),
 	required text[] NOT NULL DEFAULT '{}',
 	fixed jsonb NOT NULL DEFAULT '{}',
 	modified_field text,
@@ -603,10 +608,15 @@ CREATE TABLE jdysync.catalog (
 COMMENT ON TABLE jdysync.catalog IS 'the lists of 星辰 V2 that jdysync knows: how each is asked';
 COMMENT ON COLUMN jdysync.catalog.id_fields IS 'fields that make a row unique; of several, one with ? behind it may be empty; * = nothing does, the whole row is its key';
 COMMENT ON COLUMN jdysync.catalog.window_off IS 'what start_param and end_param are sent as where nothing is to be left out; NULL = then they are not sent';
+COMMENT ON COLUMN jdysync.catalog.kind IS 'list = records; report = figures that the service works out when it is asked';
+COMMENT ON COLUMN jdysync.catalog.range_param IS 'its rows belong to a month: parameter that takes the month''s first day, or its period; NULL = they belong to none';
+COMMENT ON COLUMN jdysync.catalog.range_end_params IS 'parameters that take the month''s last day, or its period again; several = the documents differ, all are sent';
+COMMENT ON COLUMN jdysync.catalog.range_format IS 'date = yyyy-MM-dd; period = yyyyMM';
+COMMENT ON COLUMN jdysync.catalog.count_type IS 'what the documents show the count as; both are understood; NULL = none is told';
 COMMENT ON COLUMN jdysync.catalog.page_param IS 'parameter for the page''s number; NULL = the list takes no pages, one answer is all of it';
 COMMENT ON COLUMN jdysync.catalog.size_param IS 'parameter for the rows of a page';
 COMMENT ON COLUMN jdysync.catalog.required IS 'parameters without which the service refuses: metadata must give them';
-COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen, never narrow';
+COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen a list, never narrow it, or say what a report sums up by';
 COMMENT ON COLUMN jdysync.catalog.modified_field IS 'field of the detail that holds the modify time (server''s zone)';
 COMMENT ON COLUMN jdysync.catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN jdysync.catalog.detail_secrets IS 'encrypted fields of details';
@@ -820,7 +830,7 @@ FROM (VALUES
 	('division_load', '{id}', NULL, NULL, '{}', 'id'),
 	('user_func_perm_list', '{id}', NULL, NULL, '{}', 'id'),
 	('user_list', '{uid}', 'page', 'page_size', '{}', 'id'),
-	('voucher_attachment', '{id}', NULL, NULL, '{period}', 'id'),
+	('voucher_attachment', '{id}', NULL, NULL, '{}', 'id'),
 	('invoice_fp', '{invoice_no,invoice_type?,invoice_category?}', 'page_no', 'page_size', '{}', 'id'),
 	('invoice_kp', '{id}', 'page', 'page_size', '{}', 'serial_number'),
 	('invoice_kp_query', '{*}', NULL, NULL, '{bill_no}', 'id'),
@@ -832,9 +842,9 @@ FROM (VALUES
 	('inventory', '{material_id,stock_id?,sp_id?,aux_prop_id?,batch_no?,kf_date?}', 'page', 'page_size', '{}', 'id'),
 	('inventory_serial_status', '{sn,material_id?}', 'page', 'page_size', '{}', 'id'),
 	('inventory_stock', '{inv_stock_id,inv_stock_position?}', NULL, NULL, '{material_id}', 'id'),
-	('customer_pay_number', '{customer_id}', NULL, NULL, '{end_date,start_date}', 'id'),
+	('customer_pay_number', '{customer_id}', NULL, NULL, '{}', 'id'),
 	('sal_invoice_list', '{id}', 'page', 'page_size', '{end_date,start_date}', 'id'),
-	('sal_summary_rpt_ims', '{*}', 'page', 'page_size', '{filter_summary_field,end_date,start_date}', 'id'),
+	('sal_summary_rpt_ims', '{*}', 'page', 'page_size', '{filter_summary_field}', 'id'),
 	('coupon_center', '{id}', 'page', 'page_size', '{member_id}', 'id'),
 	('coupons', '{coupons_id}', 'page', 'page_size', '{member_id}', 'id'),
 	('integral_record', '{*}', 'page', 'page_size', '{}', 'id'),
@@ -847,6 +857,51 @@ FROM (VALUES
 	('formula', '{id}', 'data.page', 'data.page_size', '{}', 'id')
 ) AS v (entry, id_fields, page_param, size_param, required, detail_param)
 WHERE c.entry = v.entry;
+
+/* Reports, and lists that must be told a span of time: their rows belong to a month.  What sums up by is the service's default in its own pages. */
+INSERT INTO jdysync.catalog (entry, title, kind, api, id_fields, range_param, range_end_params, range_format, page_param, size_param, required, fixed)
+SELECT v.entry, v.title, 'report', '/jdy/v2/' || v.path, v.id_fields::text[], r.param, COALESCE(r.ends::text[], '{}'), r.format,
+	CASE WHEN v.paged THEN 'page' END, CASE WHEN v.paged THEN 'page_size' END, v.required::text[], v.fixed::jsonb
+FROM (VALUES
+	('balancesheet', '资产负债表', 'fi/balancesheet', 'period', '{id}', false, '{}', '{}'),
+	('profit_report', '利润表', 'fi/profit_report', 'period', '{id}', false, '{}', '{}'),
+	('account_balance_report', '科目余额表', 'fi/account_balance_report', 'periods', '{account_id,currency_name?,detail_id?}', false, '{}', '{}'),
+	('qty_sum', '数量金额总账', 'fi/qty_sum', 'periods', '{account_id,currency_name?,detail_id?,unit_name?}', false, '{}', '{}'),
+	('sub_ledger_report', '明细账', 'fi/sub_ledger_report', 'periods', '{*}', false, '{account_id}', '{}'),
+	('ap_summary_report', '应付账款汇总表', 'arap/ap_summary_report', 'days', '{supplier_id?,emp_id?,dept_id?,supplier_group_id?}', true, '{}', '{"summary_type": "item"}'),
+	('ar_summary_report', '应收账款汇总表', 'arap/ar_summary_report', 'days', '{customer_id?,emp_id?,dept_id?,customer_group_id?}', true, '{}', '{"summary_type": "item"}'),
+	('ar_report', '客户应收统计表', 'arap/ar_report', 'days', '{customer_id}', true, '{}', '{}'),
+	('ar_order_statement_report', '应收账款明细表', 'arap/ar_order_statement_report', 'days', '{*}', true, '{customer_id}', '{}'),
+	('reconciliation_statement', '供应商/客户对账单', 'arap/reconciliation_statement', 'days', '{*}', false, '{}', '{}'),
+	('inv_inventory_ims', '库存查询表', 'inv/inv_inventory_ims', NULL, '{material_id,stock_id?,sp_id?,aux_prop_id?,batch_no?,kf_date?}', true, '{}', '{}'),
+	('ca_debit_and_credit_trend', '出纳资金收支趋势', 'fi/ca_debit_and_credit_trend', NULL, '{*}', false, '{income_type,trend_type}', '{}'),
+	('custom_mult_field', '自定义字段查询', 'sys/custom_mult_field', NULL, '{*}', false, '{entity_number}', '{}')
+) AS v (entry, title, path, range, id_fields, paged, required, fixed)
+LEFT JOIN (VALUES
+	('period', 'period', '{}', 'period'),
+	('periods', 'start_period', '{end_period,end_Period}', 'period'),
+	('days', 'start_date', '{end_date}', 'date')
+) AS r (range, param, ends, format) USING (range);
+
+UPDATE jdysync.catalog c SET range_param = v.param, range_end_params = v.ends::text[], range_format = v.format
+FROM (VALUES
+	('voucher_attachment', 'period', '{}', 'period'),
+	('customer_pay_number', 'start_date', '{end_date}', 'date'),
+	('sal_summary_rpt_ims', 'start_date', '{end_date}', 'date')
+) AS v (entry, param, ends, format)
+WHERE c.entry = v.entry;
+
+/* Counts as the documents show them: text in master data and books, numbers in documents and shops, but for some. */
+UPDATE jdysync.catalog c SET count_type = CASE
+	WHEN c.entry IN ('material_price', 'account', 'division_load', 'user_func_perm_list', 'voucher_attachment', 'invoice_kp_query', 'tax_category_type',
+		'inv_synchronous', 'inventory_stock', 'customer_pay_number', 'mall_recharge_rule') THEN NULL
+	WHEN c.kind = 'report' THEN
+		CASE WHEN c.entry IN ('ap_summary_report', 'ar_summary_report', 'ar_report', 'ar_order_statement_report') THEN 'string'
+			WHEN c.entry = 'inv_inventory_ims' THEN 'integer' END
+	WHEN c.entry IN ('subm_prod_rtn', 'sal_invoice_list', 'balance_bill') THEN 'string'
+	WHEN c.entry IN ('outside_material', 'account_type', 'assist_type_list', 'invoice_fp', 'invoice_kp', 'fa_alter_list', 'fa_card', 'fa_clean')
+		OR c.api LIKE '/jdy/v2/scm/%' OR c.api LIKE '/jdy/v2/pm/%' OR c.api LIKE '/jdy/v2/ls/%' THEN 'integer'
+	ELSE 'string' END;
 
 UPDATE jdysync.catalog c SET list_secrets = v.list_secrets::text[], detail_secrets = v.detail_secrets::text[]
 FROM (VALUES
@@ -1874,10 +1929,10 @@ FROM jdysync.alarm a WHERE 'jdy_incidents_feishu' <> ALL (a.of_pushes_from);
 COMMENT ON VIEW @extschema@.jdy_incidents_feishu IS 'incidents as messages for a Feishu robot: source of a push';
 
 CREATE VIEW @extschema@.jdy_catalog AS
-SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
-	c.required, c.list_secrets, c.detail_secrets
+SELECT c.entry, c.title, c.kind, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format, c.window_off,
+	c.range_param, c.range_end_params, c.range_format, c.page_param, c.size_param, c.count_type, c.required, c.fixed, c.list_secrets, c.detail_secrets
 FROM jdysync.catalog c;
-COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows by name';
+COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists and reports that jdy_add_stream knows by name: how each is asked';
 
 ---------------------------------------------------------------------------
 -- For other programs
@@ -2209,6 +2264,15 @@ COMMENT ON COLUMN @extschema@.jdy_catalog.detail_api IS 'path of the detail; NUL
 COMMENT ON COLUMN @extschema@.jdy_catalog.start_param IS 'parameter for a window''s start; NULL = the list has no time filter';
 COMMENT ON COLUMN @extschema@.jdy_catalog.end_param IS 'parameter for a window''s end';
 COMMENT ON COLUMN @extschema@.jdy_catalog.window_format IS 'ms and s = epoch; datetime and date = text in the server''s time_zone';
+COMMENT ON COLUMN @extschema@.jdy_catalog.kind IS 'list = records; report = figures that the service works out when it is asked';
+COMMENT ON COLUMN @extschema@.jdy_catalog.window_off IS 'what stands for a window''s open side; NULL = the parameter is not sent';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_param IS 'its rows belong to a month: parameter for the month''s first day, or its period; NULL = to none';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_end_params IS 'parameters for the month''s last day, or its period again';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_format IS 'date = yyyy-MM-dd; period = yyyyMM';
+COMMENT ON COLUMN @extschema@.jdy_catalog.page_param IS 'parameter for the page''s number; NULL = no pages, one answer is all of it';
+COMMENT ON COLUMN @extschema@.jdy_catalog.size_param IS 'parameter for the rows of a page';
+COMMENT ON COLUMN @extschema@.jdy_catalog.count_type IS 'how the documents show the count: string or integer; NULL = none is told';
+COMMENT ON COLUMN @extschema@.jdy_catalog.fixed IS 'parameters always sent unless metadata sends them';
 COMMENT ON COLUMN @extschema@.jdy_catalog.required IS 'parameters that metadata must give: the service refuses the list without them';
 COMMENT ON COLUMN @extschema@.jdy_catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN @extschema@.jdy_catalog.detail_secrets IS 'encrypted fields of details';

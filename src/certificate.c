@@ -71,7 +71,7 @@ write_proof(Certify *c)
 				 errdetail("%lld are on record, %lld were seen.", (long long) named, (long long) instant->count),
 				 errhint("Verify again; nothing was certified.")));
 	find_absent(c, &absent);
-	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, instant->at);
+	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, c->added.n, instant->at, true);
 	jdy_missed_records(pull, "certificate", missed.texts, missed.n, instant->at);
 	insert_certificate(c, true, instant, digest, &missed, absent.n);
 	jdy_pull_commit(pull);

@@ -345,7 +345,7 @@ take_page(Certify *c, Pass *pass, Call *call)
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
-	nrows = jdy_sort_rows(rows, nrows, true);
+	nrows = jdy_sort_rows(rows, nrows, pull->stream);
 	sighting.to = pull->cursor;
 	jdy_pull_begin(pull);
 	jdy_pull_land(pull, rows, nrows, &sighting);

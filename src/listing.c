@@ -17,6 +17,7 @@
 #include "pull.h"
 #include "sighted.h"
 #include "spi.h"
+#include "sweep.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -144,7 +145,7 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 	List	   *marked = NIL;
 	ListCell   *cell;
 
-	nrows = jdy_sort_rows(rows, nrows, false);
+	nrows = jdy_sort_rows(rows, nrows, NULL);
 	for (int first = 0; first < nrows; first += JDY_LAND_ROWS)
 	{
 		int			n = Min(nrows - first, JDY_LAND_ROWS);
@@ -159,6 +160,7 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 			if (!known_there || (sighting->kind == SEEN_IN_LOAD && !pull->stream->loaded))
 				shown[nshown++] = rows[first + i]->id;
 			note_found(pull, rows[first + i]->id, known_there, sighting->kind);
+			jdy_sweep_note(pull, rows[first + i]->id, known_there);
 		}
 	}
 	if (pull->stream->narrowing == NULL)
@@ -222,6 +224,7 @@ jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting)
 			jdy_runlog_reject(pull->log, page->rows[i].id, page->rows[i].text, page->rows[i].length,
 							  page->rows[i].problem, sighting->from, to);
 			pull->counters->rejected++;
+			jdy_sweep_spoil(pull);
 		}
 }
 

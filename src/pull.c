@@ -7,7 +7,7 @@
  *	1. find out whether the list's time filter is honoured (once a week);
  *	2. the first run: read the whole list (load.c), landing list rows;
  *	3. every run: list what was modified since the watermark (window.c);
- *	   a list without a time filter is read whole instead;
+ *	   a list without a time filter is read whole instead, a report by months (range.c);
  *	4. by a second schedule, or when asked to: read a wider window once more;
  *	5. fetch the details that became due (detail.c), listing the tail again once a minute;
  *	6. mode verify: try to certify the list (certify.c), while 3 and 5 go on.
@@ -29,8 +29,10 @@
 #include "jdysync.h"
 #include "progress.h"
 #include "pull.h"
+#include "range.h"
 #include "remedy.h"
 #include "spi.h"
+#include "sweep.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -52,6 +54,8 @@ static void first_load(Pull *pull);
 static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_everything(Pull *pull);
+static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
+static void read_report(Pull *pull, TimestampTz from, TimestampTz to);
 static void settle_doubt(Pull *pull);
 static TimestampTz load_may_begin(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
@@ -100,6 +104,12 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 {
 	Stream	   *stream = pull->stream;
 	bool		loaded_all = false;
+
+	if (stream->range_param != NULL)
+	{
+		read_report(pull, from_time, to_time);
+		return;
+	}
 
 	/* With one bound alone no window can be split. */
 	pull->by_day = stream->plan->start_format == WINDOW_DATE || stream->plan->end_format == WINDOW_DATE;
@@ -312,10 +322,55 @@ load_everything(Pull *pull)
 		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began);
 	else
 	{
-		jdy_load_list(pull, &sighting, resume);
+		read_whole(pull, &sighting, resume);
 		settle_doubt(pull);
 		end_load(pull, pull->doubt == NO_DOUBT);
 	}
+}
+
+/* Where rows are their own keys, those that the list does not show any more are looked for each time. */
+static void
+read_whole(Pull *pull, const Sighting *sighting, bool resume)
+{
+	int64		news;
+
+	if (!pull->stream->keyless || resume)
+	{
+		jdy_load_list(pull, sighting, resume);
+		return;
+	}
+	jdy_sweep_begin(pull, "");
+	jdy_load_list(pull, sighting, false);
+	(void) jdy_sweep_end(pull, &news);
+	jdy_sweep_judge(pull);
+}
+
+/*
+ * A report, by months.  Its rows have no details, and a certificate of a moment would say nothing of figures
+ * that are worked out anew: what a month held is proven when it is read.  The first answer tells the service's
+ * clock; before it ours says which month it is.
+ */
+static void
+read_report(Pull *pull, TimestampTz from, TimestampTz to)
+{
+	bool		known;
+	TimestampTz now = jdy_client_server_time(pull->client, &known);
+	bool		resume = !pull->stream->loaded && pull->stream->load_state != NULL && pull->stream->load_began != 0;
+
+	if (pull->mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("report \"%s\" cannot be certified", pull->stream->api),
+				 errdetail("Its rows are figures of months, not records."),
+				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all its months again; what one does not show any more is marked then.",
+						 pull->stream->name)));
+	if (!resume)
+		begin_load(pull, now);
+	jdy_ranges_read(pull, from, to, now);
+	end_load(pull, false);
+	read_rejected(pull, true);
+	settle_absent(pull, false);
+	finish_run(pull);
 }
 
 /* What is stamped later is found by windows: so early enough, whatever the service's clock says. */
@@ -412,7 +467,7 @@ end_load(Pull *pull, bool prove)
 	values[1] = BoolGetDatum(pull->windowed);
 	values[2] = Int32GetDatum(pull->cap);
 	values[3] = TimestampTzGetDatum(jdy_clock_now());
-	jdy_execute(&end, values, NULL);
+	jdy_execute(&end, values, stream->range_param != NULL ? "   n" : NULL);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
 }

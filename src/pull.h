@@ -28,6 +28,8 @@ typedef enum Doubt
 	DOUBT_END					/* no more rows came although the service counts more */
 } Doubt;
 
+typedef struct Sweep Sweep;
+
 typedef struct Pull
 {
 	Stream	   *stream;
@@ -44,6 +46,9 @@ typedef struct Pull
 	bool		by_day;			/* its windows are given as dates: a tick is a day */
 	bool		timeless;		/* the service does not tell its time: nothing can be proven */
 	Doubt		doubt;			/* about what load.c read */
+	bool		one_answer;		/* what load.c read was one answer that held all that the service counts */
+	int64		counted;		/* by the service, before load.c asked for what it read; -1 = it tells none */
+	Sweep	   *sweep;			/* of sweep.c; NULL = nothing is swept in this run */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
 	bool		absent;			/* there are records that a certificate did not find (absent.c) */
@@ -114,8 +119,8 @@ extern void jdy_pull_commit(Pull *pull);
 extern void jdy_pull_progress(Pull *pull);
 
 /*
- * load.c: the whole list by anchored pages.  resume: go on where an earlier run
- * stopped.  Sets pull->doubt where pages prove nothing.
+ * load.c: the whole list by anchored pages, or, of a report, one month of it.  resume: go on
+ * where an earlier run stopped.  Sets pull->doubt where pages prove nothing, one_answer and counted.
  */
 extern void jdy_load_list(Pull *pull, const Sighting *sighting, bool resume);
 

@@ -29,6 +29,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "name.h"
+#include "range.h"
 #include "remedy.h"
 #include "runlog.h"
 #include "runner.h"
@@ -122,6 +123,7 @@ PG_FUNCTION_INFO_V1(jdy_drop_stream);
 pg_noreturn static void staging_is_gone(void);
 static Stream *resolve(const char *name, Oid owner, const Definition *definition);
 static void load_definition(int stream_id, Definition *definition);
+static void choose_start(Stream *stream, Definition *definition);
 static bool is_another(const Definition *before, const Definition *after, const Stream *stream);
 static Jsonb *without_remedy(Jsonb *metadata);
 static void start_anew(int stream_id, const char *name, const uint8 *source);
@@ -169,7 +171,11 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 		definition.metadata == NULL ? name : NULL;
 	check_intervals(PG_GETARG_INTERVAL_P(7), PG_GETARG_INTERVAL_P(8));
 	if (!PG_ARGISNULL(4))
-		check_start(PG_GETARG_TIMESTAMPTZ(4));
+	{
+		definition.start_given = true;
+		definition.start_from = PG_GETARG_TIMESTAMPTZ(4);
+		check_start(definition.start_from);
+	}
 	if (!PG_ARGISNULL(3))
 		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 
@@ -183,6 +189,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	/* Everything a run would trip over is said here. */
 	stream = resolve(name, owner, &definition);
 	definition.remedy = jdy_remedy_schedule(stream);
+	choose_start(stream, &definition);
 
 	if (!OidIsValid(staging))
 		staging = create_staging(name, owner);
@@ -194,7 +201,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	nulls[3] = definition.entry ? ' ' : 'n';
 	values[4] = PG_GETARG_DATUM(2);
 	values[5] = PG_GETARG_DATUM(3);
-	values[6] = PG_GETARG_DATUM(4);
+	values[6] = TimestampTzGetDatum(definition.start_from);
 	values[7] = PG_GETARG_DATUM(5);
 	values[8] = PG_GETARG_DATUM(6);
 	values[9] = PG_GETARG_DATUM(7);
@@ -203,6 +210,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	nulls[11] = definition.remedy ? ' ' : 'n';
 	for (int i = 2; i <= 5; i++)
 		nulls[i + 2] = PG_ARGISNULL(i) ? 'n' : ' ';
+	nulls[6] = definition.start_given ? ' ' : 'n';
 	jdy_execute(&insert_stream, values, nulls);
 	stream->stream_id = (int) jdy_spi_int64(0, 1, 0);
 	make_views(stream, staging);
@@ -277,7 +285,10 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2) || !PG_ARGISNULL(5) || !PG_ARGISNULL(9))
 		stream = resolve(ref->name, ref->owner, &after);
 	if (stream != NULL)
+	{
 		after.remedy = jdy_remedy_schedule(stream);
+		choose_start(stream, &after);
+	}
 	filter_changed = is_another(&before, &after, stream);
 
 	namestrcpy(&server, after.server);
@@ -486,6 +497,7 @@ jdy_stream_load(int stream_id)
 		(VARSIZE(source) != VARHDRSZ + JDY_DIGEST_LENGTH ||
 		 memcmp(VARDATA(source), stream->endpoint->source, JDY_DIGEST_LENGTH) != 0);
 	jdy_stream_resolve(stream, entry, metadata, detail_given, detail);
+	jdy_stream_require(stream);
 	return stream;
 }
 
@@ -549,7 +561,20 @@ resolve(const char *name, Oid owner, const Definition *definition)
 	stream->endpoint = jdy_endpoint_load(definition->server, owner);
 	jdy_endpoint_require_complete(stream->endpoint);
 	jdy_stream_resolve(stream, definition->entry, definition->metadata, definition->detail_given, definition->detail);
+	jdy_stream_require(stream);
 	return stream;
+}
+
+/* Reports begin somewhere: that it is this year is said, and stays so. */
+static void
+choose_start(Stream *stream, Definition *definition)
+{
+	if (stream->range_param != NULL && !definition->start_given)
+	{
+		definition->start_given = true;
+		definition->start_from = jdy_range_default_start(stream, GetCurrentTimestamp());
+	}
+	stream->start_from = definition->start_from;
 }
 
 static void
@@ -735,7 +760,12 @@ announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
 {
 	if (metadata != NULL)
 		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, relation_name(staging));
-	if (stream->plan->start_param == NULL)
+	if (stream->range_param != NULL)
+		ereport(NOTICE,
+				(errmsg("\"%s\" is read by months, from %s on", stream->api,
+						jdy_window_value(WINDOW_DATE, stream->start_from, stream->endpoint->time_zone)),
+				 errhint("start_from => '…' begins elsewhere; each run reads this month and the last one again, and those within overlap before.")));
+	else if (stream->plan->start_param == NULL)
 		ereport(NOTICE,
 				(errmsg("list \"%s\" has no time filter: every run reads all of it, and only certificates say how far it is complete",
 						stream->api)));

@@ -376,7 +376,7 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 	int			n;
 
 	n = jdy_page_rows(page, &rows);
-	*distinct = jdy_sort_rows(rows, n, true) + (page->nrows - n);
+	*distinct = jdy_sort_rows(rows, n, pull->stream) + (page->nrows - n);
 	pfree(rows);
 	if (page->nrows >= size)
 		return FOUND_FULL;
@@ -563,7 +563,7 @@ read_tick(Pull *pull, Reading *reading)
 			last_count = page->count;
 			full = page->nrows >= pull->cap;
 			n = jdy_page_rows(page, &rows);
-			n = jdy_sort_rows(rows, n, true);
+			n = jdy_sort_rows(rows, n, pull->stream);
 			for (int i = 0; i < page->nrows && counted && nids < (pages + 1) * pull->cap; i++)
 				if (page->rows[i].id != NULL)
 					hashes[nids++] = hash_bytes_extended((unsigned char *) page->rows[i].id,

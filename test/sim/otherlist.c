@@ -7,6 +7,7 @@
  * records are borrowed: documents (bill_no) show orders, all others customers,
  * so that changes, churn, faults and switches work for them as well.  A row has
  * little more than its keys: what is in it is not what these lists are here for.
+ * A report shows the records that were modified last in the span it is asked for.
  *
  * A key of several fields is spread so that no field alone is unique.
  *-------------------------------------------------------------------------
@@ -21,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COLUMNS 16
+#define COLUMNS 19
 #define SHARED_BY 3				/* records whose first key field is the same */
 
 static char *text;				/* the file; every text of lists[] lies in it */
@@ -96,6 +97,9 @@ read_line(char *line, OtherList *list)
 	list->count = column[13][0] == '\0' ? "" : column[14];
 	list->count_is_text = strcmp(column[13], "string") == 0;
 	list->row_time = strcmp(column[15], "1") == 0;
+	list->range_start = column[16];
+	list->range_end = column[17][0] == '\0' ? column[16] : column[17];
+	list->range_format = strcmp(column[18], "period") == 0 ? FORMAT_PERIOD : FORMAT_DATE;
 	list->entity = strcmp(list->number, "bill_no") == 0 ? SAL_ORDER : CUSTOMER;
 }
 
