@@ -1902,6 +1902,7 @@ LEFT JOIN (VALUES
 	('no stable order', '列表顺序不稳定 no stable order', '请在元数据中为列表指定稳定的排序。'),
 	('sort key not known', '排序字段未知 sort key not known', '请在元数据的 number 中写明列表的排序字段。'),
 	('end of the list not trusted', '列表末尾不可信 end of the list not trusted', '请向接口方询问列表最多能读到多深。'),
+	('report not proven', '报表未能证明完整 report not proven', '请在较空闲时用 jdy_resync 重读这些月份。'),
 	('no time told', '接口不报时间 no time told', '请查明是接口还是代理去掉了应答中的 Date 头。')) AS k (what, title, what_to_do) ON k.what = i.what
 CROSS JOIN LATERAL (SELECT COALESCE(k.title, i.what) AS title, k.what_to_do) t
 CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,

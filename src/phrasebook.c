@@ -57,6 +57,7 @@ static const Phrase phrases[] = {
 	{"end of the list not trusted", "列表末尾不可信"},
 	{"no time told", "接口不报时间"},
 	{"count not trusted", "计数不可信"},
+	{"report not proven", "报表未能证明完整"},
 
 	/* Incidents: detail, and advice. */
 	{"Run % failed with SQLSTATE %.", "运行 %1 失败，SQLSTATE %2。"},
@@ -124,6 +125,10 @@ static const Phrase phrases[] = {
 	"%1 至 %2 之间修改的内容已读取入库，但收到 %3 条记录，接口计数却是 %4。"},
 	{"complete_until stays before it; SELECT * FROM jdy_resync(%) proves it once the counts agree.",
 	"complete_until 停在它之前；等计数一致后，SELECT * FROM jdy_resync(%1) 即可补上证明。"},
+	{"The rows of % came in several answers that do not show that they are all there are: it changed meanwhile, some of its rows are equal, or the service counts others.",
+	"%1 的行分几次应答返回，不能说明已经全部返回：其间有变化，有些行相同，或者接口的计数对不上。"},
+	{"Nothing was taken for gone there, and rows may be missing. Ask for these months again at a quieter time: SELECT * FROM jdy_resync(%).",
+	"那里没有把任何行当作已删除，但可能缺行。请在较空闲时重读这些月份：SELECT * FROM jdy_resync(%1)。"},
 
 	/* Statuses: why. */
 	{"jdysync.enabled is off", "jdysync.enabled 为 off"},

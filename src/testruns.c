@@ -18,10 +18,10 @@
 #include "phrasebook.h"
 #include "progress.h"
 #include "runlog.h"
-#include "runner.h"
 #include "schedule.h"
 #include "spi.h"
 #include "stream.h"
+#include "streamlock.h"
 #include "trim.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -90,7 +90,7 @@ jdy_test_stream_lock(PG_FUNCTION_ARGS)
 {
 	if (PG_GETARG_BOOL(1))
 		PG_RETURN_BOOL(jdy_stream_lock(PG_GETARG_INT32(0), false));
-	jdy_stream_unlock(PG_GETARG_INT32(0));
+	jdy_stream_unlock();
 	PG_RETURN_BOOL(true);
 }
 
