@@ -1903,8 +1903,10 @@ LEFT JOIN (VALUES
 	('sort key not known', '排序字段未知 sort key not known', '请在元数据的 number 中写明列表的排序字段。'),
 	('end of the list not trusted', '列表末尾不可信 end of the list not trusted', '请向接口方询问列表最多能读到多深。'),
 	('report not proven', '报表未能证明完整 report not proven', '请在较空闲时用 jdy_resync 重读这些月份。'),
-	('no time told', '接口不报时间 no time told', '请查明是接口还是代理去掉了应答中的 Date 头。')) AS k (what, title, what_to_do) ON k.what = i.what
-CROSS JOIN LATERAL (SELECT COALESCE(k.title, i.what) AS title, k.what_to_do) t
+	('rows removed from staging', '暂存表中的行被删 rows removed from staging', '行已补回；请查明是谁从暂存表里删除，见 jdy_audits。'),
+	('contract changed', '接口行为改变 contract changed', '改变了什么见 jdy_contract。'),
+	('no time told', '接口不报时间 no time told', '请查明是接口还是代理去掉了应答中的 Date 头。')) AS k (what, title, what_to_do) ON k.what = split_part(i.what, ': ', 1)
+CROSS JOIN LATERAL (SELECT COALESCE(k.title || substr(i.what, length(k.what) + 1), i.what) AS title, k.what_to_do) t
 CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,
 	to_char(i.closed_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS closed) o
 WHERE i.severity <> 'info' AND (i.closed_at IS NULL OR i.closed_at > now() - interval '1 day');
