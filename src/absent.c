@@ -54,7 +54,7 @@ jdy_absent_begin(Pull *pull)
 }
 
 void
-jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, int64 came, TimestampTz instant, bool certified)
+jdy_absent_judge(Pull *pull, char **ids, int n, int nclaimed, int64 known, int64 came, TimestampTz instant, bool certified)
 {
 	static JdyStatement forget = {
 		.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1 AND a.id <> ALL ($2)",
@@ -67,10 +67,10 @@ jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, int64 came, Timesta
 		.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID}
 	};
 	static JdyStatement enter = {
-		.sql = "INSERT INTO jdysync.absent (stream_id, id, absent_at, run_id) SELECT $1, u.id, $3, $4 FROM unnest($2) AS u (id)"
+		.sql = "INSERT INTO jdysync.absent (stream_id, id, absent_at, run_id) SELECT $1, u.id, $3, $4 FROM unnest(($2)[:$5]) AS u (id)"
 		" ON CONFLICT (stream_id, id) DO NOTHING",
-		.nargs = 4,
-		.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID}
+		.nargs = 5,
+		.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID, INT4OID}
 	};
 
 	/* What is new, and what was held before: what was let go once is not held again. */
@@ -93,20 +93,22 @@ jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, int64 came, Timesta
 	int64		most = Min(MOST_TO_GO, Max(FREE_TO_GO, (known + n) / SHARE_TO_GO));
 	int64		going;
 	bool		held;
-	Datum		values[4];
+	Datum		values[5];
 
-	pull->absent = pull->absent || n > 0;
+	pull->absent = pull->absent || nclaimed > 0;
 	if (!pull->absent)
 		return;
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = jdy_text_array(ids, n);
 	if (certified)
 		jdy_execute(&forget, values, NULL);
+
 	/* Runs wait longer than settle before they count, so it is that long since the last certificate's instant. */
 	values[2] = TimestampTzGetDatum(certified ? DT_NOEND : instant - stream->settle_us);
 	jdy_execute(&confirm, values, NULL);
 	values[2] = TimestampTzGetDatum(instant);
 	values[3] = Int64GetDatum(pull->run_id);
+	values[4] = Int32GetDatum(nclaimed);
 	jdy_execute(&enter, values, NULL);
 
 	/* A row that is its own key and changed went and came: that is no less than there was. */

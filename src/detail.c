@@ -212,7 +212,9 @@ wait_for_next_try(Fetch *fetch)
 	jdy_pull_commit(fetch->pull);
 	if (next_try == 0)
 		return false;
-	jdy_pull_wait(fetch->pull, Max(next_try - GetCurrentTimestamp(), 0) + 1000);
+
+	/* Our clock may have been set back since. */
+	jdy_pull_wait(fetch->pull, Min(Max(next_try - GetCurrentTimestamp(), 0), BACKOFF_US << MAX_PATIENCE) + 1000);
 	return true;
 }
 
@@ -339,7 +341,8 @@ land(Fetch *fetch)
 		detail->id = job->due->id;
 		detail->list_row = job->due->list_row;
 		detail->row = &job->answer->rows[0];
-		detail->asked_at = job->call->asked_at != 0 ? job->call->asked_at : GetCurrentTimestamp();
+		/* Where the service does not tell its time it was this late at least. */
+		detail->asked_at = job->call->asked_at != 0 ? job->call->asked_at : GetCurrentTimestamp() - OUR_CLOCK_ERROR_US;
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{

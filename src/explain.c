@@ -299,6 +299,13 @@ say_list(const Outline *outline, const char *loaded_at)
 		line(outline, "  Rows: about %s, by pages of up to %d", number(outline->rows), stream->plan->page_size);
 	else
 		line(outline, "  Rows: not known before the first run; a page holds up to %d", stream->plan->page_size);
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  First load: %s1 call for each month%s, more where a month has more rows: these are read twice",
+			 loaded_at != NULL ? psprintf("done %s; mode full: ", loaded_at) : "",
+			 stream->start_from != 0 ? psprintf(" since %s", jdy_window_value(WINDOW_DATE, stream->start_from, outline->endpoint->time_zone)) : " since start_from");
+		return;
+	}
 	if (stream->details)
 		line(outline, "  Details: one call each, GET %s?%s=…", stream->detail_api, stream->detail_param);
 	cost = psprintf("about %s list calls%s%s", number(list),

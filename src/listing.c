@@ -143,6 +143,8 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 	char	  **shown = palloc(sizeof(char *) * (nrows + 1));
 	int			nshown = 0;
 	List	   *marked = NIL;
+	bool		clock_known;
+	TimestampTz now = jdy_client_server_time(pull->client, &clock_known) + CLOCK_ERROR_US;
 	ListCell   *cell;
 
 	nrows = jdy_sort_rows(rows, nrows, NULL);
@@ -152,7 +154,7 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 
 		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
 		if (pull->stream->details)
-			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, &marked);
+			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, now, &marked);
 		for (int i = 0; i < n; i++)
 		{
 			bool		known_there = known[i].exists && !known[i].gone;

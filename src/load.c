@@ -86,6 +86,7 @@ typedef struct Load
 static void load_at_once(Pull *pull, const Sighting *sighting);
 static void land_answer(Pull *pull, ListPage *page, const Sighting *sighting);
 static void look_ahead(Load *load);
+static bool is_all(const ListPage *page, int full);
 static void compare_order(Load *load, ListPage *page);
 static void choose_page(int64 last, int cap, int *page, int *size);
 static void consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size);
@@ -209,7 +210,7 @@ look_ahead(Load *load)
 	ListPage   *page = jdy_list_answer(call);
 
 	load->pull->counted = page->count;
-	if (load->pull->stream->range_param != NULL && page->count == page->nrows)
+	if (load->pull->stream->range_param != NULL && is_all(page, load->cap))
 	{
 		load->pull->one_answer = true;
 		load->at_end = true;
@@ -218,6 +219,13 @@ look_ahead(Load *load)
 	for (int i = 0; i < page->nrows && i < lengthof(load->order); i++)
 		load->order[load->norder++] = anchor_of(&page->rows[i]);
 	jdy_client_release(load->pull->client, call);
+}
+
+/* Whether a first page shows all that there is.  A full one does not, whatever its count says: there might be a limit. */
+static bool
+is_all(const ListPage *page, int full)
+{
+	return page->count == page->nrows && page->nrows < full;
 }
 
 static void
@@ -374,7 +382,7 @@ accept_page(Load *load, PageAsk *ask)
 	if (from_start)
 	{
 		compare_order(load, page);
-		load->pull->one_answer = page->count == page->nrows;
+		load->pull->one_answer = is_all(page, Min(ask->size, load->cap));
 	}
 
 	/* Raises an error when one id stands for two records. */

@@ -39,11 +39,10 @@
 #include "watch.h"
 #include "window.h"
 
-#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
-#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
 #define MIN_RELIST_US USECS_PER_SEC
+#define CLOCK_WENT_BACK "clock went back"
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
@@ -58,9 +57,11 @@ static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
 static void read_report(Pull *pull, TimestampTz from, TimestampTz to);
 static void settle_doubt(Pull *pull);
 static TimestampTz load_may_begin(Pull *pull);
+static TimestampTz promised_until(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
+static void take_back(Pull *pull, TimestampTz settled);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
@@ -123,9 +124,15 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 
 	if (!stream->loaded && stream->start_from != 0 && pull->windowed)
 		first_load(pull);
-	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed)
+	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed || pull->cursor == DT_NOBEGIN)
 	{
-		load_everything(pull);
+		bool		windowed = pull->windowed;
+
+		/* What changed is due because it did: of what a full load merely reads again the promise need not wait. */
+		if (windowed && stream->loaded && pull->cursor != DT_NOBEGIN)
+			list_changes(pull);
+		if (pull->windowed == windowed)
+			load_everything(pull);
 		loaded_all = true;
 	}
 	if (pull->windowed)
@@ -301,6 +308,7 @@ load_range(Pull *pull, TimestampTz from, TimestampTz to)
 	window->prove = true;
 	window->lane = LANE_BACKFILL;
 	window->sighting.fresh_since = to + pull->stream->settle_us;
+	window->sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	jdy_windows_read(pull, list_make1(window));
 }
@@ -317,6 +325,7 @@ load_everything(Pull *pull)
 	if (!resume)
 		begin_load(pull, load_may_begin(pull));
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
+	sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	if (stream->start_from != 0 && pull->windowed && stream->loaded)
 		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began);
@@ -373,13 +382,31 @@ read_report(Pull *pull, TimestampTz from, TimestampTz to)
 	finish_run(pull);
 }
 
-/* What is stamped later is found by windows: so early enough, whatever the service's clock says. */
+/*
+ * What is stamped later is found by windows: so early enough, whatever the service's clock says, and
+ * not behind what they listed already, because what they did not is promised only with its detail.
+ */
 static TimestampTz
 load_may_begin(Pull *pull)
 {
 	TimestampTz now = server_now(pull);
+	TimestampTz began = jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
-	return jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	return pull->windowed && pull->stream->loaded && pull->cursor != DT_NOBEGIN ? Min(began, pull->cursor) : began;
+}
+
+/*
+ * Where the promise stops until a detail that is read again by a load has come; DT_NOEND = nowhere, because
+ * windows have listed all changes up to the load.
+ */
+static TimestampTz
+promised_until(Pull *pull)
+{
+	const Stream *stream = pull->stream;
+
+	if (!pull->windowed || (stream->watermark != 0 && stream->watermark >= stream->load_began))
+		return DT_NOEND;
+	return stream->watermark != 0 ? stream->watermark : DT_NOBEGIN;
 }
 
 /* Where pages prove nothing, windows do: each is one answer. */
@@ -512,9 +539,15 @@ list_changes(Pull *pull)
 	}
 
 	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	if (pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US))
+	{
+		take_back(pull, settled);
+		begin = Max(jdy_tick_floor(pull, pull->cursor - stream->overlap_us), stream->start_from);
+		quiet = false;
+	}
 	if (begin > settled)
 	{
-		/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
+		/* More than the ledger's end is not settled any more, so this was the wrong question. */
 		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
 		quiet = false;
 	}
@@ -532,6 +565,23 @@ list_changes(Pull *pull)
 	else
 		list_pieces(pull, begin, settled, asked_at);
 	pull->listed_at_us = jdy_monotonic_us();
+}
+
+/*
+ * The service's clock went back, and the ledger holds what has not come yet.  What was proven by the
+ * wrong time is not: it is read anew, else all that happens until then would be taken for known.
+ */
+static void
+take_back(Pull *pull, TimestampTz settled)
+{
+	jdy_pull_begin(pull);
+	jdy_ledger_take_back(pull, settled);
+	jdy_incident_open(pull->stream->name, "warning", CLOCK_WENT_BACK,
+					  "What was proven lay in the future of the service's clock, as its last reply tells it.",
+					  "Nothing must be done: what was read by the wrong time is read again. If it happens often, ask the service's support which of its servers is wrong.");
+	jdy_pull_commit(pull);
+	if (pull->cursor == DT_NOBEGIN)
+		load_everything(pull);
 }
 
 static void
@@ -556,7 +606,10 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 		pieces[i]->sighting.unseen_at = stream->tail_until;
 		pieces[i]->sighting.unseen_from = stream->tail_from;
 	}
-	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
+
+	/* The overlap before the watermark moves on: the next run does not look back so far. */
+	jdy_windows_read(pull, list_make1(overlap));
+	jdy_windows_read(pull, list_make3(proven, old_tail, new_tail));
 
 	jdy_pull_begin(pull);
 	note_tail(pull, begin, jdy_tick_floor(pull, now));
@@ -634,6 +687,7 @@ read_remedy(Pull *pull)
 	};
 	TimestampTz now = server_now(pull);
 	RequestPlan *plan = pull->stream->plan;
+	const char *narrowing = pull->stream->narrowing;
 	Remedy		remedy;
 	Datum		values[3];
 
@@ -649,8 +703,11 @@ read_remedy(Pull *pull)
 	if (remedy.from >= remedy.to)
 		return;
 	pull->stream->plan = remedy.plan;
+	if (!remedy.proves)
+		pull->stream->narrowing = "takeOverRequest";	/* what another list shows was not seen in this one */
 	read_range(pull, remedy.from, remedy.to, remedy.proves);
 	pull->stream->plan = plan;
+	pull->stream->narrowing = narrowing;
 }
 
 /*
@@ -749,6 +806,7 @@ note_clock(Pull *pull)
 {
 	static const char *const what = "no time told";
 
+	jdy_incident_close(pull->stream->name, CLOCK_WENT_BACK);
 	if (!pull->timeless)
 		jdy_incident_close(pull->stream->name, what);
 	else

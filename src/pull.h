@@ -19,6 +19,9 @@
 #include "staging.h"
 #include "stream.h"
 
+#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
+#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
+
 /* Why reading a list by pages, from its start to its end, does not prove that all of it was read. */
 typedef enum Doubt
 {

@@ -146,7 +146,7 @@ static JdyStatement prune = {
 };
 
 static void read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes);
-static bool is_due(const Note *note, const Known *known, const Sighting *sighting);
+static bool is_due(const Note *note, const Known *known, const Sighting *sighting, TimestampTz now);
 static void append_due(List **result);
 static Datum text_list_array(const List *texts);
 static FirstShown first_shown(const Note *note, const Sighting *sighting);
@@ -155,7 +155,7 @@ static TimestampTz later(TimestampTz a, TimestampTz b);
 
 void
 jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, const Known *known,
-			   const Sighting *sighting, List **marked)
+			   const Sighting *sighting, TimestampTz now, List **marked)
 {
 	Note		notes[JDY_LAND_ROWS];
 	Datum		columns[10][JDY_LAND_ROWS];
@@ -169,7 +169,7 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 	for (int i = 0; i < nrows; i++)
 	{
 		Note		note = notes[i];
-		bool		due = is_due(&notes[i], &known[i], sighting);
+		bool		due = is_due(&notes[i], &known[i], sighting, now);
 		Jsonb	   *list_row = NULL;
 
 		if (rows[i]->problem != NULL)
@@ -186,13 +186,13 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			TimestampTz from = whole_list ? DT_NOBEGIN : sighting->asked_from;
 			TimestampTz since = from;
 
-			/* What a full load reads again is promised already: it is there, and windows list what changes. */
+			/* What a full load reads again is promised already, as far as windows list what changes. */
 			if (sighting->kind == SEEN_IN_LOAD && known[i].detailed && stream->loaded)
-				since = DT_NOEND;
+				since = sighting->due_since;
 
 			/* What an audit finds is new: no more can be said of it than that windows did not list it up to here. */
 			if (sighting->kind == SEEN_IN_AUDIT)
-				since = known[i].detailed ? DT_NOEND : sighting->to;
+				since = known[i].detailed && sighting->to != DT_NOBEGIN ? DT_NOEND : sighting->to;
 
 			/*
 			 * The latest window says how fresh the detail must be, the first one
@@ -417,10 +417,13 @@ read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
  * was asked, by the service's clock, as far as is known.
  */
 static bool
-is_due(const Note *note, const Known *known, const Sighting *sighting)
+is_due(const Note *note, const Known *known, const Sighting *sighting, TimestampTz now)
 {
 	TimestampTz asked_at = later(note->detail_asked_at, known->detailed_at);
 
+	/* By a clock that was wrong, or written by the table's owner. */
+	if (asked_at > now)
+		asked_at = PG_INT64_MIN;
 	if ((!known->detailed || known->gone) && !note->due)
 		return true;
 	switch (sighting->kind)
@@ -438,7 +441,7 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 		case SEEN_IN_RANGE:
 			return true;
 		case SEEN_IN_AUDIT:
-			return false;
+			return (!note->due || note->set_aside) && asked_at < sighting->fresh_since;
 	}
 	return true;
 }

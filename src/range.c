@@ -282,7 +282,7 @@ report_doubt(Pull *pull)
 		jdy_incident_close(stream->name, NOT_PROVEN);
 	else
 		jdy_incident_open(stream->name, "warning", NOT_PROVEN,
-						  psprintf("The rows of %s came in several answers that do not show that they are all there are: it changed meanwhile, some of its rows are equal, or the service counts others.",
+						  psprintf("What came for %s does not show that it is all there is: rows changed meanwhile, were set aside or are equal, or the service counts others.",
 								   unproven),
 						  psprintf("Nothing was taken for gone there, and rows may be missing. Ask for these months again at a quieter time: SELECT * FROM jdy_resync('%s', '<first day>', '<day after the last>').",
 								   stream->name));

@@ -46,14 +46,17 @@ struct Sweep
 	bool		spoiled;
 	int64		before;			/* rows shown that staging had */
 	int64		news;			/* and that it had not */
+	int64		arrived;		/* news of all scans of this prefix in a row, of which none was proven */
 
-	/* Of all proven scans of the run. */
-	List	   *gone;			/* of char * */
-	int64		shown;
-	int64		came;
+	/* Of the run. */
+	List	   *gone;			/* of char *: what proven scans did not show */
+	int64		shown;			/* by proven scans */
+	int64		came;			/* news of these, and of those of the same prefix that went before them */
+	int64		unplaced;		/* news of scans that nothing proved */
 	bool		proved;
 };
 
+static void note_unplaced(Pull *pull);
 static uint64 hash_of(const char *id);
 static void gather(Pull *pull);
 
@@ -67,6 +70,11 @@ jdy_sweep_begin(Pull *pull, const char *prefix)
 		sweep = pull->sweep = MemoryContextAllocZero(pull->context, sizeof(Sweep));
 		sweep->began = GetCurrentTimestamp();
 		sweep->context = AllocSetContextCreate(pull->context, "jdysync sweep", ALLOCSET_DEFAULT_SIZES);
+	}
+	if (sweep->prefix != NULL && strcmp(sweep->prefix, prefix) != 0)
+	{
+		sweep->unplaced += sweep->arrived;
+		sweep->arrived = 0;
 	}
 	MemoryContextReset(sweep->context);
 	sweep->prefix = MemoryContextStrdup(sweep->context, prefix);
@@ -108,13 +116,15 @@ jdy_sweep_end(Pull *pull, int64 *news)
 		(pull->one_answer || (pull->counted >= 0 && sweep->before == pull->counted));
 
 	*news = sweep->news;
+	sweep->arrived += sweep->news;
 	if (proven)
 	{
 		jdy_pull_begin(pull);
 		gather(pull);
 		jdy_pull_commit(pull);
 		sweep->shown += sweep->before + sweep->news;
-		sweep->came += sweep->news;
+		sweep->came += sweep->arrived;
+		sweep->arrived = 0;
 		sweep->proved = true;
 	}
 	sweep->seen = NULL;
@@ -129,13 +139,50 @@ jdy_sweep_judge(Pull *pull)
 	ListCell   *cell;
 	int			n = 0;
 
-	if (sweep == NULL || !sweep->proved)
+	if (sweep == NULL)
+		return;
+	if (pull->stream->keyless)
+		note_unplaced(pull);
+	if (!sweep->proved)
 		return;
 	jdy_pull_begin(pull);
 	ids = palloc(sizeof(char *) * (list_length(sweep->gone) + 1));
 	foreach(cell, sweep->gone)
 		ids[n++] = lfirst(cell);
-	jdy_absent_judge(pull, ids, n, sweep->shown, sweep->came, sweep->began, false);
+	jdy_absent_judge(pull, ids, n, n, sweep->shown, sweep->came, sweep->began, false);
+	jdy_pull_commit(pull);
+}
+
+/*
+ * What a row that is its own key changed to may have come in a read that proved nothing, long before a
+ * later one proves what it was to be gone: so the contract remembers how much came.
+ */
+static void
+note_unplaced(Pull *pull)
+{
+	static JdyStatement note = {
+		.sql = "UPDATE jdysync.stream s SET contract = CASE WHEN $2 = 0 THEN s.contract - 'unplaced'"
+		" ELSE s.contract || jsonb_build_object('unplaced', $2) END WHERE s.stream_id = $1",
+		.nargs = 2,
+		.argtypes = {INT4OID, INT8OID}
+	};
+	Sweep	   *sweep = pull->sweep;
+	char	   *text = jdy_jsonb_text(pull->stream->contract, "unplaced");
+	int64		before = text != NULL ? strtoi64(text, NULL, 10) : 0;
+	int64		now = sweep->unplaced + sweep->arrived;
+	Datum		values[2];
+
+	if (sweep->proved)
+		sweep->came += before;
+	else
+		now += before;
+	/* Of a first load all is new. */
+	if (now == before || !pull->stream->loaded)
+		return;
+	jdy_pull_begin(pull);
+	values[0] = Int32GetDatum(pull->stream->stream_id);
+	values[1] = Int64GetDatum(now);
+	jdy_execute(&note, values, NULL);
 	jdy_pull_commit(pull);
 }
 

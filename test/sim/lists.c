@@ -424,12 +424,18 @@ put_row(Request *req, Buf *out, const Version *v, size_t row, bool plain)
 
 	if (row > 0)
 		buf_char(out, ',');
+	fault_twist(req, (int64_t) row, &twist);
 	if (req->list != NULL)
 	{
 		otherlist_row(out, req->list, v, false);
+		if (twist.name_raw != NULL)
+		{
+			out->len--;			/* the brace */
+			buf_printf(out, ",\"note\":\"%s\"}", twist.name_raw);
+		}
+		buf_free(&twist.tail);
 		return;
 	}
-	fault_twist(req, (int64_t) row, &twist);
 	shape_row(out, v, form, true, &twist);
 	buf_free(&twist.tail);
 	if (req->fault == NULL || req->fault->row != (int64_t) row)

@@ -9,7 +9,8 @@
  * little more than its keys: what is in it is not what these lists are here for.
  * A report shows the records that were modified last in the span it is asked for.
  *
- * A key of several fields is spread so that no field alone is unique.
+ * A key of several fields is spread so that no field alone is unique.  Where nothing is a key, no two
+ * rows are equal.
  *-------------------------------------------------------------------------
  */
 #include "otherlist.h"
@@ -193,6 +194,12 @@ otherlist_row(Buf *out, const OtherList *list, const Version *v, bool detail)
 	put_key(out, list, v);
 	for (i = 0; list->id[i] != NULL && strcmp(list->id[i], list->number) != 0; i++)
 		;
+	if (list->id[0] == NULL)
+	{
+		buf_printf(&value, "%u", v->recno + 1);
+		put_text_member(out, "line", value.data);
+		value.len = 0;
+	}
 	if (list->number[0] != '\0' && list->id[i] == NULL)
 		put_text_member(out, list->number, v->number);
 	shape_name(&value, v);
