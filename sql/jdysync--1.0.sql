@@ -1905,6 +1905,7 @@ LEFT JOIN (VALUES
 	('report not proven', '报表未能证明完整 report not proven', '请在较空闲时用 jdy_resync 重读这些月份。'),
 	('rows removed from staging', '暂存表中的行被删 rows removed from staging', '行已补回；请查明是谁从暂存表里删除，见 jdy_audits。'),
 	('contract changed', '接口行为改变 contract changed', '改变了什么见 jdy_contract。'),
+	('clock went back', '接口的时钟倒退 clock went back', '按错误时间读过的内容会自动重读；经常发生请询问接口方。'),
 	('no time told', '接口不报时间 no time told', '请查明是接口还是代理去掉了应答中的 Date 头。')) AS k (what, title, what_to_do) ON k.what = split_part(i.what, ': ', 1)
 CROSS JOIN LATERAL (SELECT COALESCE(k.title || substr(i.what, length(k.what) + 1), i.what) AS title, k.what_to_do) t
 CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,

@@ -58,6 +58,7 @@ static const Phrase phrases[] = {
 	{"no time told", "接口不报时间"},
 	{"count not trusted", "计数不可信"},
 	{"report not proven", "报表未能证明完整"},
+	{"clock went back", "接口的时钟倒退"},
 	{"rows removed from staging", "暂存表中的行被删"},
 	{"contract changed: ~", "接口行为改变：%1"},
 
@@ -127,6 +128,9 @@ static const Phrase phrases[] = {
 	"%1 至 %2 之间修改的内容已读取入库，但收到 %3 条记录，接口计数却是 %4。"},
 	{"complete_until stays before it; SELECT * FROM jdy_resync(%) proves it once the counts agree.",
 	"complete_until 停在它之前；等计数一致后，SELECT * FROM jdy_resync(%1) 即可补上证明。"},
+	{"What was proven lay in the future of the service's clock, as its last reply tells it.", "按接口最近一次报的时间，已证明的部分竟在它的未来。"},
+	{"Nothing must be done: what was read by the wrong time is read again. If it happens often, ask the service's support which of its servers is wrong.",
+	"不必处理：按错误时间读过的内容会重读。如果经常发生，请询问接口方是哪台服务器的时钟不对。"},
 	{"The rows of % came in several answers that do not show that they are all there are: it changed meanwhile, some of its rows are equal, or the service counts others.",
 	"%1 的行分几次应答返回，不能说明已经全部返回：其间有变化，有些行相同，或者接口的计数对不上。"},
 	{"Nothing was taken for gone there, and rows may be missing. Ask for these months again at a quieter time: SELECT * FROM jdy_resync(%).",
