@@ -32,7 +32,6 @@
 #include "range.h"
 #include "remedy.h"
 #include "runlog.h"
-#include "runner.h"
 #include "schedule.h"
 #include "sighted.h"
 #include "spi.h"
@@ -47,6 +46,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "catalog/pg_authid.h"
+#include "streamlock.h"
 
 #define MAX_SPAN_YEARS 100		/* of settle and overlap */
 
