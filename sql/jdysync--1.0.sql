@@ -1882,7 +1882,9 @@ SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.
 	(SELECT count(*) FROM unnest(CASE WHEN t.coverage = '{}' OR t.start_from > upper(t.coverage) THEN '{}'
 		ELSE tstzmultirange(tstzrange(t.start_from, upper(t.coverage))) - t.coverage END)) AS gaps,
 	(SELECT c.instant FROM jdysync.certificate c
-		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified
+		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified,
+	(SELECT a.ended_at FROM jdysync.audit a
+		WHERE a.stream_id = t.stream_id AND a.epoch = t.epoch AND a.ended_at IS NOT NULL ORDER BY a.audit_id DESC LIMIT 1) AS audited
 FROM @extschema@.jdy_status h
 JOIN jdysync.subject s ON s.name = h.name
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
@@ -1942,6 +1944,7 @@ LEFT JOIN (VALUES
 	('held', '数据库副本，已停用 held', '确认原库不再运行后执行 SELECT jdy_adopt();'),
 	('push held', '推送已暂停：变化过多 push held', '用 jdy_preview 核对；如属正常，用 jdy_resume 放行。'),
 	('target away', '推送目标无响应 target away', '目标恢复后自动继续推送。'),
+	('rows removed from staging', '暂存表的行被人删除，已补 rows removed from staging', '行已补回；请查明是谁删除的，不想看到的行应由视图过滤。'),
 	('missed by windows', '有变更被窗口漏读，已补 missed by windows', '数据已补齐；请用 jdy_missed 查看原因。'),
 	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
 	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
@@ -2016,6 +2019,7 @@ BEGIN ATOMIC
 		(25, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
 		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window'),
 		(27, 'jdysync_visibility_lag_highest_seconds', 'gauge', 'seconds', 'The longest that a change was surely not visible after its modify time'),
+		(29, 'jdysync_audited_timestamp_seconds', 'gauge', 'seconds', 'The last audit was done'),
 		(28, 'jdysync_visibility_lag_seconds', 'histogram', 'seconds', 'How long after their modify time changes were visible, at most')),
 	subject AS (
 		SELECT h.*, format('name="%s",kind="%s"', replace(replace(replace(h.name, '\', '\\'), '"', '\"'), E'\n', '\n'), h.kind) AS labels
@@ -2036,7 +2040,7 @@ BEGIN ATOMIC
 			(2, extract(epoch FROM s.last_ok)), (3, extract(epoch FROM s.lag)), (4, extract(epoch FROM s.next_run)),
 			(5, extract(epoch FROM s.last_elapsed)), (6, s.last_records), (7, s.last_calls), (8, s.details_due), (9, s.set_aside),
 			(10, s.pending), (11, s.sent), (12, s.in_doubt), (13, s.dead), (14, extract(epoch FROM s.listed_until)),
-			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified))) AS v (place, value)
+			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified)), (29, extract(epoch FROM s.audited))) AS v (place, value)
 		UNION ALL
 		SELECT 18, format('name="%s",severity="%s"', replace(replace(replace(i.name, '\', '\\'), '"', '\"'), E'\n', '\n'), i.severity), count(*)
 		FROM @extschema@.jdy_incidents i WHERE i.closed_at IS NULL GROUP BY i.name, i.severity
@@ -2184,6 +2188,7 @@ COMMENT ON COLUMN @extschema@.jdy_health.listed_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.complete_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.gaps IS 'number of spans in jdy_coverage.gaps';
 COMMENT ON COLUMN @extschema@.jdy_health.certified IS 'instant of the last certificate in jdy_certificates';
+COMMENT ON COLUMN @extschema@.jdy_health.audited IS 'when the last audit in jdy_audits was done';
 
 COMMENT ON COLUMN @extschema@.jdy_totals.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_totals.kind IS 'pull | push';
