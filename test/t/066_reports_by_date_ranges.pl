@@ -249,7 +249,7 @@ subtest 'a row that cannot be stored' => sub {
 
 # Rows come, go and change between any two calls, and pages are short: what is there is never taken for gone.
 subtest 'a month that moves while it is read' => sub {
-	my $rounds = $ENV{JDY_TEST_ROUNDS} // 6;
+	my $rounds = $ENV{JDY_TEST_ROUNDS} // 4;
 	my $marked = 0;
 	my @wrong;
 
