@@ -56,6 +56,7 @@ CREATE TABLE jdysync.stream (
 	tail_from timestamptz,
 	tail_until timestamptz,
 	verify_at timestamptz,
+	audit_at timestamptz,
 	contract jsonb NOT NULL DEFAULT '{}',
 	source bytea,
 	remedy text,
@@ -76,6 +77,7 @@ COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before th
 COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that the same run asked for; NULL = it could not tell the service''s time';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
+COMMENT ON COLUMN jdysync.stream.audit_at IS 'from then on a scheduled run audits it, too; NULL = its first load is not over';
 COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
 COMMENT ON COLUMN jdysync.stream.remedy IS 'its second schedule, which reads a wider window again (omissionRemedy of metadata); NULL = none';
 COMMENT ON COLUMN jdysync.stream.source IS 'SHA-256 of address and account that all this was read from; NULL = no run has been there yet';
@@ -130,7 +132,7 @@ CREATE TABLE jdysync."window" (
 CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
 COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
 COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
-COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
+COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, all of it elsewhere (what a wider span showed was seen outside this one) | one answer, no count | last page to first';
 COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed; of several windows, added up';
 COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said, of several windows added up; NULL = it does not say';
 COMMENT ON COLUMN jdysync."window".windows IS 'how many windows this is: neighbours that were proven by the same rule become one row after seven days';
@@ -204,6 +206,45 @@ COMMENT ON COLUMN jdysync.absent.absent_at IS 'instant of the first certificate 
 COMMENT ON COLUMN jdysync.absent.run_id IS 'run that made that certificate';
 COMMENT ON COLUMN jdysync.absent.confirmed IS 'another one, at least settle later, does not name it either: proof enough where there are no details';
 COMMENT ON COLUMN jdysync.absent.held IS 'too many at once: it is not marked until jdy_accept_deletes';
+
+CREATE TABLE jdysync.audit (
+	audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stream_id integer NOT NULL,
+	epoch integer NOT NULL,
+	run_id bigint NOT NULL,
+	began_at timestamptz NOT NULL,
+	ended_at timestamptz,
+	compare_until timestamptz,
+	compared_until timestamptz,
+	windows integer NOT NULL DEFAULT 0,
+	details_due bigint NOT NULL DEFAULT 0,
+	details bigint NOT NULL DEFAULT 0,
+	after_id text COLLATE "C" NOT NULL DEFAULT '',
+	calls bigint NOT NULL DEFAULT 0,
+	found bigint NOT NULL DEFAULT 0,
+	findings jsonb NOT NULL DEFAULT '[]',
+	told bigint NOT NULL DEFAULT 0,
+	why text
+);
+CREATE INDEX audit_stream ON jdysync.audit (stream_id, audit_id);
+COMMENT ON TABLE jdysync.audit IS 'audits: what was read long ago, compared with what the service says of it';
+COMMENT ON COLUMN jdysync.audit.audit_id IS 'number of the audit';
+COMMENT ON COLUMN jdysync.audit.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.audit.epoch IS 'epoch of the stream it counts for';
+COMMENT ON COLUMN jdysync.audit.run_id IS 'run that went on with it last';
+COMMENT ON COLUMN jdysync.audit.began_at IS 'by the clock of schedules';
+COMMENT ON COLUMN jdysync.audit.ended_at IS 'by the clock of schedules; NULL = the next audit run goes on with it';
+COMMENT ON COLUMN jdysync.audit.compare_until IS 'modify times before this are compared: windows have proven them, and look at them no more; NULL = none are';
+COMMENT ON COLUMN jdysync.audit.compared_until IS 'how far that has come';
+COMMENT ON COLUMN jdysync.audit.windows IS 'spans of modify time compared';
+COMMENT ON COLUMN jdysync.audit.details_due IS 'details that it is to read again';
+COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that: those that wait for their detail anyhow are passed over';
+COMMENT ON COLUMN jdysync.audit.after_id IS 'the last of these: from there on the next audit goes on';
+COMMENT ON COLUMN jdysync.audit.calls IS 'calls of its own';
+COMMENT ON COLUMN jdysync.audit.found IS 'records that were not here as the service has them';
+COMMENT ON COLUMN jdysync.audit.findings IS 'the first 100 of these: id, cause, names of the fields that changed, modify time now and before, when it was read before';
+COMMENT ON COLUMN jdysync.audit.told IS 'so many of them incidents have told of';
+COMMENT ON COLUMN jdysync.audit.why IS 'why a part of it could not be done';
 
 CREATE TABLE jdysync.lag (
 	stream_id integer PRIMARY KEY,
@@ -415,7 +456,7 @@ CREATE TABLE jdysync.run (
 	stream_id integer NOT NULL,
 	name text NOT NULL,
 	kind text NOT NULL DEFAULT 'pull' CHECK (kind IN ('pull', 'push')),
-	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'range', 'remedy')),
+	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'audit', 'range', 'remedy')),
 	status text NOT NULL CHECK (status IN ('queued', 'running', 'ok', 'failed', 'cancelled', 'interrupted')),
 	from_time timestamptz,
 	to_time timestamptz,
@@ -1308,7 +1349,7 @@ RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details b
 	elapsed interval, error text)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_sync(text, text) IS
-'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail) | verify (jdy_certificates says what came of it); raises the run''s error when a stream is named';
+'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail) | verify (jdy_certificates says what came of it) | audit (jdy_audits does); raises the run''s error when a stream is named';
 
 CREATE FUNCTION jdy_resync(stream text, from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details bigint, inserted bigint,
@@ -1757,6 +1798,16 @@ CROSS JOIN LATERAL unnest(g.ids) AS u (id)
 WHERE g.certified AND k.may_read;
 COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last certificate names';
 
+CREATE VIEW @extschema@.jdy_audits WITH (security_barrier) AS
+SELECT a.audit_id, s.name, a.began_at, a.ended_at, a.compared_until, a.windows, a.details, a.calls, a.found,
+	CASE WHEN k.may_read THEN a.findings END AS findings, a.why, a.run_id
+FROM jdysync.audit a
+JOIN jdysync.stream s USING (stream_id, epoch)
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+WHERE k.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_audits IS
+'what was read long ago, compared with what the service says of it: every modify time, and the details of some records';
+
 CREATE VIEW @extschema@.jdy_lag WITH (security_barrier) AS
 SELECT s.name, t.settle, b.up_to, l.at_most[b.n] AS changes, l.at_least[b.n] AS late, l.highest, l.highest_at, l.seconds
 FROM jdysync.lag l
@@ -2048,7 +2099,7 @@ COMMENT ON COLUMN @extschema@.jdy_runs.kind IS 'pull | push';
 COMMENT ON COLUMN @extschema@.jdy_runs.status IS 'queued | running | ok | failed | cancelled | interrupted (its process died)';
 COMMENT ON COLUMN @extschema@.jdy_runs.started_at IS 'NULL while queued';
 COMMENT ON COLUMN @extschema@.jdy_runs.finished_at IS 'NULL while it runs';
-COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | range';
+COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | audit | range';
 COMMENT ON COLUMN @extschema@.jdy_runs.listed IS 'list rows read and landed; one that several windows hold counts in each; push: records of its source that it looked at';
 COMMENT ON COLUMN @extschema@.jdy_runs.details IS 'details fetched and landed';
 COMMENT ON COLUMN @extschema@.jdy_runs.inserted IS 'records new to staging';
@@ -2203,12 +2254,25 @@ COMMENT ON COLUMN @extschema@.jdy_certificates.run_id IS 'run that made it';
 COMMENT ON COLUMN @extschema@.jdy_certificates.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
 COMMENT ON COLUMN @extschema@.jdy_certificates.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
 
+COMMENT ON COLUMN @extschema@.jdy_audits.audit_id IS 'number of the audit';
+COMMENT ON COLUMN @extschema@.jdy_audits.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_audits.began_at IS 'when it began';
+COMMENT ON COLUMN @extschema@.jdy_audits.ended_at IS 'when it was done; NULL = the next one goes on with it';
+COMMENT ON COLUMN @extschema@.jdy_audits.compared_until IS 'every record with a modify time before this was where the service says it is, or was found; NULL = not compared';
+COMMENT ON COLUMN @extschema@.jdy_audits.windows IS 'spans of modify time that were compared';
+COMMENT ON COLUMN @extschema@.jdy_audits.details IS 'records whose details were read again: a quarter of all';
+COMMENT ON COLUMN @extschema@.jdy_audits.calls IS 'calls of its own';
+COMMENT ON COLUMN @extschema@.jdy_audits.found IS 'records that were not here as the service has them; they are now';
+COMMENT ON COLUMN @extschema@.jdy_audits.findings IS 'the first 100 of these, with id, cause, names of the fields that changed, modify time now and before, when it was read before; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_audits.why IS 'why a part of it could not be done';
+COMMENT ON COLUMN @extschema@.jdy_audits.run_id IS 'run that went on with it last';
+
 COMMENT ON COLUMN @extschema@.jdy_certified.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_certified.id IS 'record';
 
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
 COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream or push';
-COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | scanning (a push''s source) | pushing | finishing';
+COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | auditing | scanning (a push''s source) | pushing | finishing';
 COMMENT ON COLUMN @extschema@.jdy_progress.percent IS 'of the calls that are known to be needed, or of the records to be sent; NULL = not known';
 COMMENT ON COLUMN @extschema@.jdy_progress.eta IS 'when it ends, by its pace so far and the budget; NULL = not known';
 COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'service or target (their answer) | budget | Retry-After (they said 429) | back-off | settle (so that a count can be believed) | token | lock (in this database: pg_blocking_pids(pid)); with the time until when, where it is known';
@@ -2295,7 +2359,7 @@ COMMENT ON COLUMN jdysync.run.run_id IS 'number of the run';
 COMMENT ON COLUMN jdysync.run.stream_id IS 'stream';
 COMMENT ON COLUMN jdysync.run.name IS 'its name then';
 COMMENT ON COLUMN jdysync.run.kind IS 'pull | push';
-COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | range (jdy_resync) | remedy (by the stream''s second schedule)';
+COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | audit | range (jdy_resync) | remedy (by the stream''s second schedule)';
 COMMENT ON COLUMN jdysync.run.status IS 'queued | running | ok | failed | cancelled | interrupted';
 COMMENT ON COLUMN jdysync.run.from_time IS 'modes range and remedy: start';
 COMMENT ON COLUMN jdysync.run.to_time IS 'modes range and remedy: end';
@@ -2399,6 +2463,7 @@ COMMENT ON COLUMN jdysync.catalog.window_format IS 'ms and s = epoch; datetime a
 
 COMMENT ON SEQUENCE jdysync.stream_stream_id_seq IS 'numbers of streams';
 COMMENT ON SEQUENCE jdysync.run_run_id_seq IS 'numbers of runs';
+COMMENT ON SEQUENCE jdysync.audit_audit_id_seq IS 'numbers of audits';
 COMMENT ON SEQUENCE jdysync.certificate_certificate_id_seq IS 'numbers of certificates';
 COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
@@ -2424,6 +2489,8 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate_certificate_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.audit', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.audit_audit_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.absent', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.lag', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.missed', '');

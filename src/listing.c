@@ -25,6 +25,7 @@
 static void add_edge(Call *call, const Stream *stream, const char *param, WindowFormat format, TimestampTz at, bool open);
 static void parse_list(Call *call, ReplyFacts *facts);
 static void note_found(Pull *pull, const char *id, bool known_there, SightingKind kind);
+static List *without(List *ids, const char *id);
 
 Call *
 jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner)
@@ -162,6 +163,7 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 			if (!known_there || (sighting->kind == SEEN_IN_LOAD && !pull->stream->loaded))
 				shown[nshown++] = rows[first + i]->id;
 			note_found(pull, rows[first + i]->id, known_there, sighting->kind);
+			pull->shown = without(pull->shown, rows[first + i]->id);
 			jdy_sweep_note(pull, rows[first + i]->id, known_there);
 		}
 	}
@@ -194,8 +196,6 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 static void
 note_found(Pull *pull, const char *id, bool known_there, SightingKind kind)
 {
-	ListCell   *cell;
-
 	if (kind == SEEN_IN_AUDIT && !known_there)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(pull->context);
@@ -204,9 +204,18 @@ note_found(Pull *pull, const char *id, bool known_there, SightingKind kind)
 		MemoryContextSwitchTo(caller);
 	}
 	else if (kind != SEEN_IN_AUDIT)
-		foreach(cell, pull->found)
-			if (strcmp(lfirst(cell), id) == 0)
-				pull->found = foreach_delete_current(pull->found, cell);
+		pull->found = without(pull->found, id);
+}
+
+static List *
+without(List *ids, const char *id)
+{
+	ListCell   *cell;
+
+	foreach(cell, ids)
+		if (strcmp(lfirst(cell), id) == 0)
+			ids = foreach_delete_current(ids, cell);
+	return ids;
 }
 
 void

@@ -10,7 +10,8 @@
  *	   a list without a time filter is read whole instead, a report by months (range.c);
  *	4. by a second schedule, or when asked to: read a wider window once more;
  *	5. fetch the details that became due (detail.c), listing the tail again once a minute;
- *	6. mode verify: try to certify the list (certify.c), while 3 and 5 go on.
+ *	6. mode verify: try to certify the list (certify.c); mode audit: compare what was read long
+ *	   ago with the service (audit.c); while 3 and 5 go on.
  *
  * Each step lands what it read in short transactions of its own: rows, marks,
  * ledger and watermark together.  None is open while anything is waited for.  So
@@ -22,6 +23,7 @@
 #include "postgres.h"
 
 #include "absent.h"
+#include "audit.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
 #include "clock.h"
@@ -41,6 +43,7 @@
 
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
+#define ALL_PIECES (1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL)
 #define MIN_RELIST_US USECS_PER_SEC
 #define CLOCK_WENT_BACK "clock went back"
 
@@ -61,8 +64,11 @@ static TimestampTz promised_until(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
+static bool holds_all(ListPage *page);
+static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
+static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now);
+static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess);
 static void take_back(Pull *pull, TimestampTz settled);
-static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
@@ -148,6 +154,11 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	{
 		jdy_certify(pull, keep_up);
 		settle_absent(pull, true);
+		fetch_details(pull);
+	}
+	else if (pull->mode == MODE_AUDIT)
+	{
+		jdy_audit(pull, keep_up);
 		fetch_details(pull);
 	}
 	finish_run(pull);
@@ -472,7 +483,7 @@ end_load(Pull *pull, bool prove)
 {
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
-		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'),"
+		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'), audit_at = COALESCE(s.audit_at, $4 + interval '1 day'),"
 		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
 		" contract = s.contract || jsonb_build_object('cap', $3) WHERE s.stream_id = $1",
 		.nargs = 4,
@@ -502,7 +513,7 @@ end_load(Pull *pull, bool prove)
 /*
  * What was modified since the watermark.  Most runs find nothing, so the whole
  * span is asked at once; only when it holds rows is it read in pieces, because
- * what is due depends on the piece.
+ * what is due depends on the piece.  Where there are no details, nothing does.
  */
 static void
 list_changes(Pull *pull)
@@ -516,18 +527,31 @@ list_changes(Pull *pull)
 	TimestampTz settled;
 	Call	   *call;
 	ListPage   *page;
-	bool		quiet;
 	bool		full;
+	bool		went_back;
+	bool		whole;			/* nothing more must be asked */
+	int			guess = 0;
 
 	jdy_progress_phase(PHASE_LISTING);
 	begin = Max(begin, stream->start_from);
 	call = jdy_list_ask(pull, LANE_TAIL, begin - jdy_tick_us(pull), end, 1, stream->plan->page_size);
 	page = jdy_list_answer(call);
-	quiet = page->nrows == 0 && page->count <= 0;
 	full = page->nrows >= pull->cap;
 	pull->cap = Max(pull->cap, page->nrows);
 	pull->timeless = call->asked_at == 0;
 	asked_at = pull->timeless ? now : call->asked_at;
+	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+
+	went_back = pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US);
+	whole = !went_back && begin <= settled &&
+		(page->nrows == 0 ? page->count <= 0 : !full && !pull->by_day && holds_all(page));
+	if (whole && page->nrows > 0 && stream->details)
+	{
+		guess = look_where(pull, page, settled);
+		whole = false;
+	}
+	if (whole)
+		take_whole(pull, page, begin, settled, Min(asked_at, end));
 	jdy_client_release(pull->client, call);
 
 	/* So much at once is rare, and to split windows of a filter without effect would never end. */
@@ -537,33 +561,17 @@ list_changes(Pull *pull)
 		load_everything(pull);
 		return;
 	}
-
-	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
-	if (pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US))
+	if (went_back)
 	{
 		take_back(pull, settled);
 		begin = Max(jdy_tick_floor(pull, pull->cursor - stream->overlap_us), stream->start_from);
-		quiet = false;
 	}
-	if (begin > settled)
-	{
-		/* More than the ledger's end is not settled any more, so this was the wrong question. */
-		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
-		quiet = false;
-	}
-	if (quiet)
-	{
-		Proof		proof = {"one answer", 1, 0, 0};
 
-		jdy_pull_begin(pull);
-		if (settled > pull->cursor)
-			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, begin, jdy_tick_floor(pull, Min(asked_at, end)));
-		note_clock(pull);
-		jdy_pull_commit(pull);
-	}
-	else
-		list_pieces(pull, begin, settled, asked_at);
+	/* More than the ledger's end is not settled any more, so this was the wrong question. */
+	if (begin > settled)
+		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
+	if (!whole)
+		list_pieces(pull, begin, settled, asked_at, guess);
 	pull->listed_at_us = jdy_monotonic_us();
 }
 
@@ -584,8 +592,63 @@ take_back(Pull *pull, TimestampTz settled)
 		load_everything(pull);
 }
 
+/* All that the service counts, each record once, and each can be landed. */
+static bool
+holds_all(ListPage *page)
+{
+	Row		  **rows;
+	int			n = jdy_page_rows(page, &rows);
+	bool		all = n == page->count && jdy_sort_rows(rows, n, NULL) == n;
+
+	pfree(rows);
+	return all;
+}
+
+/* Notes what an answer shows that holds all there is, and guesses in which pieces it stands: a bit for each SightingKind. */
+static int
+look_where(Pull *pull, ListPage *page, TimestampTz settled)
+{
+	int			guess;
+
+	for (int i = 0; i < page->nrows; i++)
+		pull->shown = lappend(pull->shown, MemoryContextStrdup(pull->context, page->rows[i].id));
+	jdy_pull_begin(pull);
+	guess = jdy_queue_guess(pull->stream, pull->shown, settled + CLOCK_ERROR_US, CLOCK_ERROR_US);
+	jdy_pull_commit(pull);
+	return guess;
+}
+
+/* An answer that holds all there is, or that there is nothing. */
 static void
-list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
+take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now)
+{
+	Proof		proof = {"one answer", 1, page->nrows, page->nrows};
+	Sighting	sighting = {SEEN_IN_NEW_TAIL};
+	Row		  **rows;
+	int			n;
+
+	jdy_pull_begin(pull);
+	n = jdy_page_rows(page, &rows);
+	sighting.from = begin;
+	sighting.asked_from = begin - jdy_tick_us(pull);
+	sighting.to = now;
+	jdy_pull_land(pull, rows, n, &sighting);
+	if (settled > pull->cursor)
+		jdy_ledger_prove(pull, pull->cursor, settled, &proof);
+	note_tail(pull, begin, jdy_tick_floor(pull, now));
+	note_clock(pull);
+	jdy_pull_commit(pull);
+}
+
+/*
+ * Four pieces, each an answer of its own.  With a guess those are asked first where the rows that the
+ * whole span showed should stand: when all of them were seen there, the other pieces are known to be
+ * empty.  Whether bounds are inclusive is not known, so a row at the end of a piece that makes
+ * nothing due may belong to the next, which does: unless that is asked too, it must be seen before
+ * the piece's last tick.
+ */
+static void
+list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess)
 {
 	Stream	   *stream = pull->stream;
 	TimestampTz cursor = Min(pull->cursor, settled);
@@ -596,8 +659,10 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *proven = make_window(pull, SEEN_SETTLED, cursor, settled);
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
-
 	Window	   *pieces[] = {overlap, proven, old_tail, new_tail};
+	int			rounds[] = {guess, guess != 0 ? 1 << SEEN_IN_NEW_TAIL : 0, ALL_PIECES};
+	int			asked = 0;
+	Proof		nothing = {"one answer, all of it elsewhere", 1, 0, list_length(pull->shown)};
 
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
@@ -608,10 +673,40 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	}
 
 	/* The overlap before the watermark moves on: the next run does not look back so far. */
-	jdy_windows_read(pull, list_make1(overlap));
-	jdy_windows_read(pull, list_make3(proven, old_tail, new_tail));
+	if (guess & 1 << SEEN_SETTLED)
+		rounds[0] |= 1 << SEEN_IN_OVERLAP;
+	for (int round = 0; round < lengthof(rounds) && (guess == 0 || pull->shown != NIL); round++)
+	{
+		List	   *windows = NIL;
+
+		for (int i = 0; i < lengthof(pieces); i++)
+		{
+			int			piece = 1 << pieces[i]->sighting.kind;
+			Window	   *window;
+
+			if ((rounds[round] & ~asked & piece) == 0)
+				continue;
+			window = palloc(sizeof(Window));
+			*window = *pieces[i];
+			if ((pieces[i] == overlap || pieces[i] == old_tail) && (rounds[round] & 1 << pieces[i + 1]->sighting.kind) == 0)
+				window->to -= jdy_tick_us(pull);
+			else
+				asked |= piece;
+			windows = lappend(windows, window);
+			if (pieces[i] == overlap)
+			{
+				jdy_windows_read(pull, windows);
+				windows = NIL;
+			}
+		}
+		jdy_windows_read(pull, windows);
+	}
+	list_free_deep(pull->shown);
+	pull->shown = NIL;
 
 	jdy_pull_begin(pull);
+	if ((asked & 1 << SEEN_SETTLED) == 0 && settled > pull->cursor)
+		jdy_ledger_prove(pull, pull->cursor, settled, &nothing);
 	note_tail(pull, begin, jdy_tick_floor(pull, now));
 	note_clock(pull);
 	jdy_pull_commit(pull);
@@ -646,7 +741,7 @@ fetch_details(Pull *pull)
 		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
 }
 
-/* While a certificate takes long: what relist does, and the details that follow from it. */
+/* While a certificate or an audit takes long: what relist does, and the details that follow from it. */
 static bool
 keep_up(Pull *pull, bool look)
 {

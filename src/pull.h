@@ -56,6 +56,7 @@ typedef struct Pull
 	List	   *listed_again;	/* of char *: subset of in_flight */
 	bool		absent;			/* there are records that a certificate did not find (absent.c) */
 	List	   *found;			/* of char *: ids that an audit showed, staging lacked, and no window has listed since */
+	List	   *shown;			/* of char *: ids that the tail as a whole showed, and no piece of it yet */
 	List	   *to_read;		/* of window.c: what is not asked yet, the earliest first */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
 	TimestampTz cursor;			/* end of the last span that was proven or given up: the next window begins here minus overlap; DT_NOBEGIN = none */
@@ -76,6 +77,14 @@ typedef struct ListAsk
 	void	   *owner;
 } ListAsk;
 
+/* One request of a detail. */
+typedef struct DetailAsk
+{
+	const char *id;
+	ListPage   *answer;			/* of one row; in the call's context */
+	void	   *owner;
+} DetailAsk;
+
 /*
  * Makes one run of stream `stream_id`: the runner holds the stream's lock, works
  * as its owner, and is in no transaction.  run_id is the row that jdy_run_begin made.
@@ -95,6 +104,9 @@ extern Call *jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz t
 
 /* Whether a call that came back asked for a page past the list's end: some services refuse it, some show another. */
 extern bool jdy_list_past_end(const Call *call);
+
+/* Submits the request of one record's detail, in the current memory context; the DetailAsk is the call's owner. */
+extern Call *jdy_detail_submit(Pull *pull, Lane lane, const char *id, void *owner);
 
 /* The answer of a list call that came back; raises when it failed. */
 extern ListPage *jdy_list_answer(Call *call);

@@ -51,6 +51,13 @@ typedef struct FirstShown
 	TimestampTz unseen_from;
 } FirstShown;
 
+/*
+ * In which parts of the next listing `ids` (char *) should stand, by what is noted of them: a bit 1 << SightingKind for each.
+ * What no tail listed is new.  What the tail that ended at settled_until or before listed has settled.  tail_ahead: a tail ends
+ * so far behind its listing.
+ */
+extern int	jdy_queue_guess(const Stream *stream, const List *ids, TimestampTz settled_until, int64 tail_ahead_us);
+
 /* A detail to be fetched. */
 typedef struct Due
 {

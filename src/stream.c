@@ -344,6 +344,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.audit a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
@@ -644,7 +645,7 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 {
 	static JdyStatement statements[] = {
 		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, contract = '{}', source = $2"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, audit_at = NULL, contract = '{}', source = $2"
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},

@@ -93,6 +93,7 @@ static void take_answer(Pull *pull, Call *call);
 static void release(Pull *pull, Call *call);
 static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
+static void land(Pull *pull, const Window *window, Row **rows, int nrows);
 static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
 static void read_tick(Pull *pull, Reading *reading);
 static void enter(Pull *pull, Reading *reading, const Proof *proof);
@@ -430,7 +431,7 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 	if (page->nrows > 0 || window->prove)
 	{
 		jdy_pull_begin(pull);
-		jdy_pull_land(pull, rows, n, &window->sighting);
+		land(pull, window, rows, n);
 		jdy_pull_reject(pull, page, &window->sighting);
 		if (reading->span != NULL)
 		{
@@ -442,6 +443,15 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 	}
 	pfree(rows);
 	pfree(reading);
+}
+
+static void
+land(Pull *pull, const Window *window, Row **rows, int nrows)
+{
+	if (window->land != NULL)
+		window->land(window->land_arg, window, rows, nrows);
+	else
+		jdy_pull_land(pull, rows, nrows, &window->sighting);
 }
 
 /* Enters a part that was landed, and those that waited for it, into the ledger; in a transaction. */
@@ -600,7 +610,7 @@ read_tick(Pull *pull, Reading *reading)
 				hashes[nids++] = page->rows[i].id == NULL ? page->rows[i].digest :
 					hash_bytes_extended((unsigned char *) page->rows[i].id, strlen(page->rows[i].id), 0);
 			jdy_pull_begin(pull);
-			jdy_pull_land(pull, rows, n, &window.sighting);
+			land(pull, &window, rows, n);
 			jdy_pull_reject(pull, page, &window.sighting);
 			jdy_pull_commit(pull);
 			pfree(rows);

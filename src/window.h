@@ -18,6 +18,10 @@ typedef struct Window
 	Sighting	sighting;		/* from, to are filled in per window read */
 	bool		prove;			/* settled: enters the ledger */
 	Lane		lane;
+
+	/* Lands the rows of an answer, in its transaction, in place of jdy_pull_land; NULL = nobody does. */
+	void		(*land) (void *arg, const struct Window *window, Row **rows, int nrows);
+	void	   *land_arg;
 } Window;
 
 /* What a ledger row says besides its span. */
