@@ -27,6 +27,7 @@
 #include "clock.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "lag.h"
 #include "progress.h"
 #include "pull.h"
 #include "remedy.h"
@@ -505,6 +506,7 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 
 	jdy_pull_begin(pull);
 	note_tail(pull, begin, jdy_tick_floor(pull, now));
+	jdy_lag_settle(pull);
 	note_clock(pull);
 	jdy_pull_commit(pull);
 }
