@@ -56,7 +56,10 @@ CREATE TABLE jdysync.stream (
 	tail_from timestamptz,
 	tail_until timestamptz,
 	verify_at timestamptz,
-	contract jsonb NOT NULL DEFAULT '{}',
+	audit_at timestamptz,
+	given_up_until timestamptz,
+	unproven text,
+	unplaced bigint NOT NULL DEFAULT 0,
 	source bytea,
 	remedy text,
 	CONSTRAINT watermark_within_first_range CHECK
@@ -76,9 +79,31 @@ COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before th
 COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that the same run asked for; NULL = it could not tell the service''s time';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
-COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
+COMMENT ON COLUMN jdysync.stream.audit_at IS 'from then on a scheduled run audits it, too; NULL = its first load is not over';
+COMMENT ON COLUMN jdysync.stream.given_up_until IS 'the next run begins here minus overlap although not all before it is proven; NULL = nothing was given up';
+COMMENT ON COLUMN jdysync.stream.unproven IS 'months of a report of which it is not known whether all of them came; NULL = none';
+COMMENT ON COLUMN jdysync.stream.unplaced IS 'rows that are their own keys and came in reads that proved nothing: what they take the place of may be proven gone later';
 COMMENT ON COLUMN jdysync.stream.remedy IS 'its second schedule, which reads a wider window again (omissionRemedy of metadata); NULL = none';
 COMMENT ON COLUMN jdysync.stream.source IS 'SHA-256 of address and account that all this was read from; NULL = no run has been there yet';
+
+CREATE TABLE jdysync.contract (
+	stream_id integer NOT NULL,
+	question text COLLATE "C" NOT NULL,
+	answer text COLLATE "C" NOT NULL,
+	since timestamptz NOT NULL,
+	asked_at timestamptz NOT NULL,
+	evidence text NOT NULL,
+	known text COLLATE "C",
+	PRIMARY KEY (stream_id, question)
+);
+COMMENT ON TABLE jdysync.contract IS 'how the service answers, asked at the first run of a stream and once a week: the rules follow it';
+COMMENT ON COLUMN jdysync.contract.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.contract.question IS 'filter | start edge | end edge | grain | page size | echoed size | offset | order | past the end | count | clock | list rows';
+COMMENT ON COLUMN jdysync.contract.answer IS 'unknown = it could not be had: evidence says why';
+COMMENT ON COLUMN jdysync.contract.since IS 'since when the answer is this';
+COMMENT ON COLUMN jdysync.contract.asked_at IS 'when it was asked last';
+COMMENT ON COLUMN jdysync.contract.evidence IS 'what was seen then';
+COMMENT ON COLUMN jdysync.contract.known IS 'the last answer that could be had: another one is told; NULL = there was none';
 
 CREATE TABLE jdysync.listing (
 	stream_id integer NOT NULL,
@@ -130,7 +155,7 @@ CREATE TABLE jdysync."window" (
 CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
 COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
 COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
-COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
+COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, all of it elsewhere (what a wider span showed was seen outside this one) | one answer, no count | last page to first';
 COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed; of several windows, added up';
 COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said, of several windows added up; NULL = it does not say';
 COMMENT ON COLUMN jdysync."window".windows IS 'how many windows this is: neighbours that were proven by the same rule become one row after seven days';
@@ -204,6 +229,45 @@ COMMENT ON COLUMN jdysync.absent.absent_at IS 'instant of the first certificate 
 COMMENT ON COLUMN jdysync.absent.run_id IS 'run that made that certificate';
 COMMENT ON COLUMN jdysync.absent.confirmed IS 'another one, at least settle later, does not name it either: proof enough where there are no details';
 COMMENT ON COLUMN jdysync.absent.held IS 'too many at once: it is not marked until jdy_accept_deletes';
+
+CREATE TABLE jdysync.audit (
+	audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stream_id integer NOT NULL,
+	epoch integer NOT NULL,
+	run_id bigint NOT NULL,
+	began_at timestamptz NOT NULL,
+	ended_at timestamptz,
+	compare_until timestamptz,
+	compared_until timestamptz,
+	windows integer NOT NULL DEFAULT 0,
+	details_due bigint NOT NULL DEFAULT 0,
+	details bigint NOT NULL DEFAULT 0,
+	after_id text COLLATE "C" NOT NULL DEFAULT '',
+	calls bigint NOT NULL DEFAULT 0,
+	found bigint NOT NULL DEFAULT 0,
+	findings jsonb NOT NULL DEFAULT '[]',
+	told bigint NOT NULL DEFAULT 0,
+	why text
+);
+CREATE INDEX audit_stream ON jdysync.audit (stream_id, audit_id);
+COMMENT ON TABLE jdysync.audit IS 'audits: what was read long ago, compared with what the service says of it';
+COMMENT ON COLUMN jdysync.audit.audit_id IS 'number of the audit';
+COMMENT ON COLUMN jdysync.audit.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.audit.epoch IS 'epoch of the stream it counts for';
+COMMENT ON COLUMN jdysync.audit.run_id IS 'run that went on with it last';
+COMMENT ON COLUMN jdysync.audit.began_at IS 'by the clock of schedules';
+COMMENT ON COLUMN jdysync.audit.ended_at IS 'by the clock of schedules; NULL = the next audit run goes on with it';
+COMMENT ON COLUMN jdysync.audit.compare_until IS 'modify times before this are compared: windows have proven them, and look at them no more; NULL = none are';
+COMMENT ON COLUMN jdysync.audit.compared_until IS 'how far that has come';
+COMMENT ON COLUMN jdysync.audit.windows IS 'spans of modify time compared';
+COMMENT ON COLUMN jdysync.audit.details_due IS 'details that it is to read again';
+COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that: those that wait for their detail anyhow are passed over';
+COMMENT ON COLUMN jdysync.audit.after_id IS 'the last of these: from there on the next audit goes on';
+COMMENT ON COLUMN jdysync.audit.calls IS 'calls of its own';
+COMMENT ON COLUMN jdysync.audit.found IS 'records that were not here as the service has them';
+COMMENT ON COLUMN jdysync.audit.findings IS 'the first 100 of these: id, cause, names of the fields that changed, modify time now and before, when it was read before';
+COMMENT ON COLUMN jdysync.audit.told IS 'so many of them incidents have told of';
+COMMENT ON COLUMN jdysync.audit.why IS 'why a part of it could not be done';
 
 CREATE TABLE jdysync.lag (
 	stream_id integer PRIMARY KEY,
@@ -290,7 +354,7 @@ CREATE TABLE jdysync.home (
 );
 CREATE UNIQUE INDEX home_only ON jdysync.home ((true));
 COMMENT ON TABLE jdysync.home IS 'where all this was made: in any other database it is a copy, and nothing runs until jdy_adopt()';
-COMMENT ON COLUMN jdysync.home.cluster IS 'its system identifier';
+COMMENT ON COLUMN jdysync.home.cluster IS 'system identifier of the server';
 COMMENT ON COLUMN jdysync.home.database IS 'oid of the database';
 COMMENT ON COLUMN jdysync.home.extension IS 'oid of the extension: a dump that is restored where it was made is a copy, too';
 
@@ -415,7 +479,7 @@ CREATE TABLE jdysync.run (
 	stream_id integer NOT NULL,
 	name text NOT NULL,
 	kind text NOT NULL DEFAULT 'pull' CHECK (kind IN ('pull', 'push')),
-	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'range', 'remedy')),
+	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'audit', 'range', 'remedy')),
 	status text NOT NULL CHECK (status IN ('queued', 'running', 'ok', 'failed', 'cancelled', 'interrupted')),
 	from_time timestamptz,
 	to_time timestamptz,
@@ -581,6 +645,7 @@ COMMENT ON COLUMN jdysync.mapped_view.definition IS 'pg_get_viewdef when it was 
 CREATE TABLE jdysync.catalog (
 	entry text COLLATE "C" PRIMARY KEY,
 	title text NOT NULL,
+	kind text NOT NULL DEFAULT 'list' CHECK (kind IN ('list', 'report')),
 	api text NOT NULL UNIQUE,
 	method text NOT NULL DEFAULT 'GET',
 	id_fields text[] NOT NULL,
@@ -591,11 +656,16 @@ CREATE TABLE jdysync.catalog (
 	end_param text,
 	window_format text CHECK (window_format IN ('ms', 's', 'datetime', 'date')),
 	window_off text,
+	range_param text,
+	range_end_params text[] NOT NULL DEFAULT '{}',
+	range_format text CHECK (range_format IN ('date', 'period')) CHECK ((range_format IS NULL) = (range_param IS NULL)),
 	page_param text DEFAULT 'page',
 	size_param text DEFAULT 'page_size' CHECK ((size_param IS NULL) = (page_param IS NULL)),
+	count_type text CHECK (count_type IN ('string', 'integer')),
 	required text[] NOT NULL DEFAULT '{}',
 	fixed jsonb NOT NULL DEFAULT '{}',
 	modified_field text,
+	rich_rows text,
 	list_secrets text[] NOT NULL DEFAULT '{}',
 	detail_secrets text[] NOT NULL DEFAULT '{}',
 	line_items text
@@ -603,11 +673,17 @@ CREATE TABLE jdysync.catalog (
 COMMENT ON TABLE jdysync.catalog IS 'the lists of 星辰 V2 that jdysync knows: how each is asked';
 COMMENT ON COLUMN jdysync.catalog.id_fields IS 'fields that make a row unique; of several, one with ? behind it may be empty; * = nothing does, the whole row is its key';
 COMMENT ON COLUMN jdysync.catalog.window_off IS 'what start_param and end_param are sent as where nothing is to be left out; NULL = then they are not sent';
+COMMENT ON COLUMN jdysync.catalog.kind IS 'list = records; report = figures that the service works out when it is asked';
+COMMENT ON COLUMN jdysync.catalog.range_param IS 'its rows belong to a month: parameter that takes the month''s first day, or its period; NULL = they belong to none';
+COMMENT ON COLUMN jdysync.catalog.range_end_params IS 'parameters that take the month''s last day, or its period again; several = the documents differ, all are sent';
+COMMENT ON COLUMN jdysync.catalog.range_format IS 'date = yyyy-MM-dd; period = yyyyMM';
+COMMENT ON COLUMN jdysync.catalog.count_type IS 'what the documents show the count as; both are understood; NULL = none is told';
 COMMENT ON COLUMN jdysync.catalog.page_param IS 'parameter for the page''s number; NULL = the list takes no pages, one answer is all of it';
 COMMENT ON COLUMN jdysync.catalog.size_param IS 'parameter for the rows of a page';
 COMMENT ON COLUMN jdysync.catalog.required IS 'parameters without which the service refuses: metadata must give them';
-COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen, never narrow';
+COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen a list, never narrow it, or say what a report sums up by';
 COMMENT ON COLUMN jdysync.catalog.modified_field IS 'field of the detail that holds the modify time (server''s zone)';
+COMMENT ON COLUMN jdysync.catalog.rich_rows IS 'parameter that makes list rows show more of the detail; NULL = there is none';
 COMMENT ON COLUMN jdysync.catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN jdysync.catalog.detail_secrets IS 'encrypted fields of details';
 COMMENT ON COLUMN jdysync.catalog.line_items IS 'array of the detail whose elements are rows of jdy_<stream>_entry; NULL = there is none';
@@ -634,20 +710,20 @@ COMMENT ON COLUMN jdysync.catalog_field.sensitive IS 'how jdy_<stream>_masked sh
 
 INSERT INTO jdysync.catalog
 	(entry, title, api, id_fields, number_field, detail_api, start_param, end_param, window_format,
-	 fixed, modified_field, list_secrets, detail_secrets, line_items)
+	 fixed, modified_field, list_secrets, detail_secrets, line_items, rich_rows)
 VALUES
 	('customer', '客户', '/jdy/v2/bd/customer', '{id}', 'number', '/jdy/v2/bd/customer_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', 'modify_time', '{}',
-	 '{addr,bank_account,invoice_phone,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}', NULL),
+	 '{addr,bank_account,invoice_phone,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}', NULL, 'show_contact_detail'),
 	('supplier', '供应商', '/jdy/v2/bd/supplier', '{id}', 'number', '/jdy/v2/bd/supplier_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL,
 	 '{Row.bank_account,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}',
-	 '{bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat,accountentity.income_acc_no,accountentity.income_bank_code}', NULL),
+	 '{bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat,accountentity.income_acc_no,accountentity.income_bank_code}', NULL, 'show_contact_detail'),
 	('material', '商品', '/jdy/v2/bd/material', '{id}', 'number', '/jdy/v2/bd/material_detail',
-	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL, '{}', '{}', NULL),
+	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL, '{}', '{}', NULL, NULL),
 	('sal_order', '销售订单', '/jdy/v2/scm/sal_order', '{id}', 'bill_no', '/jdy/v2/scm/sal_order_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{}', 'modify_time', '{}',
-	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}', 'material_entity');
+	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}', 'material_entity', NULL);
 
 /*
  * The other lists that the documents describe.  dialect: how a span of modify time is asked; enable = -1 asks
@@ -820,7 +896,7 @@ FROM (VALUES
 	('division_load', '{id}', NULL, NULL, '{}', 'id'),
 	('user_func_perm_list', '{id}', NULL, NULL, '{}', 'id'),
 	('user_list', '{uid}', 'page', 'page_size', '{}', 'id'),
-	('voucher_attachment', '{id}', NULL, NULL, '{period}', 'id'),
+	('voucher_attachment', '{id}', NULL, NULL, '{}', 'id'),
 	('invoice_fp', '{invoice_no,invoice_type?,invoice_category?}', 'page_no', 'page_size', '{}', 'id'),
 	('invoice_kp', '{id}', 'page', 'page_size', '{}', 'serial_number'),
 	('invoice_kp_query', '{*}', NULL, NULL, '{bill_no}', 'id'),
@@ -832,9 +908,9 @@ FROM (VALUES
 	('inventory', '{material_id,stock_id?,sp_id?,aux_prop_id?,batch_no?,kf_date?}', 'page', 'page_size', '{}', 'id'),
 	('inventory_serial_status', '{sn,material_id?}', 'page', 'page_size', '{}', 'id'),
 	('inventory_stock', '{inv_stock_id,inv_stock_position?}', NULL, NULL, '{material_id}', 'id'),
-	('customer_pay_number', '{customer_id}', NULL, NULL, '{end_date,start_date}', 'id'),
+	('customer_pay_number', '{customer_id}', NULL, NULL, '{}', 'id'),
 	('sal_invoice_list', '{id}', 'page', 'page_size', '{end_date,start_date}', 'id'),
-	('sal_summary_rpt_ims', '{*}', 'page', 'page_size', '{filter_summary_field,end_date,start_date}', 'id'),
+	('sal_summary_rpt_ims', '{*}', 'page', 'page_size', '{filter_summary_field}', 'id'),
 	('coupon_center', '{id}', 'page', 'page_size', '{member_id}', 'id'),
 	('coupons', '{coupons_id}', 'page', 'page_size', '{member_id}', 'id'),
 	('integral_record', '{*}', 'page', 'page_size', '{}', 'id'),
@@ -847,6 +923,51 @@ FROM (VALUES
 	('formula', '{id}', 'data.page', 'data.page_size', '{}', 'id')
 ) AS v (entry, id_fields, page_param, size_param, required, detail_param)
 WHERE c.entry = v.entry;
+
+/* Reports, and lists that must be told a span of time: their rows belong to a month.  What sums up by is the service's default in its own pages. */
+INSERT INTO jdysync.catalog (entry, title, kind, api, id_fields, range_param, range_end_params, range_format, page_param, size_param, required, fixed)
+SELECT v.entry, v.title, 'report', '/jdy/v2/' || v.path, v.id_fields::text[], r.param, COALESCE(r.ends::text[], '{}'), r.format,
+	CASE WHEN v.paged THEN 'page' END, CASE WHEN v.paged THEN 'page_size' END, v.required::text[], v.fixed::jsonb
+FROM (VALUES
+	('balancesheet', '资产负债表', 'fi/balancesheet', 'period', '{id}', false, '{}', '{}'),
+	('profit_report', '利润表', 'fi/profit_report', 'period', '{id}', false, '{}', '{}'),
+	('account_balance_report', '科目余额表', 'fi/account_balance_report', 'periods', '{account_id,currency_name?,detail_id?}', false, '{}', '{}'),
+	('qty_sum', '数量金额总账', 'fi/qty_sum', 'periods', '{account_id,currency_name?,detail_id?,unit_name?}', false, '{}', '{}'),
+	('sub_ledger_report', '明细账', 'fi/sub_ledger_report', 'periods', '{*}', false, '{account_id}', '{}'),
+	('ap_summary_report', '应付账款汇总表', 'arap/ap_summary_report', 'days', '{supplier_id?,emp_id?,dept_id?,supplier_group_id?}', true, '{}', '{"summary_type": "item"}'),
+	('ar_summary_report', '应收账款汇总表', 'arap/ar_summary_report', 'days', '{customer_id?,emp_id?,dept_id?,customer_group_id?}', true, '{}', '{"summary_type": "item"}'),
+	('ar_report', '客户应收统计表', 'arap/ar_report', 'days', '{customer_id}', true, '{}', '{}'),
+	('ar_order_statement_report', '应收账款明细表', 'arap/ar_order_statement_report', 'days', '{*}', true, '{customer_id}', '{}'),
+	('reconciliation_statement', '供应商/客户对账单', 'arap/reconciliation_statement', 'days', '{*}', false, '{}', '{}'),
+	('inv_inventory_ims', '库存查询表', 'inv/inv_inventory_ims', NULL, '{material_id,stock_id?,sp_id?,aux_prop_id?,batch_no?,kf_date?}', true, '{}', '{}'),
+	('ca_debit_and_credit_trend', '出纳资金收支趋势', 'fi/ca_debit_and_credit_trend', NULL, '{*}', false, '{income_type,trend_type}', '{}'),
+	('custom_mult_field', '自定义字段查询', 'sys/custom_mult_field', NULL, '{*}', false, '{entity_number}', '{}')
+) AS v (entry, title, path, range, id_fields, paged, required, fixed)
+LEFT JOIN (VALUES
+	('period', 'period', '{}', 'period'),
+	('periods', 'start_period', '{end_period,end_Period}', 'period'),
+	('days', 'start_date', '{end_date}', 'date')
+) AS r (range, param, ends, format) USING (range);
+
+UPDATE jdysync.catalog c SET range_param = v.param, range_end_params = v.ends::text[], range_format = v.format
+FROM (VALUES
+	('voucher_attachment', 'period', '{}', 'period'),
+	('customer_pay_number', 'start_date', '{end_date}', 'date'),
+	('sal_summary_rpt_ims', 'start_date', '{end_date}', 'date')
+) AS v (entry, param, ends, format)
+WHERE c.entry = v.entry;
+
+/* Counts as the documents show them: text in master data and books, numbers in documents and shops, but for some. */
+UPDATE jdysync.catalog c SET count_type = CASE
+	WHEN c.entry IN ('material_price', 'account', 'division_load', 'user_func_perm_list', 'voucher_attachment', 'invoice_kp_query', 'tax_category_type',
+		'inv_synchronous', 'inventory_stock', 'customer_pay_number', 'mall_recharge_rule') THEN NULL
+	WHEN c.kind = 'report' THEN
+		CASE WHEN c.entry IN ('ap_summary_report', 'ar_summary_report', 'ar_report', 'ar_order_statement_report') THEN 'string'
+			WHEN c.entry = 'inv_inventory_ims' THEN 'integer' END
+	WHEN c.entry IN ('subm_prod_rtn', 'sal_invoice_list', 'balance_bill') THEN 'string'
+	WHEN c.entry IN ('outside_material', 'account_type', 'assist_type_list', 'invoice_fp', 'invoice_kp', 'fa_alter_list', 'fa_card', 'fa_clean')
+		OR c.api LIKE '/jdy/v2/scm/%' OR c.api LIKE '/jdy/v2/pm/%' OR c.api LIKE '/jdy/v2/ls/%' THEN 'integer'
+	ELSE 'string' END;
 
 UPDATE jdysync.catalog c SET list_secrets = v.list_secrets::text[], detail_secrets = v.detail_secrets::text[]
 FROM (VALUES
@@ -1253,7 +1374,7 @@ RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details b
 	elapsed interval, error text)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_sync(text, text) IS
-'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail) | verify (jdy_certificates says what came of it); raises the run''s error when a stream is named';
+'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail) | verify (jdy_certificates says what came of it) | audit (jdy_audits does); raises the run''s error when a stream is named';
 
 CREATE FUNCTION jdy_resync(stream text, from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details bigint, inserted bigint,
@@ -1266,7 +1387,7 @@ COMMENT ON FUNCTION jdy_resync(text, timestamptz, timestamptz) IS
 CREATE FUNCTION jdy_start(name text, mode text DEFAULT 'auto')
 RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_start(text, text) IS
-'queues a run and returns its run_id; it starts when the transaction commits';
+'queues a run of a stream or push and returns its run_id; it starts when the transaction commits; mode as for jdy_sync';
 
 CREATE FUNCTION jdy_cancel(run_id bigint)
 RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
@@ -1324,7 +1445,7 @@ COMMENT ON FUNCTION jdy_pause(text) IS
 CREATE FUNCTION jdy_resume(name text, force boolean DEFAULT false)
 RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_resume(text, boolean) IS
-'ends jdy_pause; force: lets a push that is held because too many records changed at once go once; true when that changed something';
+'ends jdy_pause; force: lets a push go once that is held because too many records changed, or are gone, at once; true when that changed something';
 
 CREATE FUNCTION jdy_grant(name text, role regrole, privilege text)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
@@ -1488,7 +1609,7 @@ COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
 COMMENT ON COLUMN jdysync.subject.own IS 'the current role is a member of its owner; of what has none, a superuser';
 COMMENT ON COLUMN jdysync.subject.may_read IS 'or was granted that with jdy_grant';
-COMMENT ON COLUMN jdysync.subject.mapping IS 'as whom it calls what: name of the incidents of that';
+COMMENT ON COLUMN jdysync.subject.mapping IS 'its server and its owner, whose user mapping it calls with: name of the incidents of these calls';
 
 CREATE VIEW jdysync.at_work AS
 SELECT k.objid AS stream_id
@@ -1547,6 +1668,25 @@ CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(10::oid, 'USAGE') OR i.name = 
 WHERE a.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
+CREATE VIEW jdysync.breach AS
+SELECT c.stream_id, bool_or(c.question = 'filter' AND c.answer = 'ignored') AS filter_ignored,
+	string_agg(CASE
+		WHEN c.question = 'filter' AND c.answer = 'ignored' THEN 'the service ignores the time filter, so only certificates prove anything'
+		WHEN c.question = 'count' AND c.answer = 'none' THEN 'the service does not count this list, so there is no certificate'
+		WHEN c.question = 'count' AND c.answer = 'does not add up' THEN 'the service''s count does not add up, so there is no certificate'
+		WHEN c.question = 'count' AND c.answer = 'unknown' THEN 'whether the service''s count adds up is not known, so there is no certificate'
+		WHEN c.question = 'order' AND c.answer = 'unstable' AND NOT EXISTS (SELECT FROM jdysync.contract f
+			WHERE f.stream_id = c.stream_id AND f.question = 'filter' AND f.answer = 'honoured')
+			THEN 'the list has no stable order and cannot be read by modify time, so records may be missing'
+		END, '; ' ORDER BY c.question DESC) AS uncertified
+FROM jdysync.contract c
+WHERE c.question IN ('filter', 'count', 'order')
+GROUP BY c.stream_id;
+COMMENT ON VIEW jdysync.breach IS 'streams whose service does not answer as proofs need it';
+COMMENT ON COLUMN jdysync.breach.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.breach.filter_ignored IS 'its windows prove nothing';
+COMMENT ON COLUMN jdysync.breach.uncertified IS 'what cannot be proven, and why; NULL = nothing is wrong';
+
 /*
  * One look into an index for each thing that is asked: millions of runs and deliveries
  * must not slow down who only wants to know whether all is well.
@@ -1586,6 +1726,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven AND c.at > now() - interval '26 hours')
 			THEN COALESCE('last certificate ' || (SELECT date_trunc('hour', now() - max(c.at)) FROM jdysync.certificate c
 				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven) || ' ago', 'no certificate so far') || ', see jdy_certificates' END,
+		(SELECT 'uncertified: ' || w.uncertified || ', see jdy_contract' FROM jdysync.breach w WHERE w.stream_id = s.stream_id AND NOT s.is_push),
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
 			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why,
 	g.next_at::timestamptz(0) AS next_run,
@@ -1654,7 +1795,7 @@ COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all we
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name,
 	CASE WHEN s.loaded_at IS NULL OR q.oldest = '-infinity' THEN NULL
-		WHEN s.watermark IS NULL OR s.contract->>'filter' = 'ignored' THEN g.content_until
+		WHEN s.watermark IS NULL OR b.filter_ignored THEN g.content_until
 		ELSE LEAST(s.watermark, q.oldest) END AS complete_until,
 	s.listed_until,
 	COALESCE(q.due, 0) AS details_due,
@@ -1663,9 +1804,10 @@ SELECT s.name,
 		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
 	CASE WHEN c.may_read AND COALESCE(q.set_aside, 0) + r.rejected > 0
 		THEN (q.exceptions || r.exceptions)[1:100] END AS exceptions,
-	s.loaded_at, s.coverage AS windows
+	s.loaded_at, s.coverage AS windows, b.uncertified
 FROM jdysync.stream s
 JOIN jdysync.subject c ON c.stream_id = s.stream_id AND c.owner IS NOT NULL
+LEFT JOIN jdysync.breach b ON b.stream_id = s.stream_id
 LEFT JOIN LATERAL (
 	SELECT min(l.due_since) FILTER (WHERE l.due AND l.problem IS NULL) AS oldest,
 		count(*) FILTER (WHERE l.due AND l.problem IS NULL) AS due,
@@ -1682,6 +1824,15 @@ CROSS JOIN LATERAL (
 WHERE c.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or nothing is proven yet';
+
+CREATE VIEW @extschema@.jdy_contract WITH (security_barrier) AS
+SELECT s.name, c.question, c.answer, c.since, c.asked_at, CASE WHEN k.may_read THEN c.evidence END AS evidence
+FROM jdysync.contract c
+JOIN jdysync.stream s USING (stream_id)
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+WHERE k.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_contract IS
+'how each stream''s service answers, asked at the first run and once a week: the rules that prove something follow it';
 
 CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
 SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed,
@@ -1701,6 +1852,16 @@ JOIN jdysync.subject k ON k.stream_id = s.stream_id
 CROSS JOIN LATERAL unnest(g.ids) AS u (id)
 WHERE g.certified AND k.may_read;
 COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last certificate names';
+
+CREATE VIEW @extschema@.jdy_audits WITH (security_barrier) AS
+SELECT a.audit_id, s.name, a.began_at, a.ended_at, a.compared_until, a.windows, a.details, a.calls, a.found,
+	CASE WHEN k.may_read THEN a.findings END AS findings, a.why, a.run_id
+FROM jdysync.audit a
+JOIN jdysync.stream s USING (stream_id, epoch)
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+WHERE k.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_audits IS
+'what was read long ago, compared with what the service says of it: every modify time, and the details of some records';
 
 CREATE VIEW @extschema@.jdy_lag WITH (security_barrier) AS
 SELECT s.name, t.settle, b.up_to, l.at_most[b.n] AS changes, l.at_least[b.n] AS late, l.highest, l.highest_at, l.seconds
@@ -1769,14 +1930,17 @@ SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.
 	LEAST(q.due, 10000) AS details_due, LEAST(q.set_aside + j.n, 10000) AS set_aside,
 	LEAST(d.pending, 10000) AS pending, COALESCE(b.sent, 0) AS sent, COALESCE(b.in_doubt, 0) AS in_doubt, LEAST(d.dead, 10000) AS dead,
 	t.listed_until,
-	CASE WHEN t.loaded_at IS NULL OR t.contract->>'filter' = 'ignored' OR q.oldest = '-infinity' THEN NULL
+	CASE WHEN t.loaded_at IS NULL OR q.oldest = '-infinity'
+			OR EXISTS (SELECT FROM jdysync.contract c WHERE c.stream_id = t.stream_id AND c.question = 'filter' AND c.answer = 'ignored') THEN NULL
 		WHEN q.due + q.set_aside <= 10000 THEN LEAST(t.watermark, q.oldest)
 		ELSE LEAST(t.watermark, NULLIF((SELECT min(l.due_since) FROM jdysync.listing l
 			WHERE l.stream_id = t.stream_id AND l.due AND l.problem IS NULL), '-infinity')) END AS complete_until,
 	(SELECT count(*) FROM unnest(CASE WHEN t.coverage = '{}' OR t.start_from > upper(t.coverage) THEN '{}'
 		ELSE tstzmultirange(tstzrange(t.start_from, upper(t.coverage))) - t.coverage END)) AS gaps,
 	(SELECT c.instant FROM jdysync.certificate c
-		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified
+		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified,
+	(SELECT a.ended_at FROM jdysync.audit a
+		WHERE a.stream_id = t.stream_id AND a.epoch = t.epoch AND a.ended_at IS NOT NULL ORDER BY a.audit_id DESC LIMIT 1) AS audited
 FROM @extschema@.jdy_status h
 JOIN jdysync.subject s ON s.name = h.name
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
@@ -1836,11 +2000,24 @@ LEFT JOIN (VALUES
 	('held', '数据库副本，已停用 held', '确认原库不再运行后执行 SELECT jdy_adopt();'),
 	('push held', '推送已暂停：变化过多 push held', '用 jdy_preview 核对；如属正常，用 jdy_resume 放行。'),
 	('target away', '推送目标无响应 target away', '目标恢复后自动继续推送。'),
+	('rows removed from staging', '暂存表的行被人删除，已补 rows removed from staging', '行已补回；请查明是谁删除的，不想看到的行应由视图过滤。'),
 	('missed by windows', '有变更被窗口漏读，已补 missed by windows', '数据已补齐；请用 jdy_missed 查看原因。'),
 	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
 	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
-	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。')) AS k (what, title, what_to_do) ON k.what = i.what
-CROSS JOIN LATERAL (SELECT COALESCE(k.title, i.what) AS title, k.what_to_do) t
+	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。'),
+	('mass delete', '大批记录消失，未标记删除 mass delete', '请核实接口为何不再列出它们；确属删除则用 jdy_accept_deletes 放行。'),
+	('missed by windows', '时间窗漏读 missed by windows', '记录已补齐，原因见 jdy_missed。'),
+	('count not trusted', '计数不可信 count not trusted', '计数一致后用 jdy_resync 重读该时间段。'),
+	('time filter ignored', '时间过滤无效 time filter ignored', '每次运行都在全量读取；请检查元数据中时间参数的名字。'),
+	('no stable order', '列表顺序不稳定 no stable order', '请在元数据中为列表指定稳定的排序。'),
+	('sort key not known', '排序字段未知 sort key not known', '请在元数据的 number 中写明列表的排序字段。'),
+	('end of the list not trusted', '列表末尾不可信 end of the list not trusted', '请向接口方询问列表最多能读到多深。'),
+	('report not proven', '报表未能证明完整 report not proven', '请在较空闲时用 jdy_resync 重读这些月份。'),
+	('rows removed from staging', '暂存表中的行被删 rows removed from staging', '行已补回；请查明是谁从暂存表里删除，见 jdy_audits。'),
+	('contract changed', '接口行为改变 contract changed', '改变了什么见 jdy_contract。'),
+	('clock went back', '接口的时钟倒退 clock went back', '按错误时间读过的内容会自动重读；经常发生请询问接口方。'),
+	('no time told', '接口不报时间 no time told', '请查明是接口还是代理去掉了应答中的 Date 头。')) AS k (what, title, what_to_do) ON k.what = split_part(i.what, ': ', 1)
+CROSS JOIN LATERAL (SELECT COALESCE(k.title || substr(i.what, length(k.what) + 1), i.what) AS title, k.what_to_do) t
 CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,
 	to_char(i.closed_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS closed) o
 WHERE i.severity <> 'info' AND (i.closed_at IS NULL OR i.closed_at > now() - interval '1 day');
@@ -1866,10 +2043,10 @@ FROM jdysync.alarm a WHERE 'jdy_incidents_feishu' <> ALL (a.of_pushes_from);
 COMMENT ON VIEW @extschema@.jdy_incidents_feishu IS 'incidents as messages for a Feishu robot: source of a push';
 
 CREATE VIEW @extschema@.jdy_catalog AS
-SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
-	c.required, c.list_secrets, c.detail_secrets
+SELECT c.entry, c.title, c.kind, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format, c.window_off,
+	c.range_param, c.range_end_params, c.range_format, c.page_param, c.size_param, c.count_type, c.required, c.fixed, c.list_secrets, c.detail_secrets
 FROM jdysync.catalog c;
-COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows by name';
+COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists and reports that jdy_add_stream knows by name: how each is asked';
 
 ---------------------------------------------------------------------------
 -- For other programs
@@ -1910,6 +2087,7 @@ BEGIN ATOMIC
 		(25, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
 		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window'),
 		(27, 'jdysync_visibility_lag_highest_seconds', 'gauge', 'seconds', 'The longest that a change was surely not visible after its modify time'),
+		(29, 'jdysync_audited_timestamp_seconds', 'gauge', 'seconds', 'The last audit was done'),
 		(28, 'jdysync_visibility_lag_seconds', 'histogram', 'seconds', 'How long after their modify time changes were visible, at most')),
 	subject AS (
 		SELECT h.*, format('name="%s",kind="%s"', replace(replace(replace(h.name, '\', '\\'), '"', '\"'), E'\n', '\n'), h.kind) AS labels
@@ -1930,7 +2108,7 @@ BEGIN ATOMIC
 			(2, extract(epoch FROM s.last_ok)), (3, extract(epoch FROM s.lag)), (4, extract(epoch FROM s.next_run)),
 			(5, extract(epoch FROM s.last_elapsed)), (6, s.last_records), (7, s.last_calls), (8, s.details_due), (9, s.set_aside),
 			(10, s.pending), (11, s.sent), (12, s.in_doubt), (13, s.dead), (14, extract(epoch FROM s.listed_until)),
-			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified))) AS v (place, value)
+			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified)), (29, extract(epoch FROM s.audited))) AS v (place, value)
 		UNION ALL
 		SELECT 18, format('name="%s",severity="%s"', replace(replace(replace(i.name, '\', '\\'), '"', '\"'), E'\n', '\n'), i.severity), count(*)
 		FROM @extschema@.jdy_incidents i WHERE i.closed_at IS NULL GROUP BY i.name, i.severity
@@ -1993,7 +2171,7 @@ COMMENT ON COLUMN @extschema@.jdy_runs.kind IS 'pull | push';
 COMMENT ON COLUMN @extschema@.jdy_runs.status IS 'queued | running | ok | failed | cancelled | interrupted (its process died)';
 COMMENT ON COLUMN @extschema@.jdy_runs.started_at IS 'NULL while queued';
 COMMENT ON COLUMN @extschema@.jdy_runs.finished_at IS 'NULL while it runs';
-COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | range';
+COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | audit | range';
 COMMENT ON COLUMN @extschema@.jdy_runs.listed IS 'list rows read and landed; one that several windows hold counts in each; push: records of its source that it looked at';
 COMMENT ON COLUMN @extschema@.jdy_runs.details IS 'details fetched and landed';
 COMMENT ON COLUMN @extschema@.jdy_runs.inserted IS 'records new to staging';
@@ -2078,6 +2256,7 @@ COMMENT ON COLUMN @extschema@.jdy_health.listed_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.complete_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.gaps IS 'number of spans in jdy_coverage.gaps';
 COMMENT ON COLUMN @extschema@.jdy_health.certified IS 'instant of the last certificate in jdy_certificates';
+COMMENT ON COLUMN @extschema@.jdy_health.audited IS 'when the last audit in jdy_audits was done';
 
 COMMENT ON COLUMN @extschema@.jdy_totals.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_totals.kind IS 'pull | push';
@@ -2112,8 +2291,15 @@ COMMENT ON COLUMN @extschema@.jdy_coverage.gaps IS 'spans between them that are 
 COMMENT ON COLUMN @extschema@.jdy_coverage.details_due IS 'details still to be fetched';
 COMMENT ON COLUMN @extschema@.jdy_coverage.set_aside IS 'records that cannot be had for now: their detail is refused, or PostgreSQL cannot hold their list row (jdy_rejects)';
 COMMENT ON COLUMN @extschema@.jdy_coverage.exceptions IS 'the first 100 of these ids, ? for a row without one; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_coverage.uncertified IS 'what cannot be proven of it, and why; NULL = nothing is wrong';
 COMMENT ON COLUMN @extschema@.jdy_coverage.loaded_at IS 'end of the first load; NULL = not over';
 
+COMMENT ON COLUMN @extschema@.jdy_contract.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_contract.question IS 'filter | start edge | end edge | grain | page size | echoed size | offset | order | past the end | count | clock | list rows';
+COMMENT ON COLUMN @extschema@.jdy_contract.answer IS 'what the service does; unknown = that could not be found out';
+COMMENT ON COLUMN @extschema@.jdy_contract.since IS 'since when the answer is this';
+COMMENT ON COLUMN @extschema@.jdy_contract.asked_at IS 'when it was asked last; it is asked again a week later';
+COMMENT ON COLUMN @extschema@.jdy_contract.evidence IS 'what was seen, or why it is unknown; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_certificates.certificate_id IS 'number of the certificate';
 COMMENT ON COLUMN @extschema@.jdy_certificates.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_certificates.at IS 'when it was made';
@@ -2148,12 +2334,25 @@ COMMENT ON COLUMN @extschema@.jdy_certificates.run_id IS 'run that made it';
 COMMENT ON COLUMN @extschema@.jdy_certificates.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
 COMMENT ON COLUMN @extschema@.jdy_certificates.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
 
+COMMENT ON COLUMN @extschema@.jdy_audits.audit_id IS 'number of the audit';
+COMMENT ON COLUMN @extschema@.jdy_audits.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_audits.began_at IS 'when it began';
+COMMENT ON COLUMN @extschema@.jdy_audits.ended_at IS 'when it was done; NULL = the next one goes on with it';
+COMMENT ON COLUMN @extschema@.jdy_audits.compared_until IS 'every record with a modify time before this was where the service says it is, or was found; NULL = not compared';
+COMMENT ON COLUMN @extschema@.jdy_audits.windows IS 'spans of modify time that were compared';
+COMMENT ON COLUMN @extschema@.jdy_audits.details IS 'records whose details were read again: a quarter of all';
+COMMENT ON COLUMN @extschema@.jdy_audits.calls IS 'calls of its own';
+COMMENT ON COLUMN @extschema@.jdy_audits.found IS 'records that were not here as the service has them; they are now';
+COMMENT ON COLUMN @extschema@.jdy_audits.findings IS 'the first 100 of these, with id, cause, names of the fields that changed, modify time now and before, when it was read before; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_audits.why IS 'why a part of it could not be done';
+COMMENT ON COLUMN @extschema@.jdy_audits.run_id IS 'run that went on with it last';
+
 COMMENT ON COLUMN @extschema@.jdy_certified.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_certified.id IS 'record';
 
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
 COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream or push';
-COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | scanning (a push''s source) | pushing | finishing';
+COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | auditing | scanning (a push''s source) | pushing | finishing';
 COMMENT ON COLUMN @extschema@.jdy_progress.percent IS 'of the calls that are known to be needed, or of the records to be sent; NULL = not known';
 COMMENT ON COLUMN @extschema@.jdy_progress.eta IS 'when it ends, by its pace so far and the budget; NULL = not known';
 COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'service or target (their answer) | budget | Retry-After (they said 429) | back-off | settle (so that a count can be believed) | token | lock (in this database: pg_blocking_pids(pid)); with the time until when, where it is known';
@@ -2201,6 +2400,15 @@ COMMENT ON COLUMN @extschema@.jdy_catalog.detail_api IS 'path of the detail; NUL
 COMMENT ON COLUMN @extschema@.jdy_catalog.start_param IS 'parameter for a window''s start; NULL = the list has no time filter';
 COMMENT ON COLUMN @extschema@.jdy_catalog.end_param IS 'parameter for a window''s end';
 COMMENT ON COLUMN @extschema@.jdy_catalog.window_format IS 'ms and s = epoch; datetime and date = text in the server''s time_zone';
+COMMENT ON COLUMN @extschema@.jdy_catalog.kind IS 'list = records; report = figures that the service works out when it is asked';
+COMMENT ON COLUMN @extschema@.jdy_catalog.window_off IS 'what stands for a window''s open side; NULL = the parameter is not sent';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_param IS 'its rows belong to a month: parameter for the month''s first day, or its period; NULL = to none';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_end_params IS 'parameters for the month''s last day, or its period again';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_format IS 'date = yyyy-MM-dd; period = yyyyMM';
+COMMENT ON COLUMN @extschema@.jdy_catalog.page_param IS 'parameter for the page''s number; NULL = no pages, one answer is all of it';
+COMMENT ON COLUMN @extschema@.jdy_catalog.size_param IS 'parameter for the rows of a page';
+COMMENT ON COLUMN @extschema@.jdy_catalog.count_type IS 'how the documents show the count: string or integer; NULL = none is told';
+COMMENT ON COLUMN @extschema@.jdy_catalog.fixed IS 'parameters always sent unless metadata sends them';
 COMMENT ON COLUMN @extschema@.jdy_catalog.required IS 'parameters that metadata must give: the service refuses the list without them';
 COMMENT ON COLUMN @extschema@.jdy_catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN @extschema@.jdy_catalog.detail_secrets IS 'encrypted fields of details';
@@ -2231,7 +2439,7 @@ COMMENT ON COLUMN jdysync.run.run_id IS 'number of the run';
 COMMENT ON COLUMN jdysync.run.stream_id IS 'stream';
 COMMENT ON COLUMN jdysync.run.name IS 'its name then';
 COMMENT ON COLUMN jdysync.run.kind IS 'pull | push';
-COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | range (jdy_resync) | remedy (by the stream''s second schedule)';
+COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | audit | range (jdy_resync) | remedy (by the stream''s second schedule)';
 COMMENT ON COLUMN jdysync.run.status IS 'queued | running | ok | failed | cancelled | interrupted';
 COMMENT ON COLUMN jdysync.run.from_time IS 'modes range and remedy: start';
 COMMENT ON COLUMN jdysync.run.to_time IS 'modes range and remedy: end';
@@ -2307,7 +2515,6 @@ COMMENT ON COLUMN jdysync.reject.id IS 'the record''s id, where it has one';
 COMMENT ON COLUMN jdysync.reject.reason IS 'why PostgreSQL cannot hold it';
 COMMENT ON COLUMN jdysync.reject.digest IS 'SHA-256 of raw: each distinct row is kept once';
 COMMENT ON COLUMN jdysync.reject.raw IS 'its bytes as they came';
-COMMENT ON COLUMN jdysync.reject.tries IS 'times its window was read again for it';
 
 COMMENT ON COLUMN jdysync.incident.id IS 'number of the incident';
 COMMENT ON COLUMN jdysync.incident.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
@@ -2335,6 +2542,7 @@ COMMENT ON COLUMN jdysync.catalog.window_format IS 'ms and s = epoch; datetime a
 
 COMMENT ON SEQUENCE jdysync.stream_stream_id_seq IS 'numbers of streams';
 COMMENT ON SEQUENCE jdysync.run_run_id_seq IS 'numbers of runs';
+COMMENT ON SEQUENCE jdysync.audit_audit_id_seq IS 'numbers of audits';
 COMMENT ON SEQUENCE jdysync.certificate_certificate_id_seq IS 'numbers of certificates';
 COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
@@ -2348,18 +2556,21 @@ COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
  * As long as nothing is known of them, they are taken for tables of hundreds of rows, and autovacuum does not look
  * at a handful: each look at jdy_status would be compiled for its supposed cost.
  */
-ANALYZE jdysync.stream, jdysync.push, jdysync.agenda, jdysync.breaker;
+ANALYZE jdysync.stream, jdysync.contract, jdysync.push, jdysync.agenda, jdysync.breaker;
 
 ---------------------------------------------------------------------------
 -- What a dump must hold
 ---------------------------------------------------------------------------
 
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.contract', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate_certificate_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.audit', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.audit_audit_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.absent', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.lag', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.missed', '');

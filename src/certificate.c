@@ -34,7 +34,7 @@ static void write_proof(Certify *c);
 static void sort_out(void *arg, const char *id, bool certified);
 static void place_newcomers(Certify *c, Texts *missed);
 static bool was_there(const Certify *c, const Presence *presence);
-static void find_absent(Certify *c, Texts *absent);
+static void find_absent(Certify *c, Texts *absent, Texts *unclaimed);
 static void write_failure(Certify *c);
 static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent);
 
@@ -54,6 +54,8 @@ write_proof(Certify *c)
 	const Instant *instant = &c->instants[c->proven];
 	Texts		missed = {0};
 	Texts		absent = {0};
+	Texts		unclaimed = {0};
+	int			nabsent;
 	int64		named;
 	Datum		digest;
 
@@ -70,10 +72,13 @@ write_proof(Certify *c)
 				 errmsg("the ids on record are not those that were seen"),
 				 errdetail("%lld are on record, %lld were seen.", (long long) named, (long long) instant->count),
 				 errhint("Verify again; nothing was certified.")));
-	find_absent(c, &absent);
-	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, instant->at);
+	find_absent(c, &absent, &unclaimed);
+	nabsent = absent.n;
+	for (int i = 0; i < unclaimed.n; i++)
+		jdy_certify_add_text(c, &absent, unclaimed.texts[i]);
+	jdy_absent_judge(pull, absent.texts, absent.n, nabsent, instant->count, c->added.n, instant->at, true);
 	jdy_missed_records(pull, "certificate", missed.texts, missed.n, instant->at);
-	insert_certificate(c, true, instant, digest, &missed, absent.n);
+	insert_certificate(c, true, instant, digest, &missed, nabsent);
 	jdy_pull_commit(pull);
 }
 
@@ -139,14 +144,15 @@ was_there(const Certify *c, const Presence *presence)
 
 /*
  * What staging has and the list had not.  Not so what came after its instant, nor what
- * lies before start_from, of which nothing is claimed.
+ * lies before start_from, of which nothing is claimed.  Of a record that does not tell when it was modified, and that
+ * was not shown since the last certificate, only the last one can say whether it was claimed.
  */
 static void
-find_absent(Certify *c, Texts *absent)
+find_absent(Certify *c, Texts *absent, Texts *unclaimed)
 {
 	const Stream *stream = c->pull->stream;
 	JdyStatement read = {
-		.sql = psprintf("SELECT s.id::text, s.run_id::bigint FROM %s AS s WHERE s.id > $1 AND s.deleted_at IS NULL"
+		.sql = psprintf("SELECT s.id::text, s.run_id::bigint, s.modified_at IS NULL FROM %s AS s WHERE s.id > $1 AND s.deleted_at IS NULL"
 						" AND s.out_of_scope_at IS NULL AND ($2 IS NULL OR s.modified_at IS NULL OR s.modified_at::timestamptz >= $2)"
 						" ORDER BY s.id LIMIT " STAGING_ROWS, stream->staging_name),
 		.nargs = 2,
@@ -173,9 +179,11 @@ find_absent(Certify *c, Texts *absent)
 			Presence   *presence = jdy_certify_find(c, id);
 			bool		later = presence != NULL ? presence->first >= c->proven :
 				jdy_spi_int64(r, 2, 0) == c->pull->run_id;
+			bool		isnull;
+			bool		undated = stream->start_from != 0 && DatumGetBool(jdy_spi_datum(r, 3, &isnull));
 
 			if (!later && !was_there(c, presence))
-				jdy_certify_add_text(c, absent, id);
+				jdy_certify_add_text(c, undated && presence == NULL ? unclaimed : absent, id);
 			if (r == n - 1)
 				after = MemoryContextStrdup(caller, id);
 		}
@@ -208,7 +216,8 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
 		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $5 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
 		" (SELECT jsonb_build_object('settle', $19::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
-		"  'contract', s.contract) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
+		"  'contract', (SELECT jsonb_object_agg(n.question, jsonb_build_object('answer', n.answer, 'asked_at', n.asked_at))"
+		"   FROM jdysync.contract n WHERE n.stream_id = s.stream_id)) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
 		.nargs = 19,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
 		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,

@@ -70,6 +70,7 @@ typedef struct Certify
 	int			pass;			/* the last one begun, from 1 */
 	Instant		instants[JDY_MAX_PASSES + 1];	/* before each pass */
 	int			size;			/* rows of a page */
+	int64		shown;			/* rows of the last pass */
 	int			calls;
 	StringInfoData evidence;	/* JSON array of calls, not closed */
 	bool		gave_way;

@@ -32,6 +32,7 @@
 #include "certify.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "probe.h"
 #include "progress.h"
 #include "sighted.h"
 #include "spi.h"
@@ -77,6 +78,7 @@ static void take_page(Certify *c, Pass *pass, Call *call);
 static bool see(Certify *c, const char *id);
 static void add_evidence(Certify *c, const Call *call, const char *what, const ListPage *page);
 static int	find_proof(Certify *c);
+static const char *why_not(const Certify *c);
 static IdHash hash_of(const char *id);
 
 void
@@ -125,9 +127,7 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 				c->proven = find_proof(c);
 		}
 		if (c->why == NULL && c->proven == 0)
-			c->why = psprintf("the list changed too much while it was read: %lld records were seen before and after %s, the service counted %lld",
-							  (long long) c->instants[c->pass].present, timestamptz_to_str(c->instants[c->pass].at),
-							  (long long) c->instants[c->pass].count);
+			c->why = why_not(c);
 
 		/* What a pass showed and no window has listed by now is not merely new. */
 		if (pull->found != NIL)
@@ -160,7 +160,7 @@ uncertifiable(Pull *pull)
 	jdy_execute(&look, values, NULL);
 	distrusted = SPI_processed > 0;
 	jdy_pull_commit(pull);
-	return distrusted ? "the service's counts were found wrong, see jdy_incidents" : NULL;
+	return distrusted ? "the service's counts were found wrong, see jdy_incidents" : jdy_probe_count(pull);
 }
 
 static void
@@ -268,6 +268,7 @@ scan_pages(Certify *c)
 	/* One in any case: that there is nothing must be seen, too. */
 	pass.pages = (int) Max(Min(c->instants[c->pass].count / c->size + (c->instants[c->pass].count % c->size > 0), INT_MAX - 1), 1);
 	pass.next = 1;
+	c->shown = 0;
 	for (;;)
 	{
 		bool		tail_due = c->keep_up(pull, true);
@@ -324,6 +325,7 @@ take_page(Certify *c, Pass *pass, Call *call)
 
 	if (jdy_list_past_end(call))
 	{
+		pass->pages = Min(pass->pages, ask->page);
 		add_evidence(c, call, "past the end", NULL);
 		pfree(ask);
 		jdy_client_release(pull->client, call);
@@ -331,6 +333,7 @@ take_page(Certify *c, Pass *pass, Call *call)
 	}
 	page = jdy_list_answer(call);
 	add_evidence(c, call, "page", page);
+	c->shown += page->nrows;
 	for (int i = 0; i < page->nrows; i++)
 	{
 		if (page->rows[i].id != NULL)
@@ -338,6 +341,10 @@ take_page(Certify *c, Pass *pass, Call *call)
 		else
 			c->why = "a row of the list has no id";
 	}
+
+	/* Whatever the count says: where nothing comes, nothing more is looked for. */
+	if (page->nrows == 0)
+		pass->pages = Min(pass->pages, ask->page);
 	if (page->nrows > 0 && page->nrows < c->size && page->count > (int64) ask->page * c->size && ask->page < pass->pages)
 		pass->short_page = page->nrows;
 	if (ask->page == pass->pages && page->count > (int64) ask->page * c->size && any_new)
@@ -345,8 +352,11 @@ take_page(Certify *c, Pass *pass, Call *call)
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
-	nrows = jdy_sort_rows(rows, nrows, true);
-	sighting.to = pull->cursor;
+	nrows = jdy_sort_rows(rows, nrows, pull->stream);
+
+	/* Without windows the load says how fresh a detail must be, and it may have passed over this record. */
+	sighting.to = pull->windowed ? pull->cursor : DT_NOBEGIN;
+	sighting.fresh_since = pull->windowed ? PG_INT64_MIN : pull->stream->load_began + pull->stream->settle_us;
 	jdy_pull_begin(pull);
 	jdy_pull_land(pull, rows, nrows, &sighting);
 	jdy_pull_reject(pull, page, &sighting);
@@ -417,6 +427,29 @@ find_proof(Certify *c)
 		if (c->instants[pass].present == c->instants[pass].count)
 			return pass;
 	return 0;
+}
+
+/* There were passes enough, and none of their instants is proven. */
+static const char *
+why_not(const Certify *c)
+{
+	const Instant *instant = &c->instants[c->pass];
+	jdy_presence_iterator it;
+	Presence   *presence;
+	int64		distinct = 0;
+	bool		quiet = true;
+
+	jdy_presence_start_iterate(c->ids, &it);
+	while ((presence = jdy_presence_iterate(c->ids, &it)) != NULL)
+		if (presence->last == c->pass)
+			distinct++;
+	for (int pass = 1; pass <= c->pass; pass++)
+		quiet = quiet && c->instants[pass].count == instant->count && c->instants[pass].present == distinct;
+	if (quiet && c->shown == instant->count && distinct < c->shown)
+		return psprintf("the service shows rows twice and counts them so: %lld rows of %lld records, so its count does not tell how many records there are",
+						(long long) c->shown, (long long) distinct);
+	return psprintf("the list changed too much while it was read: %lld records were seen before and after %s, the service counted %lld",
+					(long long) instant->present, timestamptz_to_str(instant->at), (long long) instant->count);
 }
 
 Presence *

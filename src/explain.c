@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #define CALLS_BEFORE 7			/* sign in, learn the clock, try the filter, find the pages' order, list what changed meanwhile */
+#define CALLS_CONTRACT 14		/* of the first run, beyond the filter: probe.c */
 #define ROWS_A_PAGE 0.88		/* of its size: pages overlap, so that each shows where the last one ended */
 #define ROWS_A_WINDOW 0.40		/* windows are split until each is one answer */
 #define EXAMPLE_ROWS 10000
@@ -54,8 +55,7 @@ static JdyStatement all_entries = {
 
 /* What is known of a stream besides its definition. */
 static JdyStatement stream_state = {
-	.sql = "SELECT s.schedule, s.enabled, to_char(s.loaded_at, 'YYYY-MM-DD HH24:MI'), s.contract->>'filter', s.contract->>'cap',"
-	" to_char(to_timestamp((s.contract->>'filter_probed_epoch')::bigint), 'YYYY-MM-DD'), s.contract->>'given_up_until',"
+	.sql = "SELECT s.schedule, s.enabled, to_char(s.loaded_at, 'YYYY-MM-DD HH24:MI'), s.given_up_until::text,"
 	" COALESCE((SELECT w.\"rows\" FROM jdysync.\"window\" w WHERE w.stream_id = s.stream_id AND w.rule = 'load'"
 	"  ORDER BY w.proven_at DESC LIMIT 1), NULLIF(k.reltuples, -1)::bigint, 0),"
 	" (SELECT count(*) FROM jdysync.listing l WHERE l.stream_id = s.stream_id AND l.due AND l.problem IS NULL),"
@@ -100,6 +100,8 @@ static void say_list(const Outline *outline, const char *loaded_at);
 static void say_every_run(const Outline *outline);
 static void say_window(const Outline *outline);
 static void say_proof(const Outline *outline);
+static void say_contract(const Outline *outline);
+static void say_how_to_add(const Outline *outline, const char *entry);
 static void say_schedule(const Outline *outline, double calls, const char *what);
 static double list_calls(const Outline *outline, double rows);
 static char *duration_of(const Endpoint *endpoint, double calls, int share);
@@ -174,7 +176,7 @@ explain_entry(Outline *outline, char *entry)
 	say_every_run(outline);
 	say_window(outline);
 	say_proof(outline);
-	line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', schedule => '5 min');", quote_literal_cstr(entry));
+	say_how_to_add(outline, entry);
 }
 
 static void
@@ -185,8 +187,6 @@ explain_stream(Outline *outline, int stream_id)
 	bool		isnull;
 	bool		enabled;
 	char	   *loaded_at;
-	char	   *cap;
-	char	   *probed;
 	char	   *given_up;
 	int64		due;
 	int64		set_aside;
@@ -198,14 +198,12 @@ explain_stream(Outline *outline, int stream_id)
 	outline->schedule = jdy_spi_text(0, 1);
 	enabled = DatumGetBool(jdy_spi_datum(0, 2, &isnull));
 	loaded_at = jdy_spi_text(0, 3);
-	outline->filter = jdy_spi_text(0, 4);
-	cap = jdy_spi_text(0, 5);
-	probed = jdy_spi_text(0, 6);
-	given_up = jdy_spi_text(0, 7);
-	outline->rows = jdy_spi_int64(0, 8, 0);
-	due = jdy_spi_int64(0, 9, 0);
-	set_aside = jdy_spi_int64(0, 10, 0);
-	gaps = jdy_spi_int64(0, 11, 0);
+	given_up = jdy_spi_text(0, 4);
+	outline->rows = jdy_spi_int64(0, 5, 0);
+	due = jdy_spi_int64(0, 6, 0);
+	set_aside = jdy_spi_int64(0, 7, 0);
+	gaps = jdy_spi_int64(0, 8, 0);
+	outline->filter = stream->contract->of[Q_FILTER].answer;
 	outline->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL &&
 		(outline->filter == NULL || strcmp(outline->filter, "honoured") == 0);
 
@@ -215,13 +213,10 @@ explain_stream(Outline *outline, int stream_id)
 	say_every_run(outline);
 	say_window(outline);
 	say_proof(outline);
-	if (stream->plan->start_param == NULL)
-		line(outline, "  Contract: nothing to find out, the list has no time filter");
-	else if (outline->filter == NULL)
-		line(outline, "  Contract: not known yet; the first run asks for a window of tomorrow, which must be empty");
+	if (stream->range_param != NULL)
+		line(outline, "  Contract: nothing to find out, a report is asked for its months");
 	else
-		line(outline, "  Contract: filter %s (tried %s, again after a week)%s%s%s", outline->filter, probed,
-			 cap != NULL ? ", an answer holds up to " : "", cap != NULL ? cap : "", cap != NULL ? " rows" : "");
+		say_contract(outline);
 	line(outline, "  Pending: details %s%s, set aside %s, gaps in the ledger %s", number(due),
 		 due > 0 ? psprintf(" (%s)", duration_of(outline->endpoint, due, loaded_at != NULL ? 100 : outline->endpoint->backfill_share)) : "",
 		 number(set_aside), number(gaps));
@@ -288,7 +283,7 @@ say_list(const Outline *outline, const char *loaded_at)
 	const Stream *stream = outline->stream;
 	int			share = outline->endpoint->backfill_share;
 	double		rows = outline->rows > 0 ? outline->rows : EXAMPLE_ROWS;
-	double		list = list_calls(outline, rows);
+	double		list = list_calls(outline, rows) + (loaded_at == NULL ? CALLS_CONTRACT : 0);
 	double		details = stream->details ? rows : 0;
 	const char *cost;
 
@@ -296,6 +291,13 @@ say_list(const Outline *outline, const char *loaded_at)
 		line(outline, "  Rows: about %s, by pages of up to %d", number(outline->rows), stream->plan->page_size);
 	else
 		line(outline, "  Rows: not known before the first run; a page holds up to %d", stream->plan->page_size);
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  First load: %s1 call for each month%s, more where a month has more rows: these are read twice",
+			 loaded_at != NULL ? psprintf("done %s; mode full: ", loaded_at) : "",
+			 stream->start_from != 0 ? psprintf(" since %s", jdy_window_value(WINDOW_DATE, stream->start_from, outline->endpoint->time_zone)) : " since start_from");
+		return;
+	}
 	if (stream->details)
 		line(outline, "  Details: one call each, GET %s?%s=…", stream->detail_api, stream->detail_param);
 	cost = psprintf("about %s list calls%s%s", number(list),
@@ -317,6 +319,12 @@ say_every_run(const Outline *outline)
 	double		rows = outline->rows > 0 ? outline->rows : EXAMPLE_ROWS;
 	double		all = list_calls(outline, rows) + (stream->details ? rows : 0);
 
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  Every run: this month and those that ended within overlap before it, 1 call for each %d rows of each", stream->plan->page_size);
+		say_schedule(outline, 2, " while a month's rows fit into one answer");
+		return;
+	}
 	if (!outline->windowed)
 	{
 		line(outline, "  Every run: the whole list%s again: about %s calls%s", stream->details ? " and every detail" : "", number(all),
@@ -334,15 +342,20 @@ static void
 say_window(const Outline *outline)
 {
 	const RequestPlan *request = outline->stream->plan;
+	const List *ends = outline->stream->range_end_params;
 
-	if (request->start_param == NULL && request->end_param == NULL)
+	if (outline->stream->range_param != NULL)
+		line(outline, "  Window: a month each by %s%s%s, in %s", outline->stream->range_param, ends != NIL ? " and " : "",
+			 ends != NIL ? (char *) linitial(ends) : "", format_name(outline, outline->stream->range_format));
+	else if (request->start_param == NULL && request->end_param == NULL)
 		line(outline, "  Window: none, the list has no time filter");
 	else if (request->start_param == NULL || request->end_param == NULL)
 		line(outline, "  Window: none, the list can be asked with one bound only (%s)",
 			 request->start_param != NULL ? request->start_param : request->end_param);
 	else
 	{
-		line(outline, "  Window: %s and %s, in %s", request->start_param, request->end_param, format_name(outline, request->start_format));
+		line(outline, "  Window: %s and %s, in %s%s", request->start_param, request->end_param, format_name(outline, request->start_format),
+			 request->no_edge != NULL ? psprintf("; %s leaves a side open", request->no_edge) : "");
 		line(outline, "    It settles after %s, and the next one overlaps it by %s", interval_text(outline->stream->settle_us),
 			 interval_text(outline->stream->overlap_us));
 	}
@@ -354,6 +367,12 @@ say_proof(const Outline *outline)
 	const Stream *stream = outline->stream;
 	bool		by_time = outline->windowed && stream->start_from != 0;
 
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  Proof of a month: one answer that holds all the service counts, else a scan that shows again what was known and all that is counted");
+		line(outline, "  Proof of every run: that of its months; no certificate, complete_until stays empty");
+		return;
+	}
 	if (by_time)
 		line(outline, "  Proof of the first load: windows of modify time, each one answer, from %s on",
 			 timestamptz_to_str(stream->start_from));
@@ -372,6 +391,51 @@ say_proof(const Outline *outline)
 		line(outline, "  Proof of every run: none, there is no time filter; complete_until is what certificates prove");
 	if (stream->narrowing != NULL)
 		line(outline, "  Narrowed by %s: what is proven is what that leaves, and it cannot be certified", stream->narrowing);
+}
+
+/* How the service answers, as it was asked last. */
+static void
+say_contract(const Outline *outline)
+{
+	const Contract *contract = outline->stream->contract;
+	StringInfoData known;
+	StringInfoData unknown;
+
+	initStringInfo(&known);
+	initStringInfo(&unknown);
+	for (int q = 0; q < QUESTIONS; q++)
+	{
+		const char *answer = contract->of[q].answer;
+		StringInfo	text = answer != NULL && strcmp(answer, A_UNKNOWN) != 0 ? &known : &unknown;
+
+		if (answer != NULL)
+			appendStringInfo(text, "%s%s%s%s", text->len > 0 ? ", " : "", jdy_contract_question(q), text == &known ? " " : "",
+							 text == &known ? answer : "");
+	}
+	if (known.len == 0 && unknown.len == 0)
+		line(outline, "  Contract: not known yet; the first run asks the service about itself, about 15 calls, and so does one a week");
+	else
+		line(outline, "  Contract: %s%s", known.len > 0 ? known.data : "nothing is known", known.len > 0 ? " (asked once a week)" : "");
+	if (unknown.len > 0)
+		line(outline, "    Not known: %s; see jdy_contract", unknown.data);
+}
+
+static void
+say_how_to_add(const Outline *outline, const char *entry)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (outline->stream->lacking == NIL)
+	{
+		line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', schedule => '5 min');", quote_literal_cstr(entry));
+		return;
+	}
+	initStringInfo(&names);
+	foreach(cell, outline->stream->lacking)
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(cell));
+	line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', metadata => '…'), with values for %s in its request", quote_literal_cstr(entry),
+		 names.data);
 }
 
 /* What a day costs.  calls: of a run; 0 = not known.  what: when it is so many. */
@@ -448,6 +512,8 @@ format_name(const Outline *outline, WindowFormat format)
 			return psprintf("times of %s (2026-01-31 23:59:59)", outline->endpoint->time_zone_name);
 		case WINDOW_DATE:
 			return psprintf("days of %s (2026-01-31)", outline->endpoint->time_zone_name);
+		case WINDOW_PERIOD:
+			return pstrdup("accounting periods (202601)");
 		case WINDOW_NONE:
 			break;
 	}

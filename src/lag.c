@@ -224,19 +224,10 @@ counts_datum(const int64 *counts)
 void
 jdy_lag_raise_settle(Pull *pull, int64 later_than_us, TimestampTz missed_at, const char *detail)
 {
-	/* As jdy_ledger_prove has it: the watermark is the end of the span that begins where the stream does. */
 	static JdyStatement raise = {
-		.sql = "UPDATE jdysync.stream s SET settle = $2, overlap = $3, coverage = c.coverage, watermark = c.watermark,"
-		"  listed_until = c.watermark, contract = CASE WHEN (s.contract->>'given_up_until')::timestamptz > $4"
-		"   THEN s.contract || jsonb_build_object('given_up_until', $4) ELSE s.contract END"
-		" FROM (SELECT n.coverage, (SELECT upper(r) FROM unnest(n.coverage) AS r"
-		"   WHERE (lower_inf(r) OR lower(r) <= n.start_from) AND (n.start_from IS NULL OR upper(r) > n.start_from)"
-		"   ORDER BY r LIMIT 1) AS watermark"
-		"  FROM (SELECT o.coverage - tstzmultirange(tstzrange($4, NULL)) AS coverage, o.start_from"
-		"   FROM jdysync.stream o WHERE o.stream_id = $1) AS n) AS c"
-		" WHERE s.stream_id = $1 RETURNING s.watermark",
-		.nargs = 4,
-		.argtypes = {INT4OID, INTERVALOID, INTERVALOID, TIMESTAMPTZOID}
+		.sql = "UPDATE jdysync.stream s SET settle = $2, overlap = $3 WHERE s.stream_id = $1",
+		.nargs = 3,
+		.argtypes = {INT4OID, INTERVALOID, INTERVALOID}
 	};
 	Stream	   *stream = pull->stream;
 	int64		most_us = stream->narrowing != NULL ? MAX_NARROWED_SETTLE_US : MAX_SETTLE_US;
@@ -245,9 +236,7 @@ jdy_lag_raise_settle(Pull *pull, int64 later_than_us, TimestampTz missed_at, con
 	Interval	settle = {.time = settle_us};
 	Interval	overlap = {.time = overlap_us};
 	TimestampTz proven_until;
-	Datum		values[4];
-	bool		isnull;
-	Datum		watermark;
+	Datum		values[3];
 	const char *change;
 
 	pull->longest_lag_us = Max(pull->longest_lag_us, later_than_us);
@@ -256,25 +245,15 @@ jdy_lag_raise_settle(Pull *pull, int64 later_than_us, TimestampTz missed_at, con
 	proven_until = stream->tail_until - settle_us;
 	if (missed_at != 0)
 		proven_until = Min(proven_until, Max(missed_at, stream->tail_until - MAX_SETTLE_US));
-	proven_until = jdy_tick_floor(pull, proven_until);
+	if (stream->tail_until != 0)
+		jdy_ledger_cut(pull, jdy_tick_floor(pull, proven_until));
+	if (settle_us == stream->settle_us)
+		return;
 
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = IntervalPGetDatum(&settle);
 	values[2] = IntervalPGetDatum(&overlap);
-	values[3] = TimestampTzGetDatum(proven_until);
 	jdy_execute(&raise, values, NULL);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("stream \"%s\" was dropped while it ran", stream->name)));
-	watermark = jdy_spi_datum(0, 1, &isnull);
-	stream->watermark = isnull ? 0 : DatumGetTimestampTz(watermark);
-
-	pull->cursor = Min(pull->cursor, proven_until);
-	if (stream->start_from != 0)
-		pull->cursor = Max(pull->cursor, stream->start_from);
-	if (settle_us == stream->settle_us)
-		return;
 	change = psprintf("settle was raised from %s to %s, overlap is %s.",
 					  interval_text(stream->settle_us), interval_text(settle_us), interval_text(overlap_us));
 	stream->settle_us = settle_us;

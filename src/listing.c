@@ -6,7 +6,7 @@
  * lands in the same way: rows into staging, marks into the queue, bad rows
  * among the rejects, in one short transaction.
  *
- * Called by pull.c, load.c, window.c and detail.c.
+ * Called by pull.c, probe.c, load.c, window.c and detail.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,6 +18,7 @@
 #include "pull.h"
 #include "sighted.h"
 #include "spi.h"
+#include "sweep.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -25,6 +26,7 @@
 static void add_edge(Call *call, const Stream *stream, const char *param, WindowFormat format, TimestampTz at, bool open);
 static void parse_list(Call *call, ReplyFacts *facts);
 static void note_found(Pull *pull, const char *id, bool known_there, SightingKind kind);
+static List *without(List *ids, const char *id);
 
 Call *
 jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner)
@@ -77,6 +79,16 @@ add_edge(Call *call, const Stream *stream, const char *param, WindowFormat forma
 Call *
 jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size)
 {
+	Call	   *call = jdy_list_try(pull, lane, from, to, page, size);
+
+	if (!jdy_list_past_end(call))
+		(void) jdy_list_answer(call);
+	return call;
+}
+
+Call *
+jdy_list_try(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size)
+{
 	Call	   *call;
 
 	Assert(jdy_client_pending(pull->client) == 0);
@@ -86,8 +98,6 @@ jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, 
 		call = jdy_client_next(pull->client, 200);
 		jdy_pull_progress(pull);
 	} while (call == NULL);
-	if (!jdy_list_past_end(call))
-		(void) jdy_list_answer(call);
 	return call;
 }
 
@@ -136,6 +146,21 @@ jdy_list_past_end(const Call *call)
 	return call->outcome == OUTCOME_OK && ask->answer->nrows == 0 && ask->answer->page < ask->page;
 }
 
+TimestampTz
+jdy_server_now(Pull *pull)
+{
+	bool		known;
+	TimestampTz now = jdy_client_server_time(pull->client, &known);
+
+	if (!known)
+	{
+		jdy_client_release(pull->client, jdy_list_ask(pull, LANE_TAIL, DT_NOBEGIN, DT_NOEND, 1, 1));
+		now = jdy_client_server_time(pull->client, &known);
+		pull->timeless = !known;
+	}
+	return now;
+}
+
 void
 jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 {
@@ -143,9 +168,11 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 	char	  **shown = palloc(sizeof(char *) * (nrows + 1));
 	int			nshown = 0;
 	List	   *marked = NIL;
+	bool		clock_known;
+	TimestampTz now = jdy_client_server_time(pull->client, &clock_known) + CLOCK_ERROR_US;
 	ListCell   *cell;
 
-	nrows = jdy_sort_rows(rows, nrows, false);
+	nrows = jdy_sort_rows(rows, nrows, NULL);
 	for (int first = 0; first < nrows; first += JDY_LAND_ROWS)
 	{
 		int			n = Min(nrows - first, JDY_LAND_ROWS);
@@ -153,7 +180,7 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 		jdy_lag_note_rows(pull, rows + first, n, sighting);
 		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
 		if (pull->stream->details)
-			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, &marked);
+			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, now, &marked);
 		for (int i = 0; i < n; i++)
 		{
 			bool		known_there = known[i].exists && !known[i].gone;
@@ -161,6 +188,8 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 			if (!known_there || (sighting->kind == SEEN_IN_LOAD && !pull->stream->loaded))
 				shown[nshown++] = rows[first + i]->id;
 			note_found(pull, rows[first + i]->id, known_there, sighting->kind);
+			pull->shown = without(pull->shown, rows[first + i]->id);
+			jdy_sweep_note(pull, rows[first + i]->id, known_there);
 		}
 	}
 	if (pull->stream->narrowing == NULL)
@@ -192,8 +221,6 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 static void
 note_found(Pull *pull, const char *id, bool known_there, SightingKind kind)
 {
-	ListCell   *cell;
-
 	if (kind == SEEN_IN_AUDIT && !known_there)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(pull->context);
@@ -202,9 +229,18 @@ note_found(Pull *pull, const char *id, bool known_there, SightingKind kind)
 		MemoryContextSwitchTo(caller);
 	}
 	else if (kind != SEEN_IN_AUDIT)
-		foreach(cell, pull->found)
-			if (strcmp(lfirst(cell), id) == 0)
-				pull->found = foreach_delete_current(pull->found, cell);
+		pull->found = without(pull->found, id);
+}
+
+static List *
+without(List *ids, const char *id)
+{
+	ListCell   *cell;
+
+	foreach(cell, ids)
+		if (strcmp(lfirst(cell), id) == 0)
+			ids = foreach_delete_current(ids, cell);
+	return ids;
 }
 
 void
@@ -224,6 +260,7 @@ jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting)
 			jdy_runlog_reject(pull->log, page->rows[i].id, page->rows[i].text, page->rows[i].length,
 							  page->rows[i].problem, sighting->from, to);
 			pull->counters->rejected++;
+			jdy_sweep_spoil(pull);
 		}
 }
 

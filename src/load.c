@@ -84,9 +84,11 @@ typedef struct Load
 } Load;
 
 static void load_at_once(Pull *pull, const Sighting *sighting);
+static void land_answer(Pull *pull, ListPage *page, const Sighting *sighting);
 static void look_ahead(Load *load);
+static bool is_all(const ListPage *page, int full);
 static void compare_order(Load *load, ListPage *page);
-static void choose_page(int64 last, int cap, int *page, int *size);
+static void choose_page(int64 last, int cap, bool larger, int *page, int *size);
 static void consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size);
 static void ask_ahead(Load *load);
 static void ask_page(Load *load, int page, int size);
@@ -110,6 +112,8 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	MemoryContext caller;
 	Load	   *load;
 
+	pull->one_answer = false;
+	pull->counted = -1;
 	if (pull->stream->whole)
 	{
 		load_at_once(pull, sighting);
@@ -120,10 +124,11 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	load = palloc0(sizeof(Load));
 	load->pull = pull;
 	load->sighting = sighting;
-	load->cap = pull->stream->plan->page_size;
+	load->cap = pull->cap;
 	load->last = load->ahead = -1;
 	load->count = -1;
-	pull->doubt = pull->stream->order_holds ? NO_DOUBT : DOUBT_SORT_KEY;
+	pull->doubt = !pull->stream->order_holds ? DOUBT_SORT_KEY :
+		jdy_contract_says(pull->stream->contract, Q_ORDER, A_UNSTABLE) ? DOUBT_ORDER : NO_DOUBT;
 	if (resume)
 		restore(load, pull->stream->load_state);
 	else
@@ -167,8 +172,6 @@ load_at_once(Pull *pull, const Sighting *sighting)
 {
 	Call	   *call = jdy_list_ask(pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, 1, INT_MAX);
 	ListPage   *page = jdy_list_answer(call);
-	Row		  **rows;
-	int			nrows;
 
 	if (page->count > page->nrows)
 		ereport(ERROR,
@@ -178,26 +181,52 @@ load_at_once(Pull *pull, const Sighting *sighting)
 						   pull->stream->api, page->nrows, (long long) page->count),
 				 errhint("Give metadata whose request has page and page_size: then it is asked by pages.")));
 	pull->doubt = NO_DOUBT;
-	nrows = jdy_page_rows(page, &rows);
+	pull->one_answer = true;
+	land_answer(pull, page, sighting);
+	jdy_client_release(pull->client, call);
+}
+
+static void
+land_answer(Pull *pull, ListPage *page, const Sighting *sighting)
+{
+	Row		  **rows;
+	int			nrows = jdy_page_rows(page, &rows);
+
 	/* Raises an error when one id stands for two records. */
-	nrows = jdy_sort_rows(rows, nrows, true);
+	nrows = jdy_sort_rows(rows, nrows, pull->stream);
 	jdy_pull_begin(pull);
 	jdy_pull_land(pull, rows, nrows, sighting);
 	jdy_pull_reject(pull, page, sighting);
 	jdy_pull_commit(pull);
-	jdy_client_release(pull->client, call);
 }
 
-/* The first page, for its order alone: it is read again, and must show the same rows in the same order. */
+/*
+ * The first page, for its order alone: it is read again, and must show the same rows in the same
+ * order.  But most months of a report fit on one: then it is all, and is not asked twice.
+ */
 static void
 look_ahead(Load *load)
 {
 	Call	   *call = jdy_list_ask(load->pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, 1, load->cap);
 	ListPage   *page = jdy_list_answer(call);
 
+	load->pull->counted = page->count;
+	if (load->pull->stream->range_param != NULL && is_all(page, load->cap))
+	{
+		load->pull->one_answer = true;
+		load->at_end = true;
+		land_answer(load->pull, page, load->sighting);
+	}
 	for (int i = 0; i < page->nrows && i < lengthof(load->order); i++)
 		load->order[load->norder++] = anchor_of(&page->rows[i]);
 	jdy_client_release(load->pull->client, call);
+}
+
+/* Whether a first page shows all that there is.  A full one does not, whatever its count says: there might be a limit. */
+static bool
+is_all(const ListPage *page, int full)
+{
+	return page->count == page->nrows && page->nrows < full;
 }
 
 static void
@@ -224,10 +253,11 @@ compare_order(Load *load, ListPage *page)
 /*
  * The page that begins at or before row `last` and brings the most rows after it.
  * Where pages of all sizes end at `last` (row 2520 for sizes up to 10), a larger
- * one is asked, of which the service gives as many rows as it gives.
+ * one is asked, of which the service gives as many rows as it gives: unless it is known to count
+ * the rows before a page by what it gives.
  */
 static void
-choose_page(int64 last, int cap, int *page, int *size)
+choose_page(int64 last, int cap, bool larger, int *page, int *size)
 {
 	int64		best = 0;
 
@@ -237,7 +267,7 @@ choose_page(int64 last, int cap, int *page, int *size)
 		return;
 	for (int z = cap; z >= 1; z--)
 		consider_page(last, cap, z, &best, page, size);
-	for (int z = cap + 1; z <= 2 * cap && best == 0; z++)
+	for (int z = cap + 1; z <= 2 * cap && best == 0 && larger; z++)
 		consider_page(last, cap, z, &best, page, size);
 	if (best == 0)
 		ereport(ERROR,
@@ -267,6 +297,7 @@ ask_ahead(Load *load)
 {
 	int			most = load->count < 0 || load->last < 0 ? 1 :
 		Min(MAX_AHEAD, load->pull->stream->endpoint->concurrency);
+	bool		larger = !jdy_contract_says(load->pull->stream->contract, Q_OFFSET, A_GIVEN_SIZE);
 
 	while (list_length(load->asked) < most && !load->at_end)
 	{
@@ -277,7 +308,7 @@ ask_ahead(Load *load)
 			load->ahead = load->last;
 		else if (load->ahead >= load->count - 1)
 			break;				/* the rest is asked already */
-		choose_page(load->ahead, load->cap, &page, &size);
+		choose_page(load->ahead, load->cap, larger, &page, &size);
 		ask_page(load, page, size);
 		load->ahead = (int64) (page - 1) * size + Min(size, load->cap) - 1;
 	}
@@ -352,11 +383,14 @@ accept_page(Load *load, PageAsk *ask)
 		load->nring = load->ring_head = 0;
 	load->backs = 0;
 	if (from_start)
+	{
 		compare_order(load, page);
+		load->pull->one_answer = is_all(page, Min(ask->size, load->cap));
+	}
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
-	(void) jdy_sort_rows(rows, nrows, true);
+	(void) jdy_sort_rows(rows, nrows, load->pull->stream);
 	pfree(rows);
 
 	for (int i = 0; i < page->nrows; i++)
@@ -530,7 +564,7 @@ land(Load *load)
 	jdy_pull_land(pull, rows, n, load->sighting);
 	foreach(cell, load->accepted)
 		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call), load->sighting);
-	if (!pull->stream->loaded)
+	if (!pull->stream->loaded && pull->stream->range_param == NULL)
 		save(load);
 	jdy_pull_commit(pull);
 

@@ -17,7 +17,7 @@
  * Which of late and dated back it is cannot be known where nothing tells since when it is there: then it counts as late by as
  * much as windows would have found, and no more.
  *
- * Called by certificate.c.
+ * Called by certificate.c and finding.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -34,6 +34,7 @@
 
 #define MISSED "missed by windows"
 #define KEPT_MISSED "1000"		/* of a stream */
+#define NAMED 5					/* in the incident, with the fields that changed */
 #define FAR 4					/* times settle and overlap is too long for lateness, */
 #define FAR_US USECS_PER_MINUTE /* if it is this much at least */
 #define LONG_WINDOW_TICKS 30	/* that a modify time lies on its edge is no accident */
@@ -54,7 +55,7 @@ static const char *const causes[] = {"late", "dated back", "not stamped", "edge"
 static void find_edges(Pull *pull, const Missed *missed, int n, bool *on_edge);
 static Cause judge(const Pull *pull, const Missed *missed, bool on_edge, int64 *later_than_us);
 static void write_down(Pull *pull, const char *found_by, const Missed *missed, const Cause *cause, const int64 *later_than_us, int n);
-static void open_incident(Pull *pull, const char *found_by, const Cause *cause, int n, int64 total);
+static void open_incident(Pull *pull, const char *found_by, const Missed *missed, const Cause *cause, int n, int64 total);
 
 void
 jdy_missed_note(Pull *pull, const char *found_by, Missed *missed, int n, int64 total)
@@ -81,7 +82,7 @@ jdy_missed_note(Pull *pull, const char *found_by, Missed *missed, int n, int64 t
 		since = since == 0 ? missed[i].modified_at : Min(since, missed[i].modified_at);
 	}
 	write_down(pull, found_by, missed, cause, later_than_us, n);
-	open_incident(pull, found_by, cause, n, total);
+	open_incident(pull, found_by, missed, cause, n, total);
 	if (latest >= 0)
 	{
 		char	   *modified_at = pstrdup(timestamptz_to_str(missed[latest].modified_at));
@@ -180,7 +181,7 @@ judge(const Pull *pull, const Missed *missed, bool on_edge, int64 *later_than_us
 	int64		by_windows_us = stream->settle_us + stream->overlap_us; /* windows find all that is not later */
 	int64		away_us = missed->unseen_at - missed->modified_at;
 
-	if (missed->modified_at == 0)
+	if (missed->modified_at == 0 || !pull->windowed)
 		return UNKNOWN;
 	if (missed->modified_at == missed->modified_before)
 		return NOT_STAMPED;
@@ -249,11 +250,12 @@ write_down(Pull *pull, const char *found_by, const Missed *missed, const Cause *
 }
 
 static void
-open_incident(Pull *pull, const char *found_by, const Cause *cause, int n, int64 total)
+open_incident(Pull *pull, const char *found_by, const Missed *missed, const Cause *cause, int n, int64 total)
 {
 	const char *name = quote_literal_cstr(pull->stream->name);
 	int			times[lengthof(causes)] = {0};
 	const char *between = " ";
+	int			named = 0;
 	StringInfoData detail;
 
 	initStringInfo(&detail);
@@ -270,6 +272,9 @@ open_incident(Pull *pull, const char *found_by, const Cause *cause, int n, int64
 	if (n < total)
 		appendStringInfo(&detail, "%s%lld not looked at", between, (long long) (total - n));
 	appendStringInfo(&detail, ". Found by the %s.", found_by);
+	for (int i = 0; i < n && named < NAMED; i++)
+		if (missed[i].fields != NULL)
+			appendStringInfo(&detail, "%s%s (%s)", named++ == 0 ? " What changed: " : "; ", missed[i].id, missed[i].fields);
 	jdy_incident_open(pull->stream->name, "warning", MISSED, detail.data,
 					  psprintf("Nothing is missing now. SELECT * FROM jdy_missed WHERE name = %s ORDER BY found_at DESC; names them, each with its cause. For those that were late settle was raised; what is dated back or not stamped only audits find, or SELECT * FROM jdy_sync(%s, 'full');",
 							   name, name));

@@ -17,6 +17,7 @@
 typedef struct Missed
 {
 	const char *id;
+	const char *fields;			/* names of those that changed, for people; NULL = not known */
 	TimestampTz modified_at;	/* of the change, as its detail states it; 0 = not known */
 	TimestampTz modified_before;	/* the same of what was here before; 0 = nothing was, or it stated none */
 	TimestampTz unseen_at;		/* the service surely did not have the change then (what was here was asked then); 0 = no such time is known */

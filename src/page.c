@@ -119,7 +119,7 @@ begin(Walk *walk, const char *body, size_t length, const PageShape *shape)
 		return false;
 	}
 
-	jdy_row_key(&walk->key, shape->id_fields, shape->number_field);
+	jdy_row_key(&walk->key, shape->id_fields, shape->number_field, shape->prefix);
 	jdy_scan_begin(&walk->scan, body, length);
 	first = jdy_scan_peek(&walk->scan);
 	if (walk->scan.at == walk->scan.end)

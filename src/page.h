@@ -23,6 +23,7 @@ typedef struct PageShape
 	 */
 	List	   *id_fields;
 	const char *number_field;	/* may be NULL */
+	const char *prefix;			/* put before every key, with a '|' between, and the number of rows that have none; NULL = nothing */
 	const char *rows_path;		/* "data.rows", "data", …; NULL = found by itself: data.rows, else data as an array */
 	const char *count_path;		/* "data.count"; NULL = found by itself beside the rows */
 	bool		single;			/* a detail: `data` is one record, not an array */

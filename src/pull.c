@@ -4,13 +4,14 @@
  *
  * What one run does, in order:
  *
- *	1. find out whether the list's time filter is honoured (once a week);
+ *	1. find out how the service answers, the list's time filter first (once a week, probe.c);
  *	2. the first run: read the whole list (load.c), landing list rows;
  *	3. every run: list what was modified since the watermark (window.c);
- *	   a list without a time filter is read whole instead;
+ *	   a list without a time filter is read whole instead, a report by months (range.c);
  *	4. by a second schedule, or when asked to: read a wider window once more;
  *	5. fetch the details that became due (detail.c), listing the tail again once a minute;
- *	6. mode verify: try to certify the list (certify.c), while 3 and 5 go on.
+ *	6. mode verify: try to certify the list (certify.c); mode audit: compare what was read long
+ *	   ago with the service (audit.c); while 3 and 5 go on.
  *
  * Each step lands what it read in short transactions of its own: rows, marks,
  * ledger and watermark together.  None is open while anything is waited for.  So
@@ -22,43 +23,50 @@
 #include "postgres.h"
 
 #include "absent.h"
+#include "audit.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
 #include "clock.h"
 #include "incident.h"
 #include "jdysync.h"
 #include "lag.h"
+#include "probe.h"
 #include "progress.h"
 #include "pull.h"
+#include "range.h"
 #include "remedy.h"
 #include "spi.h"
+#include "sweep.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "watch.h"
 #include "window.h"
 
-#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
-#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
-#define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
+#define ALL_PIECES (1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL)
 #define MIN_RELIST_US USECS_PER_SEC
+#define CLOCK_WENT_BACK "clock went back"
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
-static bool filter_works(Pull *pull);
-static bool probe_filter(Pull *pull);
-static void note_filter(Pull *pull, bool honoured);
 static void first_load(Pull *pull);
-static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_everything(Pull *pull);
+static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
+static void read_report(Pull *pull, TimestampTz from, TimestampTz to);
 static void settle_doubt(Pull *pull);
 static TimestampTz load_may_begin(Pull *pull);
+static TimestampTz promised_until(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
+static void note_learned(Pull *pull);
 static void list_changes(Pull *pull);
-static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
+static bool holds_all(ListPage *page);
+static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
+static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now, TimestampTz answered_at);
+static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess);
+static void take_back(Pull *pull, TimestampTz settled);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
@@ -66,10 +74,10 @@ static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void read_remedy(Pull *pull);
 static void read_rejected(Pull *pull, bool loaded_all);
+static void note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now);
 static void note_tail(Pull *pull, TimestampTz from, TimestampTz until);
 static void finish_run(Pull *pull);
 static void note_clock(Pull *pull);
-static TimestampTz server_now(Pull *pull);
 static Window *make_window(Pull *pull, SightingKind kind, TimestampTz from, TimestampTz to);
 
 void
@@ -102,21 +110,34 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	Stream	   *stream = pull->stream;
 	bool		loaded_all = false;
 
+	if (stream->range_param != NULL)
+	{
+		read_report(pull, from_time, to_time);
+		return;
+	}
+
 	/* With one bound alone no window can be split. */
 	pull->by_day = stream->plan->start_format == WINDOW_DATE || stream->plan->end_format == WINDOW_DATE;
-	pull->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL && filter_works(pull);
+	pull->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL && jdy_probe_filter(pull, false);
 	if (pull->mode == MODE_RANGE && !pull->windowed)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("list \"%s\" cannot be read by modify time", stream->api),
 				 errdetail("It has no time filter, or the service ignores it."),
 				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all of it.", stream->name)));
+	jdy_probe_list(pull);
 
 	if (!stream->loaded && stream->start_from != 0 && pull->windowed)
 		first_load(pull);
-	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed)
+	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed || pull->cursor == DT_NOBEGIN)
 	{
-		load_everything(pull);
+		bool		windowed = pull->windowed;
+
+		/* What changed is due because it did: of what a full load merely reads again the promise need not wait. */
+		if (windowed && stream->loaded && pull->cursor != DT_NOBEGIN)
+			list_changes(pull);
+		if (pull->windowed == windowed)
+			load_everything(pull);
 		loaded_all = true;
 	}
 	if (pull->windowed)
@@ -128,10 +149,16 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	read_rejected(pull, loaded_all);
 	settle_absent(pull, false);
 	fetch_details(pull);
+	jdy_probe_records(pull);
 	if (pull->mode == MODE_VERIFY)
 	{
 		jdy_certify(pull, keep_up);
 		settle_absent(pull, true);
+		fetch_details(pull);
+	}
+	else if (pull->mode == MODE_AUDIT)
+	{
+		jdy_audit(pull, keep_up);
 		fetch_details(pull);
 	}
 	finish_run(pull);
@@ -141,7 +168,7 @@ static Pull *
 open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context)
 {
 	static JdyStatement cursor = {
-		.sql = "SELECT greatest(upper(s.coverage), (s.contract->>'given_up_until')::timestamptz,"
+		.sql = "SELECT greatest(upper(s.coverage), s.given_up_until,"
 		"  CASE WHEN s.loaded_at IS NOT NULL THEN s.start_from END) FROM jdysync.stream s WHERE s.stream_id = $1",
 		.nargs = 1,
 		.argtypes = {INT4OID}
@@ -150,7 +177,6 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	Datum		values[1] = {Int32GetDatum(stream_id)};
 	bool		isnull;
 	Datum		value;
-	char	   *cap;
 
 	pull->run_id = run_id;
 	pull->mode = mode;
@@ -170,73 +196,13 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	jdy_tx_commit();
 	MemoryContextSwitchTo(context);
 
-	pull->cap = pull->stream->plan->page_size;
-	cap = jdy_jsonb_text(pull->stream->contract, "cap");
-	if (cap != NULL)
-		pull->cap = Max(Min(pull->cap, atoi(cap)), 1);
+	pull->cap = jdy_contract_cap(pull->stream->contract, pull->stream->plan->page_size);
 	pull->log = jdy_runlog_open(run_id, stream_id, TopMemoryContext);
 	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, context);
 	jdy_progress_limits(pull->stream->endpoint, pull->stream->details);
 	pull->client = jdy_client_open(pull->stream->endpoint, pull->stream->endpoint->concurrency, true, context,
 								   jdy_runlog_attempt, pull->log);
 	return pull;
-}
-
-/*
- * A misspelt or unsupported filter is ignored by the service without a word and
- * reads like success, so a window in the future is asked: it must be empty.
- */
-static bool
-filter_works(Pull *pull)
-{
-	Jsonb	   *contract = pull->stream->contract;
-	char	   *answer = jdy_jsonb_text(contract, "filter");
-	char	   *at = jdy_jsonb_text(contract, "filter_probed_epoch");
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (answer != NULL && at != NULL &&
-		(int64) timestamptz_to_time_t(now) - strtoll(at, NULL, 10) < FILTER_PROBE_DAYS * SECS_PER_DAY)
-		return strcmp(answer, "honoured") == 0;
-	jdy_progress_phase(PHASE_STARTING);
-	return probe_filter(pull);
-}
-
-static bool
-probe_filter(Pull *pull)
-{
-	TimestampTz tomorrow = jdy_tick_floor(pull, server_now(pull)) + USECS_PER_DAY;
-	Call	   *call = jdy_list_ask(pull, LANE_TAIL, tomorrow, tomorrow + USECS_PER_DAY, 1, 1);
-	bool		honoured = jdy_list_answer(call)->nrows == 0;
-
-	jdy_client_release(pull->client, call);
-	note_filter(pull, honoured);
-	return honoured;
-}
-
-static void
-note_filter(Pull *pull, bool honoured)
-{
-	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET contract = s.contract || jsonb_build_object('filter', $2::text,"
-		" 'filter_probed_epoch', floor(date_part('epoch', $3::timestamptz))::bigint) WHERE s.stream_id = $1",
-		.nargs = 3,
-		.argtypes = {INT4OID, TEXTOID, TIMESTAMPTZOID}
-	};
-	Datum		values[3];
-
-	jdy_pull_begin(pull);
-	values[0] = Int32GetDatum(pull->stream->stream_id);
-	values[1] = CStringGetTextDatum(honoured ? "honoured" : "ignored");
-	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
-	jdy_execute(&note, values, NULL);
-	if (honoured)
-		jdy_incident_close(pull->stream->name, "time filter ignored");
-	else
-		jdy_incident_open(pull->stream->name, "warning", "time filter ignored",
-						  psprintf("A window of tomorrow returned rows, so %s and %s have no effect.",
-								   pull->stream->plan->start_param, pull->stream->plan->end_param),
-						  "Every run reads the whole list and every detail. Check the names of the time parameters in the metadata.");
-	jdy_pull_commit(pull);
 }
 
 /* Modify times from start_from on: by windows, which need no order and can be resumed at the watermark. */
@@ -254,34 +220,11 @@ first_load(Pull *pull)
 	}
 	if (pull->stream->watermark > from)
 		from = pull->stream->watermark;
-	if (from < began)
-		learn_cap(pull, from, began);
 	load_range(pull, from, Max(from, began));
 	end_load(pull, false);
 
 	/* Nothing was proven: it began a moment ago, or a count is wrong. */
 	pull->cursor = Max(pull->cursor, start);
-}
-
-/* How many rows one answer holds: fewer than asked although there are more, twice. */
-static void
-learn_cap(Pull *pull, TimestampTz from, TimestampTz to)
-{
-	int			seen = 0;
-
-	for (int i = 0; i < 2; i++)
-	{
-		Call	   *call = jdy_list_ask(pull, LANE_BACKFILL, from, to, 1, pull->cap);
-		ListPage   *page = jdy_list_answer(call);
-		bool		cut = page->nrows > 1 && page->nrows < pull->cap && page->count > page->nrows;
-
-		if (i == 1 && cut && page->nrows == seen)
-			pull->cap = seen;
-		seen = page->nrows;
-		jdy_client_release(pull->client, call);
-		if (!cut)
-			break;
-	}
 }
 
 static void
@@ -292,6 +235,7 @@ load_range(Pull *pull, TimestampTz from, TimestampTz to)
 	window->prove = true;
 	window->lane = LANE_BACKFILL;
 	window->sighting.fresh_since = to + pull->stream->settle_us;
+	window->sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	jdy_windows_read(pull, list_make1(window));
 }
@@ -303,29 +247,93 @@ load_everything(Pull *pull)
 	bool		resume = !stream->loaded && stream->load_state != NULL && stream->load_began != 0 &&
 		pull->mode != MODE_FULL;
 	Sighting	sighting = {SEEN_IN_LOAD};
-	TimestampTz now = server_now(pull);
+	TimestampTz now = jdy_server_now(pull);
 
 	if (!resume)
 		begin_load(pull, load_may_begin(pull));
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
+	sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	if (stream->start_from != 0 && pull->windowed && stream->loaded)
 		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began);
 	else
 	{
-		jdy_load_list(pull, &sighting, resume);
+		read_whole(pull, &sighting, resume);
 		settle_doubt(pull);
 		end_load(pull, pull->doubt == NO_DOUBT);
 	}
 }
 
-/* What is stamped later is found by windows: so early enough, whatever the service's clock says. */
+/* Where rows are their own keys, those that the list does not show any more are looked for each time. */
+static void
+read_whole(Pull *pull, const Sighting *sighting, bool resume)
+{
+	int64		news;
+
+	if (!pull->stream->keyless || resume)
+	{
+		jdy_load_list(pull, sighting, resume);
+		return;
+	}
+	jdy_sweep_begin(pull, "");
+	jdy_load_list(pull, sighting, false);
+	(void) jdy_sweep_end(pull, &news);
+	jdy_sweep_judge(pull);
+}
+
+/*
+ * A report, by months.  Its rows have no details, and a certificate of a moment would say nothing of figures
+ * that are worked out anew: what a month held is proven when it is read.  The first answer tells the service's
+ * clock; before it ours says which month it is.
+ */
+static void
+read_report(Pull *pull, TimestampTz from, TimestampTz to)
+{
+	bool		known;
+	TimestampTz now = jdy_client_server_time(pull->client, &known);
+	bool		resume = !pull->stream->loaded && pull->stream->load_state != NULL && pull->stream->load_began != 0;
+
+	if (pull->mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("report \"%s\" cannot be certified", pull->stream->api),
+				 errdetail("Its rows are figures of months, not records."),
+				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all its months again; what one does not show any more is marked then.",
+						 pull->stream->name)));
+	if (!resume)
+		begin_load(pull, now);
+	jdy_ranges_read(pull, from, to, now);
+	end_load(pull, false);
+	read_rejected(pull, true);
+	settle_absent(pull, false);
+	finish_run(pull);
+}
+
+/*
+ * What is stamped later is found by windows: so early enough, whatever the service's clock says, and
+ * not behind what they listed already, because what they did not is promised only with its detail.
+ */
 static TimestampTz
 load_may_begin(Pull *pull)
 {
-	TimestampTz now = server_now(pull);
+	TimestampTz now = jdy_server_now(pull);
+	TimestampTz began = jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
-	return jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	return pull->windowed && pull->stream->loaded && pull->cursor != DT_NOBEGIN ? Min(began, pull->cursor) : began;
+}
+
+/*
+ * Where the promise stops until a detail that is read again by a load has come; DT_NOEND = nowhere, because
+ * windows have listed all changes up to the load.
+ */
+static TimestampTz
+promised_until(Pull *pull)
+{
+	const Stream *stream = pull->stream;
+
+	if (!pull->windowed || (stream->watermark != 0 && stream->watermark >= stream->load_began))
+		return DT_NOEND;
+	return stream->watermark != 0 ? stream->watermark : DT_NOBEGIN;
 }
 
 /* Where pages prove nothing, windows do: each is one answer. */
@@ -391,14 +399,13 @@ end_load(Pull *pull, bool prove)
 {
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
-		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'),"
-		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
-		" contract = s.contract || jsonb_build_object('cap', $3) WHERE s.stream_id = $1",
-		.nargs = 4,
-		.argtypes = {INT4OID, BOOLOID, INT4OID, TIMESTAMPTZOID}
+		" verify_at = COALESCE(s.verify_at, $3 + interval '1 hour'), audit_at = COALESCE(s.audit_at, $3 + interval '1 day'),"
+		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END WHERE s.stream_id = $1",
+		.nargs = 3,
+		.argtypes = {INT4OID, BOOLOID, TIMESTAMPTZOID}
 	};
 	Stream	   *stream = pull->stream;
-	Datum		values[4];
+	Datum		values[3];
 
 	jdy_pull_begin(pull);
 	if (prove && pull->windowed)
@@ -411,17 +418,32 @@ end_load(Pull *pull, bool prove)
 		jdy_ledger_skip(pull, stream->load_began);
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = BoolGetDatum(pull->windowed);
-	values[2] = Int32GetDatum(pull->cap);
-	values[3] = TimestampTzGetDatum(jdy_clock_now());
-	jdy_execute(&end, values, NULL);
+	values[2] = TimestampTzGetDatum(jdy_clock_now());
+	jdy_execute(&end, values, stream->range_param != NULL ? "  n" : NULL);
+	note_learned(pull);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
+}
+
+/* What the load learned of the service goes on record like any other answer; in a transaction. */
+static void
+note_learned(Pull *pull)
+{
+	Stream	   *stream = pull->stream;
+	int			asked = stream->plan->page_size;
+
+	if (pull->cap < jdy_contract_cap(stream->contract, asked))
+		jdy_contract_note(stream->contract, stream->stream_id, stream->name, Q_PAGE_SIZE, psprintf("%d", pull->cap),
+						  psprintf("a load was given %d rows where %d were asked for", pull->cap, asked));
+	if (pull->doubt == DOUBT_ORDER && !jdy_contract_says(stream->contract, Q_ORDER, A_UNSTABLE))
+		jdy_contract_note(stream->contract, stream->stream_id, stream->name, Q_ORDER, A_UNSTABLE,
+						  "a load saw the same rows in different order");
 }
 
 /*
  * What was modified since the watermark.  Most runs find nothing, so the whole
  * span is asked at once; only when it holds rows is it read in pieces, because
- * what is due depends on the piece.
+ * what is due depends on the piece.  Where there are no details, nothing does.
  */
 static void
 list_changes(Pull *pull)
@@ -435,53 +457,131 @@ list_changes(Pull *pull)
 	TimestampTz settled;
 	Call	   *call;
 	ListPage   *page;
-	bool		quiet;
 	bool		full;
+	bool		went_back;
+	bool		whole;			/* nothing more must be asked */
+	int			guess = 0;
 
 	jdy_progress_phase(PHASE_LISTING);
 	begin = Max(begin, stream->start_from);
 	call = jdy_list_ask(pull, LANE_TAIL, begin - jdy_tick_us(pull), end, 1, stream->plan->page_size);
 	page = jdy_list_answer(call);
-	quiet = page->nrows == 0 && page->count <= 0;
 	full = page->nrows >= pull->cap;
 	pull->cap = Max(pull->cap, page->nrows);
 	pull->timeless = call->asked_at == 0;
 	asked_at = pull->timeless ? now : call->asked_at;
+	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+
+	went_back = pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US);
+	whole = !went_back && begin <= settled &&
+		(page->nrows == 0 ? page->count <= 0 : !full && !pull->by_day && holds_all(page));
+	if (whole && page->nrows > 0 && stream->details)
+	{
+		guess = look_where(pull, page, settled);
+		whole = false;
+	}
+	if (whole)
+		take_whole(pull, page, begin, settled, Min(asked_at, end), call->answered_at);
 	jdy_client_release(pull->client, call);
 
 	/* So much at once is rare, and to split windows of a filter without effect would never end. */
-	if (full && !probe_filter(pull))
+	if (full && !jdy_probe_filter(pull, true))
 	{
 		pull->windowed = false;
 		load_everything(pull);
 		return;
 	}
+	if (went_back)
+	{
+		take_back(pull, settled);
+		begin = Max(jdy_tick_floor(pull, pull->cursor - stream->overlap_us), stream->start_from);
+	}
 
-	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	/* More than the ledger's end is not settled any more, so this was the wrong question. */
 	if (begin > settled)
-	{
-		/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
 		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
-		quiet = false;
-	}
-	if (quiet)
-	{
-		Proof		proof = {"one answer", 1, 0, 0};
-
-		jdy_pull_begin(pull);
-		if (settled > pull->cursor)
-			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, begin, jdy_tick_floor(pull, Min(asked_at, end)));
-		note_clock(pull);
-		jdy_pull_commit(pull);
-	}
-	else
-		list_pieces(pull, begin, settled, asked_at);
+	if (!whole)
+		list_pieces(pull, begin, settled, asked_at, guess);
 	pull->listed_at_us = jdy_monotonic_us();
 }
 
+/*
+ * The service's clock went back, and the ledger holds what has not come yet.  What was proven by the
+ * wrong time is not: it is read anew, else all that happens until then would be taken for known.
+ */
 static void
-list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
+take_back(Pull *pull, TimestampTz settled)
+{
+	jdy_pull_begin(pull);
+	jdy_ledger_take_back(pull, settled);
+	jdy_incident_open(pull->stream->name, "warning", CLOCK_WENT_BACK,
+					  "What was proven lay in the future of the service's clock, as its last reply tells it.",
+					  "Nothing must be done: what was read by the wrong time is read again. If it happens often, ask the service's support which of its servers is wrong.");
+	jdy_pull_commit(pull);
+	if (pull->cursor == DT_NOBEGIN)
+		load_everything(pull);
+}
+
+/* All that the service counts, each record once, and each can be landed. */
+static bool
+holds_all(ListPage *page)
+{
+	Row		  **rows;
+	int			n = jdy_page_rows(page, &rows);
+	bool		all = n == page->count && jdy_sort_rows(rows, n, NULL) == n;
+
+	pfree(rows);
+	return all;
+}
+
+/* Notes what an answer shows that holds all there is, and guesses in which pieces it stands: a bit for each SightingKind. */
+static int
+look_where(Pull *pull, ListPage *page, TimestampTz settled)
+{
+	int			guess;
+
+	for (int i = 0; i < page->nrows; i++)
+		pull->shown = lappend(pull->shown, MemoryContextStrdup(pull->context, page->rows[i].id));
+	jdy_pull_begin(pull);
+	guess = jdy_queue_guess(pull->stream, pull->shown, settled + CLOCK_ERROR_US, CLOCK_ERROR_US);
+	jdy_pull_commit(pull);
+	return guess;
+}
+
+/* An answer that holds all there is, or that there is nothing. */
+static void
+take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now, TimestampTz answered_at)
+{
+	Proof		proof = {"one answer", 1, page->nrows, page->nrows};
+	Sighting	sighting = {SEEN_IN_NEW_TAIL};
+	Row		  **rows;
+	int			n;
+
+	jdy_pull_begin(pull);
+	n = jdy_page_rows(page, &rows);
+	sighting.from = begin;
+	sighting.asked_from = begin - jdy_tick_us(pull);
+	sighting.to = now;
+	note_unseen(pull, &sighting, now);
+	sighting.shown_at = answered_at;
+	jdy_pull_land(pull, rows, n, &sighting);
+	if (settled > pull->cursor)
+		jdy_ledger_prove(pull, pull->cursor, settled, &proof);
+	note_tail(pull, begin, jdy_tick_floor(pull, now));
+	jdy_lag_settle(pull);
+	note_clock(pull);
+	jdy_pull_commit(pull);
+}
+
+/*
+ * Four pieces, each an answer of its own.  With a guess those are asked first where the rows that the
+ * whole span showed should stand: when all of them were seen there, the other pieces are known to be
+ * empty.  Whether bounds are inclusive is not known, so a row at the end of a piece that makes
+ * nothing due may belong to the next, which does: unless that is asked too, it must be seen before
+ * the piece's last tick.
+ */
+static void
+list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess)
 {
 	Stream	   *stream = pull->stream;
 	TimestampTz cursor = Min(pull->cursor, settled);
@@ -492,19 +592,51 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *proven = make_window(pull, SEEN_SETTLED, cursor, settled);
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
-
 	Window	   *pieces[] = {overlap, proven, old_tail, new_tail};
+	int			rounds[] = {guess, guess != 0 ? 1 << SEEN_IN_NEW_TAIL : 0, ALL_PIECES};
+	int			asked = 0;
+	Proof		nothing = {"one answer, all of it elsewhere", 1, 0, list_length(pull->shown)};
 
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
-	for (int i = 0; i < lengthof(pieces) && stream->tail_from != 0; i++)
+	for (int i = 0; i < lengthof(pieces); i++)
+		note_unseen(pull, &pieces[i]->sighting, now);
+
+	/* The overlap before the watermark moves on: the next run does not look back so far. */
+	if (guess & 1 << SEEN_SETTLED)
+		rounds[0] |= 1 << SEEN_IN_OVERLAP;
+	for (int round = 0; round < lengthof(rounds) && (guess == 0 || pull->shown != NIL); round++)
 	{
-		pieces[i]->sighting.unseen_at = stream->tail_until;
-		pieces[i]->sighting.unseen_from = stream->tail_from;
+		List	   *windows = NIL;
+
+		for (int i = 0; i < lengthof(pieces); i++)
+		{
+			int			piece = 1 << pieces[i]->sighting.kind;
+			Window	   *window;
+
+			if ((rounds[round] & ~asked & piece) == 0)
+				continue;
+			window = palloc(sizeof(Window));
+			*window = *pieces[i];
+			if ((pieces[i] == overlap || pieces[i] == old_tail) && (rounds[round] & 1 << pieces[i + 1]->sighting.kind) == 0)
+				window->to -= jdy_tick_us(pull);
+			else
+				asked |= piece;
+			windows = lappend(windows, window);
+			if (pieces[i] == overlap)
+			{
+				jdy_windows_read(pull, windows);
+				windows = NIL;
+			}
+		}
+		jdy_windows_read(pull, windows);
 	}
-	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
+	list_free_deep(pull->shown);
+	pull->shown = NIL;
 
 	jdy_pull_begin(pull);
+	if ((asked & 1 << SEEN_SETTLED) == 0 && settled > pull->cursor)
+		jdy_ledger_prove(pull, pull->cursor, settled, &nothing);
 	note_tail(pull, begin, jdy_tick_floor(pull, now));
 	jdy_lag_settle(pull);
 	note_clock(pull);
@@ -540,7 +672,7 @@ fetch_details(Pull *pull)
 		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
 }
 
-/* While a certificate takes long: what relist does, and the details that follow from it. */
+/* While a certificate or an audit takes long: what relist does, and the details that follow from it. */
 static bool
 keep_up(Pull *pull, bool look)
 {
@@ -579,8 +711,9 @@ read_remedy(Pull *pull)
 		.nargs = 3,
 		.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	TimestampTz now = server_now(pull);
+	TimestampTz now = jdy_server_now(pull);
 	RequestPlan *plan = pull->stream->plan;
+	const char *narrowing = pull->stream->narrowing;
 	Remedy		remedy;
 	Datum		values[3];
 
@@ -596,8 +729,11 @@ read_remedy(Pull *pull)
 	if (remedy.from >= remedy.to)
 		return;
 	pull->stream->plan = remedy.plan;
+	if (!remedy.proves)
+		pull->stream->narrowing = "takeOverRequest";	/* what another list shows was not seen in this one */
 	read_range(pull, remedy.from, remedy.to, remedy.proves);
 	pull->stream->plan = plan;
+	pull->stream->narrowing = narrowing;
 }
 
 /*
@@ -659,6 +795,18 @@ read_rejected(Pull *pull, bool loaded_all)
 	jdy_pull_commit(pull);
 }
 
+/* For the visibility lag: what the run before asked for, unless the service's clock went back since. */
+static void
+note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now)
+{
+	const Stream *stream = pull->stream;
+
+	if (stream->tail_from == 0 || stream->tail_until > now)
+		return;
+	sighting->unseen_at = stream->tail_until;
+	sighting->unseen_from = stream->tail_from;
+}
+
 /* In a transaction. */
 static void
 note_tail(Pull *pull, TimestampTz from, TimestampTz until)
@@ -696,28 +844,13 @@ note_clock(Pull *pull)
 {
 	static const char *const what = "no time told";
 
+	jdy_incident_close(pull->stream->name, CLOCK_WENT_BACK);
 	if (!pull->timeless)
 		jdy_incident_close(pull->stream->name, what);
 	else
 		jdy_incident_open(pull->stream->name, "warning", what,
 						  "The service's replies have no Date, so its clock is not known.",
 						  "Changes are taken for settled only a day later, by this server's clock. Ask who removes the header: the service, or a proxy.");
-}
-
-/* Asks for something when the service has not told its time in this run yet: our clock may be wrong. */
-static TimestampTz
-server_now(Pull *pull)
-{
-	bool		known;
-	TimestampTz now = jdy_client_server_time(pull->client, &known);
-
-	if (!known)
-	{
-		jdy_client_release(pull->client, jdy_list_ask(pull, LANE_TAIL, DT_NOBEGIN, DT_NOEND, 1, 1));
-		now = jdy_client_server_time(pull->client, &known);
-		pull->timeless = !known;
-	}
-	return now;
 }
 
 static Window *

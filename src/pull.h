@@ -2,8 +2,8 @@
  * pull.h
  *		A stream's run: what its parts share.
  *
- * pull.c decides what a run does; load.c reads a whole list, window.c spans of
- * modify time, detail.c the details that became due.  They share one Pull.
+ * pull.c decides what a run does; probe.c asks how the service answers, load.c reads a whole list,
+ * window.c spans of modify time, detail.c the details that became due.  They share one Pull.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_PULL_H
@@ -19,6 +19,9 @@
 #include "staging.h"
 #include "stream.h"
 
+#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
+#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
+
 /* Why reading a list by pages, from its start to its end, does not prove that all of it was read. */
 typedef enum Doubt
 {
@@ -27,6 +30,8 @@ typedef enum Doubt
 	DOUBT_SORT_KEY,				/* what the list is sorted by is not among what is known of its rows */
 	DOUBT_END					/* no more rows came although the service counts more */
 } Doubt;
+
+typedef struct Sweep Sweep;
 
 typedef struct Pull
 {
@@ -44,10 +49,14 @@ typedef struct Pull
 	bool		by_day;			/* its windows are given as dates: a tick is a day */
 	bool		timeless;		/* the service does not tell its time: nothing can be proven */
 	Doubt		doubt;			/* about what load.c read */
+	bool		one_answer;		/* what load.c read was one answer that held all that the service counts */
+	int64		counted;		/* by the service, before load.c asked for what it read; -1 = it tells none */
+	Sweep	   *sweep;			/* of sweep.c; NULL = nothing is swept in this run */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
 	bool		absent;			/* there are records that a certificate did not find (absent.c) */
 	List	   *found;			/* of char *: ids that an audit showed, staging lacked, and no window has listed since */
+	List	   *shown;			/* of char *: ids that the tail as a whole showed, and no piece of it yet */
 	List	   *to_read;		/* of window.c: what is not asked yet, the earliest first */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
 	TimestampTz cursor;			/* end of the last span that was proven or given up: the next window begins here minus overlap; DT_NOBEGIN = none */
@@ -70,6 +79,14 @@ typedef struct ListAsk
 	void	   *owner;
 } ListAsk;
 
+/* One request of a detail. */
+typedef struct DetailAsk
+{
+	const char *id;
+	ListPage   *answer;			/* of one row; in the call's context */
+	void	   *owner;
+} DetailAsk;
+
 /*
  * Makes one run of stream `stream_id`: the runner holds the stream's lock, works
  * as its owner, and is in no transaction.  run_id is the row that jdy_run_begin made.
@@ -87,11 +104,20 @@ extern Call *jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampT
  */
 extern Call *jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size);
 
+/* The same, whatever came of it. */
+extern Call *jdy_list_try(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size);
+
 /* Whether a call that came back asked for a page past the list's end: some services refuse it, some show another. */
 extern bool jdy_list_past_end(const Call *call);
 
+/* Submits the request of one record's detail, in the current memory context; the DetailAsk is the call's owner. */
+extern Call *jdy_detail_submit(Pull *pull, Lane lane, const char *id, void *owner);
+
 /* The answer of a list call that came back; raises when it failed. */
 extern ListPage *jdy_list_answer(Call *call);
+
+/* What time it is there: asks for something when the service has not told its time in this run yet, since our clock may be wrong. */
+extern TimestampTz jdy_server_now(Pull *pull);
 
 /* Lands rows and marks details due, in the caller's transaction; bad rows go to the rejects. */
 extern void jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting);
@@ -116,8 +142,8 @@ extern void jdy_pull_commit(Pull *pull);
 extern void jdy_pull_progress(Pull *pull);
 
 /*
- * load.c: the whole list by anchored pages.  resume: go on where an earlier run
- * stopped.  Sets pull->doubt where pages prove nothing.
+ * load.c: the whole list by anchored pages, or, of a report, one month of it.  resume: go on
+ * where an earlier run stopped.  Sets pull->doubt where pages prove nothing, one_answer and counted.
  */
 extern void jdy_load_list(Pull *pull, const Sighting *sighting, bool resume);
 

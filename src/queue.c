@@ -24,6 +24,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#define SCHEDULE_ERROR_US (2 * USECS_PER_SEC)	/* runs come not quite so far apart as they should */
+
 /* What jdysync.listing says of a record. */
 typedef struct Note
 {
@@ -52,6 +54,14 @@ static JdyStatement read_notes = {
 	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.due_since, n.listed_until, n.tail_until, n.detail_asked_at,"
 			  " n.shown_at, n.unseen_at, n.unseen_from",
 			  "unnest($2) AS u (id)", ""),
+	.nargs = 2,
+	.argtypes = {INT4OID, TEXTARRAYOID},
+	.by_index = true
+};
+
+static JdyStatement read_places = {
+	.sql = "SELECT k.listed_until, k.tail_until FROM unnest($2) AS u (id) LEFT JOIN LATERAL"
+	" (SELECT n.listed_until, n.tail_until FROM jdysync.listing n WHERE n.stream_id = $1 AND n.id = u.id OFFSET 0) AS k ON true",
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTARRAYOID},
 	.by_index = true
@@ -146,16 +156,17 @@ static JdyStatement prune = {
 };
 
 static void read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes);
-static bool is_due(const Note *note, const Known *known, const Sighting *sighting);
+static bool is_due(const Note *note, const Known *known, const Sighting *sighting, TimestampTz now);
 static void append_due(List **result);
 static Datum text_list_array(const List *texts);
+static TimestampTz timestamp_or_zero(uint64 row, int column);
 static FirstShown first_shown(const Note *note, const Sighting *sighting);
 static FirstShown read_first_shown(uint64 row, int column);
 static TimestampTz later(TimestampTz a, TimestampTz b);
 
 void
 jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, const Known *known,
-			   const Sighting *sighting, List **marked)
+			   const Sighting *sighting, TimestampTz now, List **marked)
 {
 	Note		notes[JDY_LAND_ROWS];
 	Datum		columns[10][JDY_LAND_ROWS];
@@ -169,7 +180,7 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 	for (int i = 0; i < nrows; i++)
 	{
 		Note		note = notes[i];
-		bool		due = is_due(&notes[i], &known[i], sighting);
+		bool		due = is_due(&notes[i], &known[i], sighting, now);
 		Jsonb	   *list_row = NULL;
 
 		if (rows[i]->problem != NULL)
@@ -186,13 +197,13 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			TimestampTz from = whole_list ? DT_NOBEGIN : sighting->asked_from;
 			TimestampTz since = from;
 
-			/* What a full load reads again is promised already: it is there, and windows list what changes. */
+			/* What a full load reads again is promised already, as far as windows list what changes. */
 			if (sighting->kind == SEEN_IN_LOAD && known[i].detailed && stream->loaded)
-				since = DT_NOEND;
+				since = sighting->due_since;
 
 			/* What an audit finds is new: no more can be said of it than that windows did not list it up to here. */
 			if (sighting->kind == SEEN_IN_AUDIT)
-				since = known[i].detailed ? DT_NOEND : sighting->to;
+				since = known[i].detailed && sighting->to != DT_NOBEGIN ? DT_NOEND : sighting->to;
 
 			/*
 			 * The latest window says how fresh the detail must be, the first one
@@ -240,6 +251,32 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 	for (int i = 7; i < 10; i++)
 		values[i + 1] = jdy_make_array(columns[i], nulls[i], n, TIMESTAMPTZOID);
 	jdy_execute(&write_notes, values, NULL);
+}
+
+int
+jdy_queue_guess(const Stream *stream, const List *ids, TimestampTz settled_until, int64 tail_ahead_us)
+{
+	Datum		values[2];
+	int			guess = 0;
+
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = text_list_array(ids);
+	jdy_execute(&read_places, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		TimestampTz listed_until = timestamp_or_zero(r, 1);
+		TimestampTz tail_until = timestamp_or_zero(r, 2);
+
+		if (listed_until == 0 && tail_until == 0)
+			guess |= 1 << SEEN_IN_NEW_TAIL;
+		else if (listed_until != 0 && tail_until <= listed_until + stream->settle_us + tail_ahead_us)
+			guess |= 1 << SEEN_IN_OVERLAP;
+		else if (tail_until <= settled_until + SCHEDULE_ERROR_US)
+			guess |= 1 << SEEN_SETTLED;
+		else
+			guess |= 1 << SEEN_IN_OLD_TAIL;
+	}
+	return guess;
 }
 
 List *
@@ -417,10 +454,13 @@ read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
  * was asked, by the service's clock, as far as is known.
  */
 static bool
-is_due(const Note *note, const Known *known, const Sighting *sighting)
+is_due(const Note *note, const Known *known, const Sighting *sighting, TimestampTz now)
 {
 	TimestampTz asked_at = later(note->detail_asked_at, known->detailed_at);
 
+	/* By a clock that was wrong, or written by the table's owner. */
+	if (asked_at > now)
+		asked_at = PG_INT64_MIN;
 	if ((!known->detailed || known->gone) && !note->due)
 		return true;
 	switch (sighting->kind)
@@ -438,7 +478,7 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 		case SEEN_IN_RANGE:
 			return true;
 		case SEEN_IN_AUDIT:
-			return false;
+			return (!note->due || note->set_aside) && asked_at < sighting->fresh_since;
 	}
 	return true;
 }

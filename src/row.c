@@ -16,7 +16,6 @@
 #include "common/hashfn.h"
 #include "common/string.h"
 #include "compat.h"
-#include "jdysync.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "row.h"
@@ -28,10 +27,11 @@ static char *whole_row_id(const Slice *text);
 static char *to_server(char *utf8, size_t length);
 
 void
-jdy_row_key(RowKey *key, const List *id_fields, const char *number_field)
+jdy_row_key(RowKey *key, const List *id_fields, const char *number_field, const char *prefix)
 {
 	ListCell   *cell;
 
+	key->prefix = prefix;
 	key->nmembers = 0;
 	key->whole_row = list_length(id_fields) == 1 && strcmp(linitial(id_fields), "*") == 0;
 	key->nkeys = key->whole_row ? 0 : list_length(id_fields);
@@ -68,6 +68,8 @@ jdy_row_take(JsonScan *scan, RowKey *key, bool utf8, Row *row)
 	row->digest = hash_bytes_extended((const unsigned char *) text.text, text.length, 0);
 	row->problem = row_problem(scan, utf8, &text);
 	row->id = key->whole_row ? whole_row_id(&text) : key_text(key);
+	if (row->id != NULL && key->prefix != NULL)
+		row->id = psprintf("%s|%s", key->prefix, row->id);
 	if (row->id == NULL && row->problem == NULL && key->nkeys > 0)
 		row->problem = "no id";
 	if (row->id != NULL && strlen(row->id) > JDY_MAX_ID_BYTES)
@@ -77,6 +79,8 @@ jdy_row_take(JsonScan *scan, RowKey *key, bool utf8, Row *row)
 			row->problem = "id over 1000 bytes";
 	}
 	row->number = key->nmembers > key->nkeys ? jdy_scalar_text(&key->members[key->nkeys].value) : NULL;
+	if (row->number == NULL && key->prefix != NULL)
+		row->number = pstrdup(key->prefix);
 	return true;
 }
 

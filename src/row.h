@@ -35,10 +35,11 @@ typedef struct RowKey
 	int			nkeys;
 	int			nmembers;
 	bool		whole_row;		/* it is its own key */
+	const char *prefix;			/* of every key, and the number of rows that have none; NULL = nothing */
 } RowKey;
 
 /* As PageShape says, in the current memory context; the names are not copied. */
-extern void jdy_row_key(RowKey *key, const List *id_fields, const char *number_field);
+extern void jdy_row_key(RowKey *key, const List *id_fields, const char *number_field, const char *prefix);
 
 /*
  * The value that `scan` stands at, as a row in the current memory context; false when

@@ -327,6 +327,8 @@ jdy_mode_name(RunMode mode)
 			return "full";
 		case MODE_VERIFY:
 			return "verify";
+		case MODE_AUDIT:
+			return "audit";
 		case MODE_RANGE:
 			return "range";
 		case MODE_REMEDY:
@@ -346,7 +348,7 @@ jdy_mode_parse(const char *mode)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown mode"),
 			 errdetail("\"%s\" is not a mode of a run.", mode),
-			 errhint("Modes are auto, full and verify.")));
+			 errhint("Modes are auto, full, verify and audit.")));
 	return MODE_AUTO;			/* not reached */
 }
 

@@ -8,10 +8,9 @@
  *	accounts_lock	accounts[] (budget.c), budget_users[] (usage.c)
  *	sessions_lock	sessions[] (session.c): tokens, clock offset, router
  *	runs_lock		runs[], lines[] (runslot.c, line.c, progress.c)
- *	databases_lock	databases[], launcher, starved_database (launcher.c, scheduler.c)
+ *	databases_lock	databases[], starved_database (database.c), where the launcher is (launcher.c)
  *
- * No lock is held while anything is waited for, but for these locks' own order:
- * none is taken while another is held.
+ * No lock is held while anything is waited for, and none is taken while another is held.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_SHMEM_H
@@ -54,7 +53,8 @@ typedef struct Account
 	int			group;			/* calls that an entry stands for */
 	int			newest_calls;	/* calls in the newest entry */
 	int64		ring[JDY_ACCOUNT_RING];
-	uint8		backfill[JDY_ACCOUNT_RING]; /* 1 = that call was backfill */
+	uint8		backfill[JDY_ACCOUNT_RING]; /* 1 = that call was a first load's or an audit's */
+	int64		audit_waits_until;	/* until then an audit waits for its turn, which first loads leave to it */
 	int64		persisted_until;	/* the account's row in the database covers calls up to here */
 	int64		token_calls[2]; /* times of the last two token calls */
 	int64		last_used;		/* for reuse of the slot */
@@ -109,6 +109,7 @@ typedef enum RunMode
 	MODE_AUTO,
 	MODE_FULL,
 	MODE_VERIFY,
+	MODE_AUDIT,
 	MODE_RANGE,					/* jdy_resync */
 	MODE_REMEDY					/* by a stream's second schedule */
 } RunMode;
@@ -147,6 +148,7 @@ typedef enum RunPhase
 	PHASE_LISTING,				/* windows */
 	PHASE_DETAILS,
 	PHASE_VERIFYING,			/* counting and scanning for a certificate */
+	PHASE_AUDITING,				/* comparing what was read long ago */
 	PHASE_SCANNING,				/* a push's source */
 	PHASE_PUSHING,
 	PHASE_FINISHING

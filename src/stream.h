@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "contract.h"
 #include "datatype/timestamp.h"
 #include "endpoint.h"
 #include "metadata.h"
@@ -78,7 +79,9 @@ typedef struct Stream
 	char	   *method;
 	RequestPlan *plan;
 	PageShape	shape;
+	bool		keyless;		/* a row is its own key: where it changes, it is another record */
 	bool		whole;			/* the list takes no pages: one answer is all of it */
+	List	   *lacking;		/* of char *: parameters without which the service refuses, and nothing gives them */
 	const char *narrowing;		/* a parameter that may narrow the list: then it cannot be certified; NULL = none does */
 
 	/*
@@ -87,6 +90,11 @@ typedef struct Stream
 	 * so that a row can move without a sign.
 	 */
 	bool		order_holds;
+
+	/* A report's rows belong to a month, which these parameters ask for (range.c). */
+	char	   *range_param;	/* takes its first day, or period; NULL = no report */
+	List	   *range_end_params;	/* of char *: take its last day, or period, too; all are sent */
+	WindowFormat range_format;	/* WINDOW_DATE or WINDOW_PERIOD */
 
 	/* The second schedule as the metadata has it (remedy.c). */
 	char	   *remedy_crontab; /* may be NULL */
@@ -97,6 +105,7 @@ typedef struct Stream
 	char	   *detail_api;
 	char	   *detail_param;	/* name of the parameter that takes the id */
 	char	   *modified_field; /* of detail or row, may be NULL */
+	char	   *rich_rows;		/* parameter that makes list rows show more of the detail; NULL = there is none */
 	bool		decrypt;
 	List	   *list_secrets;	/* sensitive fields of list rows */
 	List	   *detail_secrets;
@@ -114,7 +123,9 @@ typedef struct Stream
 	TimestampTz watermark;		/* 0 = none */
 	TimestampTz tail_from;		/* start of what the last run asked for; 0 = not known by the service's clock */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
-	Jsonb	   *contract;
+	char	   *unproven;		/* report: months of which it is not known whether all of them came, separated by blanks; NULL = none */
+	int64		unplaced;		/* rows that are their own keys and came in reads that proved nothing */
+	Contract   *contract;		/* what is known of how the service answers */
 	bool		source_changed; /* what is proven was read from another source than endpoint is now */
 } Stream;
 
@@ -144,6 +155,9 @@ extern void jdy_stream_note_source(Stream *stream);
  */
 extern void jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata,
 							   bool detail_given, bool detail);
+
+/* Raises an error that names a parameter which the service demands and nothing gives. */
+extern void jdy_stream_require(const Stream *stream);
 
 /* The modify time that a record states, in the server's time zone; 0 = none or not a time. */
 extern TimestampTz jdy_stream_modified_at(const Stream *stream, Jsonb *record);

@@ -94,7 +94,7 @@ subtest 'a filter that stops working' => sub {
 	sync_ok($node, 'blunt', 'first load');
 	isnt(coverage('complete_until', 'blunt'), '', 'there is a promise');
 	$sim->post('/_sim/config', { filter_ignored => 'on' });
-	query($node, "UPDATE jdysync.stream SET contract = contract - 'filter' WHERE name = 'blunt'");
+	query($node, "DELETE FROM jdysync.contract WHERE question = 'filter'");
 	sync_ok($node, 'blunt', 'a run when the service ignores the filter');
 	is(coverage('complete_until', 'blunt'), '', 'there is none any more: pages alone prove nothing');
 	calm($sim, filter_ignored => 'off');
@@ -160,6 +160,7 @@ subtest 'a service that does not tell its time' => sub {
 	my $id = change(op => 'update', count => 1)->[0];
 	sync_ok($node, 'timeless', 'a run after a change');
 	is_true($node, 'timeless', 'brings it', entity => 'customer');
+	is(query($node, "SELECT max(detailed_at) < now() - interval '23 hours' FROM jdysync.staging_timeless"), 't', 'and takes no detail for younger than it surely is');
 	wait_out($sim, 2);
 	sync_ok($node, 'timeless', 'a run when it should have settled');
 	is(coverage("complete_until BETWEEN now() - interval '25 hours' AND now() - interval '23 hours'", 'timeless'), 't',
