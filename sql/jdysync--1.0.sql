@@ -261,7 +261,7 @@ COMMENT ON COLUMN jdysync.audit.compare_until IS 'modify times before this are c
 COMMENT ON COLUMN jdysync.audit.compared_until IS 'how far that has come';
 COMMENT ON COLUMN jdysync.audit.windows IS 'spans of modify time compared';
 COMMENT ON COLUMN jdysync.audit.details_due IS 'details that it is to read again';
-COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that: those that wait for their detail anyhow are passed over';
+COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that';
 COMMENT ON COLUMN jdysync.audit.after_id IS 'the last of these: from there on the next audit goes on';
 COMMENT ON COLUMN jdysync.audit.calls IS 'calls of its own';
 COMMENT ON COLUMN jdysync.audit.found IS 'records that were not here as the service has them';

@@ -46,6 +46,7 @@
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
 #define ALL_PIECES (1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL)
 #define MIN_RELIST_US USECS_PER_SEC
+#define MAX_SLICES 64			/* that a piece is read in at first */
 #define CLOCK_WENT_BACK "clock went back"
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
@@ -62,11 +63,13 @@ static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void note_learned(Pull *pull);
 static void list_changes(Pull *pull);
+static bool is_few(Pull *pull, int64 count);
 static bool holds_all(ListPage *page);
 static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
 static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now, TimestampTz answered_at);
-static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess);
+static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess, int64 count);
 static void take_back(Pull *pull, TimestampTz settled);
+static List *slices(Pull *pull, const Window *window, int64 rows);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
@@ -264,7 +267,7 @@ load_everything(Pull *pull)
 	}
 }
 
-/* Where rows are their own keys, those that the list does not show any more are looked for each time. */
+/* Where rows are their own keys, those that the list does not show any more are looked for each time; what that proves needs no order. */
 static void
 read_whole(Pull *pull, const Sighting *sighting, bool resume)
 {
@@ -277,7 +280,8 @@ read_whole(Pull *pull, const Sighting *sighting, bool resume)
 	}
 	jdy_sweep_begin(pull, "");
 	jdy_load_list(pull, sighting, false);
-	(void) jdy_sweep_end(pull, &news);
+	if (jdy_sweep_end(pull, &news))
+		pull->doubt = NO_DOUBT;
 	jdy_sweep_judge(pull);
 }
 
@@ -293,10 +297,10 @@ read_report(Pull *pull, TimestampTz from, TimestampTz to)
 	TimestampTz now = jdy_client_server_time(pull->client, &known);
 	bool		resume = !pull->stream->loaded && pull->stream->load_state != NULL && pull->stream->load_began != 0;
 
-	if (pull->mode == MODE_VERIFY)
+	if (pull->mode == MODE_VERIFY || pull->mode == MODE_AUDIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("report \"%s\" cannot be certified", pull->stream->api),
+				 errmsg("report \"%s\" cannot be %s", pull->stream->api, pull->mode == MODE_AUDIT ? "audited" : "certified"),
 				 errdetail("Its rows are figures of months, not records."),
 				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all its months again; what one does not show any more is marked then.",
 						 pull->stream->name)));
@@ -460,6 +464,7 @@ list_changes(Pull *pull)
 	bool		full;
 	bool		went_back;
 	bool		whole;			/* nothing more must be asked */
+	int64		count;
 	int			guess = 0;
 
 	jdy_progress_phase(PHASE_LISTING);
@@ -473,6 +478,7 @@ list_changes(Pull *pull)
 	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
 	went_back = pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US);
+	count = page->count;
 	whole = !went_back && begin <= settled &&
 		(page->nrows == 0 ? page->count <= 0 : !full && !pull->by_day && holds_all(page));
 	if (whole && page->nrows > 0 && stream->details)
@@ -484,8 +490,8 @@ list_changes(Pull *pull)
 		take_whole(pull, page, begin, settled, Min(asked_at, end), call->answered_at);
 	jdy_client_release(pull->client, call);
 
-	/* So much at once is rare, and to split windows of a filter without effect would never end. */
-	if (full && !jdy_probe_filter(pull, true))
+	/* To split windows of a filter without effect would never end. */
+	if (full && !is_few(pull, count) && !jdy_probe_filter(pull, true))
 	{
 		pull->windowed = false;
 		load_everything(pull);
@@ -501,7 +507,7 @@ list_changes(Pull *pull)
 	if (begin > settled)
 		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
 	if (!whole)
-		list_pieces(pull, begin, settled, asked_at, guess);
+		list_pieces(pull, begin, settled, asked_at, guess, full ? count : 0);
 	pull->listed_at_us = jdy_monotonic_us();
 }
 
@@ -520,6 +526,26 @@ take_back(Pull *pull, TimestampTz settled)
 	jdy_pull_commit(pull);
 	if (pull->cursor == DT_NOBEGIN)
 		load_everything(pull);
+}
+
+/* Far less than the last certificate counted: so the time filter has its effect. */
+static bool
+is_few(Pull *pull, int64 count)
+{
+	static JdyStatement look = {
+		.sql = "SELECT c.\"count\" FROM jdysync.certificate c WHERE c.stream_id = $1 AND c.epoch = $2 AND c.proven"
+		" ORDER BY c.certificate_id DESC LIMIT 1",
+		.nargs = 2,
+		.argtypes = {INT4OID, INT4OID}
+	};
+	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), Int32GetDatum(pull->stream->epoch)};
+	bool		few;
+
+	jdy_pull_begin(pull);
+	jdy_execute(&look, values, NULL);
+	few = count >= 0 && SPI_processed > 0 && count < jdy_spi_int64(0, 1, 0) / 2;
+	jdy_pull_commit(pull);
+	return few;
 }
 
 /* All that the service counts, each record once, and each can be landed. */
@@ -581,7 +607,7 @@ take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, T
  * the piece's last tick.
  */
 static void
-list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess)
+list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess, int64 count)
 {
 	Stream	   *stream = pull->stream;
 	TimestampTz cursor = Min(pull->cursor, settled);
@@ -622,12 +648,10 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 				window->to -= jdy_tick_us(pull);
 			else
 				asked |= piece;
-			windows = lappend(windows, window);
 			if (pieces[i] == overlap)
-			{
-				jdy_windows_read(pull, windows);
-				windows = NIL;
-			}
+				jdy_windows_read(pull, slices(pull, window, count * (window->to - window->from) / (end - begin)));
+			else
+				windows = lappend(windows, window);
 		}
 		jdy_windows_read(pull, windows);
 	}
@@ -641,6 +665,28 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 	jdy_lag_settle(pull);
 	note_clock(pull);
 	jdy_pull_commit(pull);
+}
+
+/* A window that is not to be proven, in so many that each should fit in an answer; so many rows are expected. */
+static List *
+slices(Pull *pull, const Window *window, int64 rows)
+{
+	int64		tick_us = jdy_tick_us(pull);
+	int64		ticks = Max((window->to - window->from) / tick_us, 1);
+	int64		n = Max(Min(rows * 5 / 4 / pull->cap + (rows * 5 / 4 % pull->cap > 0), Min(ticks, MAX_SLICES)), 1);
+	List	   *result = NIL;
+
+	for (int64 i = 0; i < n; i++)
+	{
+		Window	   *slice = palloc(sizeof(Window));
+
+		*slice = *window;
+		slice->from = window->from + ticks * i / n * tick_us;
+		if (i + 1 < n)
+			slice->to = window->from + ticks * (i + 1) / n * tick_us;
+		result = lappend(result, slice);
+	}
+	return result;
 }
 
 /* While details take long, new changes are listed in between, once in a window of the budget: they go first. */
