@@ -57,7 +57,9 @@ CREATE TABLE jdysync.stream (
 	tail_until timestamptz,
 	verify_at timestamptz,
 	audit_at timestamptz,
-	contract jsonb NOT NULL DEFAULT '{}',
+	given_up_until timestamptz,
+	unproven text,
+	unplaced bigint NOT NULL DEFAULT 0,
 	source bytea,
 	remedy text,
 	CONSTRAINT watermark_within_first_range CHECK
@@ -78,9 +80,30 @@ COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that th
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
 COMMENT ON COLUMN jdysync.stream.audit_at IS 'from then on a scheduled run audits it, too; NULL = its first load is not over';
-COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
+COMMENT ON COLUMN jdysync.stream.given_up_until IS 'the next run begins here minus overlap although not all before it is proven; NULL = nothing was given up';
+COMMENT ON COLUMN jdysync.stream.unproven IS 'months of a report of which it is not known whether all of them came; NULL = none';
+COMMENT ON COLUMN jdysync.stream.unplaced IS 'rows that are their own keys and came in reads that proved nothing: what they take the place of may be proven gone later';
 COMMENT ON COLUMN jdysync.stream.remedy IS 'its second schedule, which reads a wider window again (omissionRemedy of metadata); NULL = none';
 COMMENT ON COLUMN jdysync.stream.source IS 'SHA-256 of address and account that all this was read from; NULL = no run has been there yet';
+
+CREATE TABLE jdysync.contract (
+	stream_id integer NOT NULL,
+	question text COLLATE "C" NOT NULL,
+	answer text COLLATE "C" NOT NULL,
+	since timestamptz NOT NULL,
+	asked_at timestamptz NOT NULL,
+	evidence text NOT NULL,
+	known text COLLATE "C",
+	PRIMARY KEY (stream_id, question)
+);
+COMMENT ON TABLE jdysync.contract IS 'how the service answers, asked at the first run of a stream and once a week: the rules follow it';
+COMMENT ON COLUMN jdysync.contract.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.contract.question IS 'filter | start edge | end edge | grain | page size | echoed size | offset | order | past the end | count | clock | list rows';
+COMMENT ON COLUMN jdysync.contract.answer IS 'unknown = it could not be had: evidence says why';
+COMMENT ON COLUMN jdysync.contract.since IS 'since when the answer is this';
+COMMENT ON COLUMN jdysync.contract.asked_at IS 'when it was asked last';
+COMMENT ON COLUMN jdysync.contract.evidence IS 'what was seen then';
+COMMENT ON COLUMN jdysync.contract.known IS 'the last answer that could be had: another one is told; NULL = there was none';
 
 CREATE TABLE jdysync.listing (
 	stream_id integer NOT NULL,
@@ -642,6 +665,7 @@ CREATE TABLE jdysync.catalog (
 	required text[] NOT NULL DEFAULT '{}',
 	fixed jsonb NOT NULL DEFAULT '{}',
 	modified_field text,
+	rich_rows text,
 	list_secrets text[] NOT NULL DEFAULT '{}',
 	detail_secrets text[] NOT NULL DEFAULT '{}',
 	line_items text
@@ -659,6 +683,7 @@ COMMENT ON COLUMN jdysync.catalog.size_param IS 'parameter for the rows of a pag
 COMMENT ON COLUMN jdysync.catalog.required IS 'parameters without which the service refuses: metadata must give them';
 COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen a list, never narrow it, or say what a report sums up by';
 COMMENT ON COLUMN jdysync.catalog.modified_field IS 'field of the detail that holds the modify time (server''s zone)';
+COMMENT ON COLUMN jdysync.catalog.rich_rows IS 'parameter that makes list rows show more of the detail; NULL = there is none';
 COMMENT ON COLUMN jdysync.catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN jdysync.catalog.detail_secrets IS 'encrypted fields of details';
 COMMENT ON COLUMN jdysync.catalog.line_items IS 'array of the detail whose elements are rows of jdy_<stream>_entry; NULL = there is none';
@@ -685,20 +710,20 @@ COMMENT ON COLUMN jdysync.catalog_field.sensitive IS 'how jdy_<stream>_masked sh
 
 INSERT INTO jdysync.catalog
 	(entry, title, api, id_fields, number_field, detail_api, start_param, end_param, window_format,
-	 fixed, modified_field, list_secrets, detail_secrets, line_items)
+	 fixed, modified_field, list_secrets, detail_secrets, line_items, rich_rows)
 VALUES
 	('customer', '客户', '/jdy/v2/bd/customer', '{id}', 'number', '/jdy/v2/bd/customer_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', 'modify_time', '{}',
-	 '{addr,bank_account,invoice_phone,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}', NULL),
+	 '{addr,bank_account,invoice_phone,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}', NULL, 'show_contact_detail'),
 	('supplier', '供应商', '/jdy/v2/bd/supplier', '{id}', 'number', '/jdy/v2/bd/supplier_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL,
 	 '{Row.bank_account,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}',
-	 '{bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat,accountentity.income_acc_no,accountentity.income_bank_code}', NULL),
+	 '{bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat,accountentity.income_acc_no,accountentity.income_bank_code}', NULL, 'show_contact_detail'),
 	('material', '商品', '/jdy/v2/bd/material', '{id}', 'number', '/jdy/v2/bd/material_detail',
-	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL, '{}', '{}', NULL),
+	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL, '{}', '{}', NULL, NULL),
 	('sal_order', '销售订单', '/jdy/v2/scm/sal_order', '{id}', 'bill_no', '/jdy/v2/scm/sal_order_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{}', 'modify_time', '{}',
-	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}', 'material_entity');
+	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}', 'material_entity', NULL);
 
 /*
  * The other lists that the documents describe.  dialect: how a span of modify time is asked; enable = -1 asks
@@ -1643,6 +1668,25 @@ CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(10::oid, 'USAGE') OR i.name = 
 WHERE a.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
+CREATE VIEW jdysync.breach AS
+SELECT c.stream_id, bool_or(c.question = 'filter' AND c.answer = 'ignored') AS filter_ignored,
+	string_agg(CASE
+		WHEN c.question = 'filter' AND c.answer = 'ignored' THEN 'the service ignores the time filter, so only certificates prove anything'
+		WHEN c.question = 'count' AND c.answer = 'none' THEN 'the service does not count this list, so there is no certificate'
+		WHEN c.question = 'count' AND c.answer = 'does not add up' THEN 'the service''s count does not add up, so there is no certificate'
+		WHEN c.question = 'count' AND c.answer = 'unknown' THEN 'whether the service''s count adds up is not known, so there is no certificate'
+		WHEN c.question = 'order' AND c.answer = 'unstable' AND NOT EXISTS (SELECT FROM jdysync.contract f
+			WHERE f.stream_id = c.stream_id AND f.question = 'filter' AND f.answer = 'honoured')
+			THEN 'the list has no stable order and cannot be read by modify time, so records may be missing'
+		END, '; ' ORDER BY c.question DESC) AS uncertified
+FROM jdysync.contract c
+WHERE c.question IN ('filter', 'count', 'order')
+GROUP BY c.stream_id;
+COMMENT ON VIEW jdysync.breach IS 'streams whose service does not answer as proofs need it';
+COMMENT ON COLUMN jdysync.breach.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.breach.filter_ignored IS 'its windows prove nothing';
+COMMENT ON COLUMN jdysync.breach.uncertified IS 'what cannot be proven, and why; NULL = nothing is wrong';
+
 /*
  * One look into an index for each thing that is asked: millions of runs and deliveries
  * must not slow down who only wants to know whether all is well.
@@ -1682,6 +1726,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven AND c.at > now() - interval '26 hours')
 			THEN COALESCE('last certificate ' || (SELECT date_trunc('hour', now() - max(c.at)) FROM jdysync.certificate c
 				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven) || ' ago', 'no certificate so far') || ', see jdy_certificates' END,
+		(SELECT 'uncertified: ' || w.uncertified || ', see jdy_contract' FROM jdysync.breach w WHERE w.stream_id = s.stream_id AND NOT s.is_push),
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
 			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why,
 	g.next_at::timestamptz(0) AS next_run,
@@ -1750,7 +1795,7 @@ COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all we
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name,
 	CASE WHEN s.loaded_at IS NULL OR q.oldest = '-infinity' THEN NULL
-		WHEN s.watermark IS NULL OR s.contract->>'filter' = 'ignored' THEN g.content_until
+		WHEN s.watermark IS NULL OR b.filter_ignored THEN g.content_until
 		ELSE LEAST(s.watermark, q.oldest) END AS complete_until,
 	s.listed_until,
 	COALESCE(q.due, 0) AS details_due,
@@ -1759,9 +1804,10 @@ SELECT s.name,
 		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
 	CASE WHEN c.may_read AND COALESCE(q.set_aside, 0) + r.rejected > 0
 		THEN (q.exceptions || r.exceptions)[1:100] END AS exceptions,
-	s.loaded_at, s.coverage AS windows
+	s.loaded_at, s.coverage AS windows, b.uncertified
 FROM jdysync.stream s
 JOIN jdysync.subject c ON c.stream_id = s.stream_id AND c.owner IS NOT NULL
+LEFT JOIN jdysync.breach b ON b.stream_id = s.stream_id
 LEFT JOIN LATERAL (
 	SELECT min(l.due_since) FILTER (WHERE l.due AND l.problem IS NULL) AS oldest,
 		count(*) FILTER (WHERE l.due AND l.problem IS NULL) AS due,
@@ -1778,6 +1824,15 @@ CROSS JOIN LATERAL (
 WHERE c.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or nothing is proven yet';
+
+CREATE VIEW @extschema@.jdy_contract WITH (security_barrier) AS
+SELECT s.name, c.question, c.answer, c.since, c.asked_at, CASE WHEN k.may_read THEN c.evidence END AS evidence
+FROM jdysync.contract c
+JOIN jdysync.stream s USING (stream_id)
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+WHERE k.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_contract IS
+'how each stream''s service answers, asked at the first run and once a week: the rules that prove something follow it';
 
 CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
 SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed,
@@ -1875,14 +1930,17 @@ SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.
 	LEAST(q.due, 10000) AS details_due, LEAST(q.set_aside + j.n, 10000) AS set_aside,
 	LEAST(d.pending, 10000) AS pending, COALESCE(b.sent, 0) AS sent, COALESCE(b.in_doubt, 0) AS in_doubt, LEAST(d.dead, 10000) AS dead,
 	t.listed_until,
-	CASE WHEN t.loaded_at IS NULL OR t.contract->>'filter' = 'ignored' OR q.oldest = '-infinity' THEN NULL
+	CASE WHEN t.loaded_at IS NULL OR q.oldest = '-infinity'
+			OR EXISTS (SELECT FROM jdysync.contract c WHERE c.stream_id = t.stream_id AND c.question = 'filter' AND c.answer = 'ignored') THEN NULL
 		WHEN q.due + q.set_aside <= 10000 THEN LEAST(t.watermark, q.oldest)
 		ELSE LEAST(t.watermark, NULLIF((SELECT min(l.due_since) FROM jdysync.listing l
 			WHERE l.stream_id = t.stream_id AND l.due AND l.problem IS NULL), '-infinity')) END AS complete_until,
 	(SELECT count(*) FROM unnest(CASE WHEN t.coverage = '{}' OR t.start_from > upper(t.coverage) THEN '{}'
 		ELSE tstzmultirange(tstzrange(t.start_from, upper(t.coverage))) - t.coverage END)) AS gaps,
 	(SELECT c.instant FROM jdysync.certificate c
-		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified
+		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified,
+	(SELECT a.ended_at FROM jdysync.audit a
+		WHERE a.stream_id = t.stream_id AND a.epoch = t.epoch AND a.ended_at IS NOT NULL ORDER BY a.audit_id DESC LIMIT 1) AS audited
 FROM @extschema@.jdy_status h
 JOIN jdysync.subject s ON s.name = h.name
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
@@ -1942,6 +2000,7 @@ LEFT JOIN (VALUES
 	('held', '数据库副本，已停用 held', '确认原库不再运行后执行 SELECT jdy_adopt();'),
 	('push held', '推送已暂停：变化过多 push held', '用 jdy_preview 核对；如属正常，用 jdy_resume 放行。'),
 	('target away', '推送目标无响应 target away', '目标恢复后自动继续推送。'),
+	('rows removed from staging', '暂存表的行被人删除，已补 rows removed from staging', '行已补回；请查明是谁删除的，不想看到的行应由视图过滤。'),
 	('missed by windows', '有变更被窗口漏读，已补 missed by windows', '数据已补齐；请用 jdy_missed 查看原因。'),
 	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
 	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
@@ -2028,6 +2087,7 @@ BEGIN ATOMIC
 		(25, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
 		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window'),
 		(27, 'jdysync_visibility_lag_highest_seconds', 'gauge', 'seconds', 'The longest that a change was surely not visible after its modify time'),
+		(29, 'jdysync_audited_timestamp_seconds', 'gauge', 'seconds', 'The last audit was done'),
 		(28, 'jdysync_visibility_lag_seconds', 'histogram', 'seconds', 'How long after their modify time changes were visible, at most')),
 	subject AS (
 		SELECT h.*, format('name="%s",kind="%s"', replace(replace(replace(h.name, '\', '\\'), '"', '\"'), E'\n', '\n'), h.kind) AS labels
@@ -2048,7 +2108,7 @@ BEGIN ATOMIC
 			(2, extract(epoch FROM s.last_ok)), (3, extract(epoch FROM s.lag)), (4, extract(epoch FROM s.next_run)),
 			(5, extract(epoch FROM s.last_elapsed)), (6, s.last_records), (7, s.last_calls), (8, s.details_due), (9, s.set_aside),
 			(10, s.pending), (11, s.sent), (12, s.in_doubt), (13, s.dead), (14, extract(epoch FROM s.listed_until)),
-			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified))) AS v (place, value)
+			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified)), (29, extract(epoch FROM s.audited))) AS v (place, value)
 		UNION ALL
 		SELECT 18, format('name="%s",severity="%s"', replace(replace(replace(i.name, '\', '\\'), '"', '\"'), E'\n', '\n'), i.severity), count(*)
 		FROM @extschema@.jdy_incidents i WHERE i.closed_at IS NULL GROUP BY i.name, i.severity
@@ -2196,6 +2256,7 @@ COMMENT ON COLUMN @extschema@.jdy_health.listed_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.complete_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.gaps IS 'number of spans in jdy_coverage.gaps';
 COMMENT ON COLUMN @extschema@.jdy_health.certified IS 'instant of the last certificate in jdy_certificates';
+COMMENT ON COLUMN @extschema@.jdy_health.audited IS 'when the last audit in jdy_audits was done';
 
 COMMENT ON COLUMN @extschema@.jdy_totals.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_totals.kind IS 'pull | push';
@@ -2230,8 +2291,15 @@ COMMENT ON COLUMN @extschema@.jdy_coverage.gaps IS 'spans between them that are 
 COMMENT ON COLUMN @extschema@.jdy_coverage.details_due IS 'details still to be fetched';
 COMMENT ON COLUMN @extschema@.jdy_coverage.set_aside IS 'records that cannot be had for now: their detail is refused, or PostgreSQL cannot hold their list row (jdy_rejects)';
 COMMENT ON COLUMN @extschema@.jdy_coverage.exceptions IS 'the first 100 of these ids, ? for a row without one; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_coverage.uncertified IS 'what cannot be proven of it, and why; NULL = nothing is wrong';
 COMMENT ON COLUMN @extschema@.jdy_coverage.loaded_at IS 'end of the first load; NULL = not over';
 
+COMMENT ON COLUMN @extschema@.jdy_contract.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_contract.question IS 'filter | start edge | end edge | grain | page size | echoed size | offset | order | past the end | count | clock | list rows';
+COMMENT ON COLUMN @extschema@.jdy_contract.answer IS 'what the service does; unknown = that could not be found out';
+COMMENT ON COLUMN @extschema@.jdy_contract.since IS 'since when the answer is this';
+COMMENT ON COLUMN @extschema@.jdy_contract.asked_at IS 'when it was asked last; it is asked again a week later';
+COMMENT ON COLUMN @extschema@.jdy_contract.evidence IS 'what was seen, or why it is unknown; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_certificates.certificate_id IS 'number of the certificate';
 COMMENT ON COLUMN @extschema@.jdy_certificates.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_certificates.at IS 'when it was made';
@@ -2488,13 +2556,14 @@ COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
  * As long as nothing is known of them, they are taken for tables of hundreds of rows, and autovacuum does not look
  * at a handful: each look at jdy_status would be compiled for its supposed cost.
  */
-ANALYZE jdysync.stream, jdysync.push, jdysync.agenda, jdysync.breaker;
+ANALYZE jdysync.stream, jdysync.contract, jdysync.push, jdysync.agenda, jdysync.breaker;
 
 ---------------------------------------------------------------------------
 -- What a dump must hold
 ---------------------------------------------------------------------------
 
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.contract', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');

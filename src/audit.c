@@ -159,6 +159,10 @@ find_open(Audit *audit)
 	audit->compare_until = isnull ? 0 : DatumGetTimestampTz(at);
 	at = jdy_spi_datum(0, 4, &isnull);
 	audit->compared_until = isnull ? 0 : DatumGetTimestampTz(at);
+
+	/* What was proven may have been taken back since. */
+	if (audit->compare_until != 0)
+		audit->compare_until = Min(audit->compare_until, Max(audit->proven_until, audit->compared_until));
 	audit->windows = (int) jdy_spi_int64(0, 5, 0);
 	audit->details_due = jdy_spi_int64(0, 6, 0);
 	audit->details = jdy_spi_int64(0, 7, 0);

@@ -166,8 +166,7 @@ land(Audit *audit, char **ids, int n, Call **calls, const char *after)
 		if (calls[i]->outcome != OUTCOME_OK)
 		{
 			if (calls[i]->outcome != OUTCOME_GONE && ++audit->refused_in_a_row == MOST_REFUSED)
-				audit->why = MemoryContextStrdup(audit->context, psprintf("details were not read to their end, as %d in a row could not be had, the last: %s",
-																		  MOST_REFUSED, jdy_call_problem(calls[i])));
+				audit->why = "details were not read to their end: too many in a row could not be had, see jdy_calls";
 			continue;
 		}
 		audit->refused_in_a_row = 0;
