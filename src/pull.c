@@ -262,7 +262,7 @@ load_everything(Pull *pull)
 	}
 }
 
-/* Where rows are their own keys, those that the list does not show any more are looked for each time. */
+/* Where rows are their own keys, those that the list does not show any more are looked for each time; what that proves needs no order. */
 static void
 read_whole(Pull *pull, const Sighting *sighting, bool resume)
 {
@@ -275,7 +275,8 @@ read_whole(Pull *pull, const Sighting *sighting, bool resume)
 	}
 	jdy_sweep_begin(pull, "");
 	jdy_load_list(pull, sighting, false);
-	(void) jdy_sweep_end(pull, &news);
+	if (jdy_sweep_end(pull, &news))
+		pull->doubt = NO_DOUBT;
 	jdy_sweep_judge(pull);
 }
 
