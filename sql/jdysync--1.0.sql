@@ -54,6 +54,7 @@ CREATE TABLE jdysync.stream (
 	watermark timestamptz,
 	listed_until timestamptz,
 	tail_from timestamptz,
+	listed_at timestamptz,
 	tail_until timestamptz,
 	verify_at timestamptz,
 	audit_at timestamptz,
@@ -76,6 +77,7 @@ COMMENT ON COLUMN jdysync.stream.load_state IS 'where an unfinished first load s
 COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merged, half-open';
 COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus overlap; never beyond the first proven span';
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
+COMMENT ON COLUMN jdysync.stream.listed_at IS 'when that was, by our clock: where more time has passed for us than for the service, its clock went back';
 COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that the same run asked for; NULL = it could not tell the service''s time';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
