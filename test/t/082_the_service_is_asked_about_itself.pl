@@ -236,8 +236,13 @@ subtest 'a count that does not add up any more' => sub {
 	is(query($node, "SELECT uncertified FROM jdy_coverage WHERE name = '$weekly'"), "the service's count does not add up, so there is no certificate", 'jdy_coverage');
 	like(query($node, "SELECT why FROM jdy_status WHERE name = '$weekly'"), qr/^ok: \d incidents?, see jdy_incidents; uncertified: the service's count does not add up, so there is no certificate, see jdy_contract/,
 		'jdy_status');
+	my $asked_at = query($node, "SELECT asked_at FROM jdy_contract WHERE name = '$weekly' AND question = 'clock'");
+	step_clock($node, '4 days');
 	sync_ok($node, $weekly, 'verify', "jdy_sync('$weekly', 'verify')");
 	like(query($node, "SELECT proven || ' ' || why FROM jdy_certificates WHERE name = '$weekly'"), qr/^false the service's counts /, 'there is no certificate');
+	step_clock($node, '4 days');
+	sync_ok($node, $weekly, 'a run');
+	is(query($node, "SELECT asked_at > '$asked_at' FROM jdy_contract WHERE name = '$weekly' AND question = 'clock'"), 't', 'all else is asked once a week, however often the count is');
 	config(count_lie => 0);
 	week('better again');
 	like(open_incidents(), qr/^contract changed: count: info/, 'is told, too');
