@@ -127,6 +127,7 @@ answers('no count', set => { count_type => 'missing' }, gives => { count => 'non
 answers("no count, all in one answer, behind the end $_->[0]", set => { count_type => 'missing', cap => 100, past_end => $_->[0] },
 	gives => { count => 'none', 'page size' => 'unknown', 'past the end' => $_->[1] }) for [ 'empty', 'empty' ], [ 'last', 'last page again' ], [ 'error', 'refused' ];
 answers("a count that is off by $_", set => { count_lie => $_ }, gives => { count => 'does not add up' }) for 1, -1;
+answers('a count that is off by one once', before => sub { fault(kind => 'count_lie', path => $LIST, after => 3) }, gives => { count => 'adds up' });
 answers('rows twice', set => { duplicates => 3 }, gives => { count => 'adds up', 'page size' => 10 });
 answers('a filter without effect', set => { filter_ignored => 'on' }, details => 1, gives => { filter => 'ignored', 'start edge' => undef, order => 'stable' });
 answers("a clock that is $_->[1]", set => { clock_offset_ms => $_->[0] }, gives => { clock => $_->[1] }) for [ 120_000, 'ahead' ], [ -120_000, 'behind' ];
@@ -253,9 +254,13 @@ subtest 'a count that does not add up any more' => sub {
 };
 
 subtest 'a change that passed while the service was silent' => sub {
-	query($node, "UPDATE jdysync.contract SET answer = 'unknown' WHERE question = 'past the end'");
+	my ($page) = evidence($weekly, 'past the end') =~ /^page (\d+)/;
+	fault(kind => 'status', status => 500, path => $LIST, page => $page, times => 4);
+	week('a week later, when it does not answer');
+	is(contract($weekly)->{'past the end'}, 'unknown', 'nothing is known');
+	is(open_incidents(), '', 'which is no change');
 	config(past_end => 'empty');
-	week('a week later');
+	week('another week later');
 	is(open_incidents(), 'contract changed: past the end: info', 'is told against the last answer that was had');
 };
 
@@ -293,6 +298,11 @@ for my $known (1, 0)
 		my $name = scene(stream => { detail => 'true', %stream }, set => { cap => 100 });
 		my $rules = rules_of($name, @seconds);
 		is($rules, $known ? 'load, one answer' : 'last page to first, load, one answer', $known ? 'are left out when both edges are inside' : 'else are read with it');
+		drop_stream($node, $name);
+	};
+	subtest 'neighbours of a full second when an edge is outside' => sub {
+		my $name = scene(stream => { detail => 'true', %stream }, set => { cap => 100, lower_edge => 'exclusive' });
+		is(rules_of($name, @seconds), 'last page to first, load, one answer', 'are read with it');
 		drop_stream($node, $name);
 	};
 	subtest 'a full second of finer stamps' => sub {
