@@ -54,6 +54,7 @@ CREATE TABLE jdysync.stream (
 	watermark timestamptz,
 	listed_until timestamptz,
 	tail_from timestamptz,
+	listed_at timestamptz,
 	tail_until timestamptz,
 	verify_at timestamptz,
 	audit_at timestamptz,
@@ -76,6 +77,7 @@ COMMENT ON COLUMN jdysync.stream.load_state IS 'where an unfinished first load s
 COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merged, half-open';
 COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus overlap; never beyond the first proven span';
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
+COMMENT ON COLUMN jdysync.stream.listed_at IS 'when that was, by our clock: where more time has passed for us than for the service, its clock went back';
 COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that the same run asked for; NULL = it could not tell the service''s time';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
@@ -205,7 +207,7 @@ COMMENT ON COLUMN jdysync.certificate.instant IS 'when the list was counted, by 
 COMMENT ON COLUMN jdysync.certificate."count" IS 'what the service counted then';
 COMMENT ON COLUMN jdysync.certificate.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN jdysync.certificate.calls IS 'calls of its own: counts and pages';
-COMMENT ON COLUMN jdysync.certificate.content_until IS 'a list without a time filter: all that was there before this is in staging as it was then or later; NULL = windows say how far that goes';
+COMMENT ON COLUMN jdysync.certificate.content_until IS 'a list without a time filter: all that was there before this (instant less settle) is in staging as it was then or later; NULL = windows say how far that goes';
 COMMENT ON COLUMN jdysync.certificate.missed IS 'records in the list that no window had listed';
 COMMENT ON COLUMN jdysync.certificate.missed_ids IS 'the first 100 of these';
 COMMENT ON COLUMN jdysync.certificate.absent IS 'records in staging that were not in the list';
@@ -261,7 +263,7 @@ COMMENT ON COLUMN jdysync.audit.compare_until IS 'modify times before this are c
 COMMENT ON COLUMN jdysync.audit.compared_until IS 'how far that has come';
 COMMENT ON COLUMN jdysync.audit.windows IS 'spans of modify time compared';
 COMMENT ON COLUMN jdysync.audit.details_due IS 'details that it is to read again';
-COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that: those that wait for their detail anyhow are passed over';
+COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that';
 COMMENT ON COLUMN jdysync.audit.after_id IS 'the last of these: from there on the next audit goes on';
 COMMENT ON COLUMN jdysync.audit.calls IS 'calls of its own';
 COMMENT ON COLUMN jdysync.audit.found IS 'records that were not here as the service has them';
@@ -354,7 +356,7 @@ CREATE TABLE jdysync.home (
 );
 CREATE UNIQUE INDEX home_only ON jdysync.home ((true));
 COMMENT ON TABLE jdysync.home IS 'where all this was made: in any other database it is a copy, and nothing runs until jdy_adopt()';
-COMMENT ON COLUMN jdysync.home.cluster IS 'its system identifier';
+COMMENT ON COLUMN jdysync.home.cluster IS 'system identifier of the server';
 COMMENT ON COLUMN jdysync.home.database IS 'oid of the database';
 COMMENT ON COLUMN jdysync.home.extension IS 'oid of the extension: a dump that is restored where it was made is a copy, too';
 
@@ -1387,7 +1389,7 @@ COMMENT ON FUNCTION jdy_resync(text, timestamptz, timestamptz) IS
 CREATE FUNCTION jdy_start(name text, mode text DEFAULT 'auto')
 RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_start(text, text) IS
-'queues a run and returns its run_id; it starts when the transaction commits';
+'queues a run of a stream or push and returns its run_id; it starts when the transaction commits; mode as for jdy_sync';
 
 CREATE FUNCTION jdy_cancel(run_id bigint)
 RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
@@ -1445,7 +1447,7 @@ COMMENT ON FUNCTION jdy_pause(text) IS
 CREATE FUNCTION jdy_resume(name text, force boolean DEFAULT false)
 RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_resume(text, boolean) IS
-'ends jdy_pause; force: lets a push that is held because too many records changed at once go once; true when that changed something';
+'ends jdy_pause; force: lets a push go once that is held because too many records changed, or are gone, at once; true when that changed something';
 
 CREATE FUNCTION jdy_grant(name text, role regrole, privilege text)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
@@ -1609,7 +1611,7 @@ COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
 COMMENT ON COLUMN jdysync.subject.own IS 'the current role is a member of its owner; of what has none, a superuser';
 COMMENT ON COLUMN jdysync.subject.may_read IS 'or was granted that with jdy_grant';
-COMMENT ON COLUMN jdysync.subject.mapping IS 'as whom it calls what: name of the incidents of that';
+COMMENT ON COLUMN jdysync.subject.mapping IS 'its server and its owner, whose user mapping it calls with: name of the incidents of these calls';
 
 CREATE VIEW jdysync.at_work AS
 SELECT k.objid AS stream_id
@@ -2004,8 +2006,20 @@ LEFT JOIN (VALUES
 	('missed by windows', '有变更被窗口漏读，已补 missed by windows', '数据已补齐；请用 jdy_missed 查看原因。'),
 	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
 	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
-	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。')) AS k (what, title, what_to_do) ON k.what = i.what
-CROSS JOIN LATERAL (SELECT COALESCE(k.title, i.what) AS title, k.what_to_do) t
+	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。'),
+	('mass delete', '大批记录消失，未标记删除 mass delete', '请核实接口为何不再列出它们；确属删除则用 jdy_accept_deletes 放行。'),
+	('missed by windows', '时间窗漏读 missed by windows', '记录已补齐，原因见 jdy_missed。'),
+	('count not trusted', '计数不可信 count not trusted', '计数一致后用 jdy_resync 重读该时间段。'),
+	('time filter ignored', '时间过滤无效 time filter ignored', '每次运行都在全量读取；请检查元数据中时间参数的名字。'),
+	('no stable order', '列表顺序不稳定 no stable order', '请在元数据中为列表指定稳定的排序。'),
+	('sort key not known', '排序字段未知 sort key not known', '请在元数据的 number 中写明列表的排序字段。'),
+	('end of the list not trusted', '列表末尾不可信 end of the list not trusted', '请向接口方询问列表最多能读到多深。'),
+	('report not proven', '报表未能证明完整 report not proven', '请在较空闲时用 jdy_resync 重读这些月份。'),
+	('rows removed from staging', '暂存表中的行被删 rows removed from staging', '行已补回；请查明是谁从暂存表里删除，见 jdy_audits。'),
+	('contract changed', '接口行为改变 contract changed', '改变了什么见 jdy_contract。'),
+	('clock went back', '接口的时钟倒退 clock went back', '按错误时间读过的内容会自动重读；经常发生请询问接口方。'),
+	('no time told', '接口不报时间 no time told', '请查明是接口还是代理去掉了应答中的 Date 头。')) AS k (what, title, what_to_do) ON k.what = split_part(i.what, ': ', 1)
+CROSS JOIN LATERAL (SELECT COALESCE(k.title || substr(i.what, length(k.what) + 1), i.what) AS title, k.what_to_do) t
 CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,
 	to_char(i.closed_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS closed) o
 WHERE i.severity <> 'info' AND (i.closed_at IS NULL OR i.closed_at > now() - interval '1 day');
@@ -2503,7 +2517,6 @@ COMMENT ON COLUMN jdysync.reject.id IS 'the record''s id, where it has one';
 COMMENT ON COLUMN jdysync.reject.reason IS 'why PostgreSQL cannot hold it';
 COMMENT ON COLUMN jdysync.reject.digest IS 'SHA-256 of raw: each distinct row is kept once';
 COMMENT ON COLUMN jdysync.reject.raw IS 'its bytes as they came';
-COMMENT ON COLUMN jdysync.reject.tries IS 'times its window was read again for it';
 
 COMMENT ON COLUMN jdysync.incident.id IS 'number of the incident';
 COMMENT ON COLUMN jdysync.incident.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
