@@ -292,10 +292,10 @@ read_report(Pull *pull, TimestampTz from, TimestampTz to)
 	TimestampTz now = jdy_client_server_time(pull->client, &known);
 	bool		resume = !pull->stream->loaded && pull->stream->load_state != NULL && pull->stream->load_began != 0;
 
-	if (pull->mode == MODE_VERIFY)
+	if (pull->mode == MODE_VERIFY || pull->mode == MODE_AUDIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("report \"%s\" cannot be certified", pull->stream->api),
+				 errmsg("report \"%s\" cannot be certified or audited", pull->stream->api),
 				 errdetail("Its rows are figures of months, not records."),
 				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all its months again; what one does not show any more is marked then.",
 						 pull->stream->name)));
