@@ -380,7 +380,9 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 		return FOUND_FULL;
 	if (page->count < 0)
 		return page->nrows == 0 ? FOUND_ALL : FOUND_MAYBE;
-	if (page->count == page->nrows || page->count == *distinct)
+
+	/* Not as many rows: one that came twice may stand where another should. */
+	if (page->count == *distinct)
 		return FOUND_ALL;
 	return FOUND_MISMATCH;
 }

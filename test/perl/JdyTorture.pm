@@ -210,6 +210,7 @@ sub lies
 		clock_back => $plan->{clock_back},
 		restores => $plan->{restores},
 		filter => ($set->{filter_ignored} // 'off') eq 'on',
+		lags => $plan->{lag_ms},
 		order => ($set->{unstable_order} // 'off') eq 'on',
 		timeless => ($set->{tells_time} // 'on') eq 'off',
 		no_count => ($set->{count_type} // 'doc') eq 'missing',
@@ -478,7 +479,7 @@ sub judge_promise
 	my @marked = grep { $_->[0] eq 'marked' && !$absent{ $_->[1] } } @differences;
 	$self->wrong('marked as gone although it never went: ' . show(@marked)) if @marked && !$lies->{count} && !($self->{plan}{list}{other} && !$self->{plan}{list}{one_key});
 
-	return if ($coverage->{until_us} // '') eq '' || grep { $lies->{$_} } qw(unstamped backdates clock_back);
+	return if ($coverage->{until_us} // '') eq '' || grep { $lies->{$_} } qw(unstamped backdates clock_back count);
 	my @broken = grep { $_->[0] ne 'extra' && $_->[2] * 1000 < $coverage->{until_us} && !$coverage->{excepted}{ $_->[1] } && !($coverage->{excepted}{'?'} && $_->[0] eq 'missing')
 	      && !($_->[0] eq 'marked' && $absent{ $_->[1] }) } @differences;
 	$self->wrong("promised up to $coverage->{until_us} and not there: " . show(@broken)) if @broken;
@@ -501,7 +502,7 @@ sub quiet
 	my ($plan, $lies, $name) = @$self{qw(plan lies name)};
 	my $set = $plan->{set};
 	my $by_day = ($plan->{list}{format} // '') eq 'date' || $plan->{list}{by_day};
-	my $while = $self->{settle_s} + ($by_day ? 2 * 86400 : 14);
+	my $while = $self->{settle_s} + ($by_day && !$lies->{timeless} ? 2 * 86400 : 14);
 
 	$self->{sim}->delete('/_sim/fault');
 	$self->post('/_sim/config', { authorised => 'on', count_lie => 0, (map { $_ => 0 } qw(count_lag_ms rows_lag_ms details_lag_ms late_visibility_ms)) });
@@ -509,12 +510,13 @@ sub quiet
 	$self->quiet_run('auto', 'the first quiet run');
 	$self->judge_promise;
 	my $coverage = $self->coverage;
-	my $full = $lies->{unstamped} || $lies->{backdates} || $lies->{clock_back} || $coverage->{set_aside} || $lies->{no_id} || $lies->{timeless};
+	my $full = $lies->{unstamped} || $lies->{backdates} || $lies->{clock_back} || $lies->{count} || $coverage->{set_aside} || $lies->{no_id} || $lies->{timeless}
+	  || ($coverage->{gaps} // '{}') ne '{}' || ($plan->{list}{windows} && ($coverage->{until_us} // '') eq '');
 	$self->pass_time($while);
 	$self->quiet_run($full ? 'full' : 'auto', 'the second quiet run');
 
-	# What cannot be proven may be lost, and that is said.
-	my $hopeless = ($lies->{order} || $lies->{displaced}) && (!$plan->{list}{windows} || $lies->{filter});
+	# What was not proven, as the ledger says, a full run brings.  What cannot be proven at all may be lost, and that is said.
+	my $hopeless = $lies->{displaced} || ($lies->{order} && (!$plan->{list}{windows} || $lies->{filter}));
 	my @differences = grep { $_->[0] ne 'extra' } $self->differences;
 	my %absent = map { $_->[1] => 1 } grep { $_->[3] ne 'listed' } $self->history;
 
@@ -522,7 +524,7 @@ sub quiet
 	@differences = grep { !($_->[0] eq 'marked' && $absent{ $_->[1] }) } @differences;
 	$self->wrong('not as it is, when all is quiet: ' . show(@differences)) if @differences && !$hopeless;
 
-	my $certified = $self->certify(!$hopeless && !grep { $lies->{$_} } qw(no_count order displaced duplicates count));
+	my $certified = $self->certify(!$hopeless && !grep { $lies->{$_} } qw(no_count order displaced duplicates count lags));
 	if ($certified)
 	{
 		@differences = $self->differences;
@@ -531,7 +533,7 @@ sub quiet
 	$self->pass_time($while);
 	$self->quiet_run('auto', 'the last run');
 	$self->judge_promise;
-	$self->judge_progress if !$by_day && $plan->{list}{windows} && !grep { $lies->{$_} } qw(filter timeless count no_count order displaced duplicates no_id);
+	$self->judge_progress if !$by_day && $plan->{list}{windows} && !grep { $lies->{$_} } qw(filter timeless count no_count order displaced duplicates no_id lags);
 	return;
 }
 
