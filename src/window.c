@@ -536,8 +536,10 @@ read_tick(Pull *pull, Reading *reading)
 		proof.calls++;
 		first_count = page->count;
 		counted = first_count >= 0;
+
+		/* Where rows come twice, the last ones lie behind the count. */
 		if (counted)
-			pages = (int) Min(first_count / pull->cap + (first_count % pull->cap > 0), MAX_TICK_PAGES);
+			pages = (int) Min(first_count / pull->cap + (first_count % pull->cap > 0) + round, MAX_TICK_PAGES);
 		jdy_client_release(pull->client, call);
 
 		hashes = MemoryContextAllocHuge(pull->context, sizeof(uint64) * ((Size) pages + 1) * pull->cap);

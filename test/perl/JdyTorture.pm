@@ -477,11 +477,11 @@ sub judge_promise
 
 	my %absent = map { $_->[1] => 1 } grep { $_->[3] ne 'listed' } $self->history;
 	my @marked = grep { $_->[0] eq 'marked' && !$absent{ $_->[1] } } @differences;
-	$self->wrong('marked as gone although it never went: ' . show(@marked)) if @marked && !$lies->{count} && !($self->{plan}{list}{other} && !$self->{plan}{list}{one_key});
+	$self->wrong('marked as gone although it never went: ' . show(@marked)) if @marked && !$lies->{count} && !$lies->{restores} && !($self->{plan}{list}{other} && !$self->{plan}{list}{one_key});
 
 	return if ($coverage->{until_us} // '') eq '' || grep { $lies->{$_} } qw(unstamped backdates clock_back count);
 	my @broken = grep { $_->[0] ne 'extra' && $_->[2] * 1000 < $coverage->{until_us} && !$coverage->{excepted}{ $_->[1] } && !($coverage->{excepted}{'?'} && $_->[0] eq 'missing')
-	      && !($_->[0] eq 'marked' && $absent{ $_->[1] }) } @differences;
+	      && !($_->[0] eq 'marked' && ($absent{ $_->[1] } || $lies->{restores})) } @differences;
 	$self->wrong("promised up to $coverage->{until_us} and not there: " . show(@broken)) if @broken;
 	return;
 }

@@ -16,7 +16,7 @@ our @EXPORT = qw(draw_plan);
 
 # What no document settles, each as likely as the others to be another than usual.
 my %habits = (
-	cap => [ 5, 7, 10, 20, 50 ],
+	cap => [ 7, 10, 20, 50 ],
 	cap_wrong_total_page => ['off'],
 	echo_page_size => ['cap'],
 	offset_rule => ['cap'],
