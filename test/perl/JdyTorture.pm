@@ -192,7 +192,7 @@ sub wrong
 	if ($ENV{JDY_TORTURE_STOP})
 	{
 		$self->tell('stopped: psql -d "' . $self->{node}->connstr('postgres') . '", simulator ' . $self->{sim}->url . ", stream $self->{name}");
-		sleep 1 while !-e '/tmp/go_on';
+		kill 'STOP', $$;
 	}
 	return;
 }
