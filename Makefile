@@ -2,6 +2,7 @@
 #
 #   make && sudo make install       build and install for the pg_config in PATH
 #   make installcheck               SQL regression tests on a running server, then TAP tests
+#                                   (several at a time with PROVE_FLAGS=-j4)
 #   make demo                       the main job on the built-in simulator
 #   make check-all                  every test, on servers of its own
 
@@ -29,6 +30,8 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h)
+
+installcheck: export HARNESS_RULESFILE = $(CURDIR)/test/rules.yml
 
 demo:
 	test/demo

@@ -53,8 +53,10 @@ CREATE TABLE jdysync.stream (
 	coverage tstzmultirange NOT NULL DEFAULT '{}',
 	watermark timestamptz,
 	listed_until timestamptz,
+	tail_from timestamptz,
 	tail_until timestamptz,
 	verify_at timestamptz,
+	audit_at timestamptz,
 	contract jsonb NOT NULL DEFAULT '{}',
 	source bytea,
 	remedy text,
@@ -72,8 +74,10 @@ COMMENT ON COLUMN jdysync.stream.load_state IS 'where an unfinished first load s
 COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merged, half-open';
 COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus overlap; never beyond the first proven span';
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
+COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that the same run asked for; NULL = it could not tell the service''s time';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
+COMMENT ON COLUMN jdysync.stream.audit_at IS 'from then on a scheduled run audits it, too; NULL = its first load is not over';
 COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
 COMMENT ON COLUMN jdysync.stream.remedy IS 'its second schedule, which reads a wider window again (omissionRemedy of metadata); NULL = none';
 COMMENT ON COLUMN jdysync.stream.source IS 'SHA-256 of address and account that all this was read from; NULL = no run has been there yet';
@@ -87,6 +91,9 @@ CREATE TABLE jdysync.listing (
 	listed_until timestamptz,
 	tail_until timestamptz,
 	detail_asked_at timestamptz,
+	shown_at timestamptz,
+	unseen_at timestamptz,
+	unseen_from timestamptz,
 	list_row jsonb,
 	attempts integer NOT NULL DEFAULT 0,
 	next_try timestamptz,
@@ -103,6 +110,9 @@ COMMENT ON COLUMN jdysync.listing.due_since IS 'start of the first window whose 
 COMMENT ON COLUMN jdysync.listing.listed_until IS 'end of the last proven window that listed it';
 COMMENT ON COLUMN jdysync.listing.tail_until IS 'end of the last unsettled tail that listed it';
 COMMENT ON COLUMN jdysync.listing.detail_asked_at IS 'server time at which the stored detail was asked';
+COMMENT ON COLUMN jdysync.listing.shown_at IS 'server time at which the answer was asked that showed the change first; NULL = not known';
+COMMENT ON COLUMN jdysync.listing.unseen_at IS 'server time of the last answers that did not show it, although they covered its modify time';
+COMMENT ON COLUMN jdysync.listing.unseen_from IS 'that is known of changes with a modify time from here on';
 COMMENT ON COLUMN jdysync.listing.list_row IS 'the list row, kept until its detail lands; NULL = it stands in staging';
 COMMENT ON COLUMN jdysync.listing.problem IS 'set aside: why the detail cannot be had for now; next_try says when it is tried again';
 
@@ -122,7 +132,7 @@ CREATE TABLE jdysync."window" (
 CREATE INDEX window_stream ON jdysync."window" (stream_id, proven_at);
 COMMENT ON TABLE jdysync."window" IS 'the ledger: spans of modify time that were read, with the rule that proves each complete';
 COMMENT ON COLUMN jdysync."window".span IS 'half-open, by the service''s clock';
-COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, no count | last page to first';
+COMMENT ON COLUMN jdysync."window".rule IS 'load | one answer | one answer, all of it elsewhere (what a wider span showed was seen outside this one) | one answer, no count | last page to first';
 COMMENT ON COLUMN jdysync."window"."rows" IS 'distinct records listed; of several windows, added up';
 COMMENT ON COLUMN jdysync."window"."count" IS 'what the service said, of several windows added up; NULL = it does not say';
 COMMENT ON COLUMN jdysync."window".windows IS 'how many windows this is: neighbours that were proven by the same rule become one row after seven days';
@@ -196,6 +206,87 @@ COMMENT ON COLUMN jdysync.absent.absent_at IS 'instant of the first certificate 
 COMMENT ON COLUMN jdysync.absent.run_id IS 'run that made that certificate';
 COMMENT ON COLUMN jdysync.absent.confirmed IS 'another one, at least settle later, does not name it either: proof enough where there are no details';
 COMMENT ON COLUMN jdysync.absent.held IS 'too many at once: it is not marked until jdy_accept_deletes';
+
+CREATE TABLE jdysync.audit (
+	audit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stream_id integer NOT NULL,
+	epoch integer NOT NULL,
+	run_id bigint NOT NULL,
+	began_at timestamptz NOT NULL,
+	ended_at timestamptz,
+	compare_until timestamptz,
+	compared_until timestamptz,
+	windows integer NOT NULL DEFAULT 0,
+	details_due bigint NOT NULL DEFAULT 0,
+	details bigint NOT NULL DEFAULT 0,
+	after_id text COLLATE "C" NOT NULL DEFAULT '',
+	calls bigint NOT NULL DEFAULT 0,
+	found bigint NOT NULL DEFAULT 0,
+	findings jsonb NOT NULL DEFAULT '[]',
+	told bigint NOT NULL DEFAULT 0,
+	why text
+);
+CREATE INDEX audit_stream ON jdysync.audit (stream_id, audit_id);
+COMMENT ON TABLE jdysync.audit IS 'audits: what was read long ago, compared with what the service says of it';
+COMMENT ON COLUMN jdysync.audit.audit_id IS 'number of the audit';
+COMMENT ON COLUMN jdysync.audit.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.audit.epoch IS 'epoch of the stream it counts for';
+COMMENT ON COLUMN jdysync.audit.run_id IS 'run that went on with it last';
+COMMENT ON COLUMN jdysync.audit.began_at IS 'by the clock of schedules';
+COMMENT ON COLUMN jdysync.audit.ended_at IS 'by the clock of schedules; NULL = the next audit run goes on with it';
+COMMENT ON COLUMN jdysync.audit.compare_until IS 'modify times before this are compared: windows have proven them, and look at them no more; NULL = none are';
+COMMENT ON COLUMN jdysync.audit.compared_until IS 'how far that has come';
+COMMENT ON COLUMN jdysync.audit.windows IS 'spans of modify time compared';
+COMMENT ON COLUMN jdysync.audit.details_due IS 'details that it is to read again';
+COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that: those that wait for their detail anyhow are passed over';
+COMMENT ON COLUMN jdysync.audit.after_id IS 'the last of these: from there on the next audit goes on';
+COMMENT ON COLUMN jdysync.audit.calls IS 'calls of its own';
+COMMENT ON COLUMN jdysync.audit.found IS 'records that were not here as the service has them';
+COMMENT ON COLUMN jdysync.audit.findings IS 'the first 100 of these: id, cause, names of the fields that changed, modify time now and before, when it was read before';
+COMMENT ON COLUMN jdysync.audit.told IS 'so many of them incidents have told of';
+COMMENT ON COLUMN jdysync.audit.why IS 'why a part of it could not be done';
+
+CREATE TABLE jdysync.lag (
+	stream_id integer PRIMARY KEY,
+	at_most bigint[] NOT NULL,
+	at_least bigint[] NOT NULL,
+	seconds double precision NOT NULL,
+	highest interval,
+	highest_at timestamptz
+) WITH (fillfactor = 85);
+COMMENT ON TABLE jdysync.lag IS 'how long after their modify times changes became visible in lists';
+COMMENT ON COLUMN jdysync.lag.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.lag.at_most IS 'changes that an answer showed so long after their modify time, by the bounds in jdy_lag: their lag is no longer';
+COMMENT ON COLUMN jdysync.lag.at_least IS 'of these, those that an answer did not show so long after their modify time: their lag is longer';
+COMMENT ON COLUMN jdysync.lag.seconds IS 'sum of what at_most counts';
+COMMENT ON COLUMN jdysync.lag.highest IS 'the longest that a change was surely not visible; NULL = none was late';
+COMMENT ON COLUMN jdysync.lag.highest_at IS 'when that was seen';
+
+CREATE TABLE jdysync.missed (
+	stream_id integer NOT NULL,
+	id text COLLATE "C" NOT NULL,
+	run_id bigint NOT NULL,
+	found_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	found_by text NOT NULL,
+	cause text NOT NULL CHECK (cause IN ('late', 'dated back', 'not stamped', 'edge', 'paging', 'unknown')),
+	modified_at timestamptz,
+	unseen_at timestamptz,
+	shown_at timestamptz,
+	later_than interval,
+	PRIMARY KEY (stream_id, id, run_id)
+);
+CREATE INDEX missed_found ON jdysync.missed (stream_id, found_at);
+COMMENT ON TABLE jdysync.missed IS 'changes that an audit found and no window had listed, the last 1000 of each stream';
+COMMENT ON COLUMN jdysync.missed.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.missed.id IS 'record';
+COMMENT ON COLUMN jdysync.missed.run_id IS 'run that found it';
+COMMENT ON COLUMN jdysync.missed.found_at IS 'when that was written';
+COMMENT ON COLUMN jdysync.missed.found_by IS 'certificate, or the audit';
+COMMENT ON COLUMN jdysync.missed.cause IS 'late | dated back | not stamped | edge | paging | unknown, see doc/certificates.md';
+COMMENT ON COLUMN jdysync.missed.modified_at IS 'modify time of the change, as its detail states it; NULL = it states none';
+COMMENT ON COLUMN jdysync.missed.unseen_at IS 'server time at which the service surely did not show it; NULL = no such time is known';
+COMMENT ON COLUMN jdysync.missed.shown_at IS 'server time at which it was found';
+COMMENT ON COLUMN jdysync.missed.later_than IS 'it became visible later than this after its modify time; NULL = that is not its cause, or not known';
 
 CREATE TABLE jdysync.push (
 	push_id integer PRIMARY KEY DEFAULT pg_catalog.nextval('jdysync.stream_stream_id_seq'),
@@ -365,7 +456,7 @@ CREATE TABLE jdysync.run (
 	stream_id integer NOT NULL,
 	name text NOT NULL,
 	kind text NOT NULL DEFAULT 'pull' CHECK (kind IN ('pull', 'push')),
-	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'range', 'remedy')),
+	mode text NOT NULL CHECK (mode IN ('auto', 'full', 'verify', 'audit', 'range', 'remedy')),
 	status text NOT NULL CHECK (status IN ('queued', 'running', 'ok', 'failed', 'cancelled', 'interrupted')),
 	from_time timestamptz,
 	to_time timestamptz,
@@ -531,6 +622,7 @@ COMMENT ON COLUMN jdysync.mapped_view.definition IS 'pg_get_viewdef when it was 
 CREATE TABLE jdysync.catalog (
 	entry text COLLATE "C" PRIMARY KEY,
 	title text NOT NULL,
+	kind text NOT NULL DEFAULT 'list' CHECK (kind IN ('list', 'report')),
 	api text NOT NULL UNIQUE,
 	method text NOT NULL DEFAULT 'GET',
 	id_fields text[] NOT NULL,
@@ -541,8 +633,12 @@ CREATE TABLE jdysync.catalog (
 	end_param text,
 	window_format text CHECK (window_format IN ('ms', 's', 'datetime', 'date')),
 	window_off text,
+	range_param text,
+	range_end_params text[] NOT NULL DEFAULT '{}',
+	range_format text CHECK (range_format IN ('date', 'period')) CHECK ((range_format IS NULL) = (range_param IS NULL)),
 	page_param text DEFAULT 'page',
 	size_param text DEFAULT 'page_size' CHECK ((size_param IS NULL) = (page_param IS NULL)),
+	count_type text CHECK (count_type IN ('string', 'integer')),
 	required text[] NOT NULL DEFAULT '{}',
 	fixed jsonb NOT NULL DEFAULT '{}',
 	modified_field text,
@@ -553,10 +649,15 @@ CREATE TABLE jdysync.catalog (
 COMMENT ON TABLE jdysync.catalog IS 'the lists of 星辰 V2 that jdysync knows: how each is asked';
 COMMENT ON COLUMN jdysync.catalog.id_fields IS 'fields that make a row unique; of several, one with ? behind it may be empty; * = nothing does, the whole row is its key';
 COMMENT ON COLUMN jdysync.catalog.window_off IS 'what start_param and end_param are sent as where nothing is to be left out; NULL = then they are not sent';
+COMMENT ON COLUMN jdysync.catalog.kind IS 'list = records; report = figures that the service works out when it is asked';
+COMMENT ON COLUMN jdysync.catalog.range_param IS 'its rows belong to a month: parameter that takes the month''s first day, or its period; NULL = they belong to none';
+COMMENT ON COLUMN jdysync.catalog.range_end_params IS 'parameters that take the month''s last day, or its period again; several = the documents differ, all are sent';
+COMMENT ON COLUMN jdysync.catalog.range_format IS 'date = yyyy-MM-dd; period = yyyyMM';
+COMMENT ON COLUMN jdysync.catalog.count_type IS 'what the documents show the count as; both are understood; NULL = none is told';
 COMMENT ON COLUMN jdysync.catalog.page_param IS 'parameter for the page''s number; NULL = the list takes no pages, one answer is all of it';
 COMMENT ON COLUMN jdysync.catalog.size_param IS 'parameter for the rows of a page';
 COMMENT ON COLUMN jdysync.catalog.required IS 'parameters without which the service refuses: metadata must give them';
-COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen, never narrow';
+COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen a list, never narrow it, or say what a report sums up by';
 COMMENT ON COLUMN jdysync.catalog.modified_field IS 'field of the detail that holds the modify time (server''s zone)';
 COMMENT ON COLUMN jdysync.catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN jdysync.catalog.detail_secrets IS 'encrypted fields of details';
@@ -770,7 +871,7 @@ FROM (VALUES
 	('division_load', '{id}', NULL, NULL, '{}', 'id'),
 	('user_func_perm_list', '{id}', NULL, NULL, '{}', 'id'),
 	('user_list', '{uid}', 'page', 'page_size', '{}', 'id'),
-	('voucher_attachment', '{id}', NULL, NULL, '{period}', 'id'),
+	('voucher_attachment', '{id}', NULL, NULL, '{}', 'id'),
 	('invoice_fp', '{invoice_no,invoice_type?,invoice_category?}', 'page_no', 'page_size', '{}', 'id'),
 	('invoice_kp', '{id}', 'page', 'page_size', '{}', 'serial_number'),
 	('invoice_kp_query', '{*}', NULL, NULL, '{bill_no}', 'id'),
@@ -782,9 +883,9 @@ FROM (VALUES
 	('inventory', '{material_id,stock_id?,sp_id?,aux_prop_id?,batch_no?,kf_date?}', 'page', 'page_size', '{}', 'id'),
 	('inventory_serial_status', '{sn,material_id?}', 'page', 'page_size', '{}', 'id'),
 	('inventory_stock', '{inv_stock_id,inv_stock_position?}', NULL, NULL, '{material_id}', 'id'),
-	('customer_pay_number', '{customer_id}', NULL, NULL, '{end_date,start_date}', 'id'),
+	('customer_pay_number', '{customer_id}', NULL, NULL, '{}', 'id'),
 	('sal_invoice_list', '{id}', 'page', 'page_size', '{end_date,start_date}', 'id'),
-	('sal_summary_rpt_ims', '{*}', 'page', 'page_size', '{filter_summary_field,end_date,start_date}', 'id'),
+	('sal_summary_rpt_ims', '{*}', 'page', 'page_size', '{filter_summary_field}', 'id'),
 	('coupon_center', '{id}', 'page', 'page_size', '{member_id}', 'id'),
 	('coupons', '{coupons_id}', 'page', 'page_size', '{member_id}', 'id'),
 	('integral_record', '{*}', 'page', 'page_size', '{}', 'id'),
@@ -797,6 +898,51 @@ FROM (VALUES
 	('formula', '{id}', 'data.page', 'data.page_size', '{}', 'id')
 ) AS v (entry, id_fields, page_param, size_param, required, detail_param)
 WHERE c.entry = v.entry;
+
+/* Reports, and lists that must be told a span of time: their rows belong to a month.  What sums up by is the service's default in its own pages. */
+INSERT INTO jdysync.catalog (entry, title, kind, api, id_fields, range_param, range_end_params, range_format, page_param, size_param, required, fixed)
+SELECT v.entry, v.title, 'report', '/jdy/v2/' || v.path, v.id_fields::text[], r.param, COALESCE(r.ends::text[], '{}'), r.format,
+	CASE WHEN v.paged THEN 'page' END, CASE WHEN v.paged THEN 'page_size' END, v.required::text[], v.fixed::jsonb
+FROM (VALUES
+	('balancesheet', '资产负债表', 'fi/balancesheet', 'period', '{id}', false, '{}', '{}'),
+	('profit_report', '利润表', 'fi/profit_report', 'period', '{id}', false, '{}', '{}'),
+	('account_balance_report', '科目余额表', 'fi/account_balance_report', 'periods', '{account_id,currency_name?,detail_id?}', false, '{}', '{}'),
+	('qty_sum', '数量金额总账', 'fi/qty_sum', 'periods', '{account_id,currency_name?,detail_id?,unit_name?}', false, '{}', '{}'),
+	('sub_ledger_report', '明细账', 'fi/sub_ledger_report', 'periods', '{*}', false, '{account_id}', '{}'),
+	('ap_summary_report', '应付账款汇总表', 'arap/ap_summary_report', 'days', '{supplier_id?,emp_id?,dept_id?,supplier_group_id?}', true, '{}', '{"summary_type": "item"}'),
+	('ar_summary_report', '应收账款汇总表', 'arap/ar_summary_report', 'days', '{customer_id?,emp_id?,dept_id?,customer_group_id?}', true, '{}', '{"summary_type": "item"}'),
+	('ar_report', '客户应收统计表', 'arap/ar_report', 'days', '{customer_id}', true, '{}', '{}'),
+	('ar_order_statement_report', '应收账款明细表', 'arap/ar_order_statement_report', 'days', '{*}', true, '{customer_id}', '{}'),
+	('reconciliation_statement', '供应商/客户对账单', 'arap/reconciliation_statement', 'days', '{*}', false, '{}', '{}'),
+	('inv_inventory_ims', '库存查询表', 'inv/inv_inventory_ims', NULL, '{material_id,stock_id?,sp_id?,aux_prop_id?,batch_no?,kf_date?}', true, '{}', '{}'),
+	('ca_debit_and_credit_trend', '出纳资金收支趋势', 'fi/ca_debit_and_credit_trend', NULL, '{*}', false, '{income_type,trend_type}', '{}'),
+	('custom_mult_field', '自定义字段查询', 'sys/custom_mult_field', NULL, '{*}', false, '{entity_number}', '{}')
+) AS v (entry, title, path, range, id_fields, paged, required, fixed)
+LEFT JOIN (VALUES
+	('period', 'period', '{}', 'period'),
+	('periods', 'start_period', '{end_period,end_Period}', 'period'),
+	('days', 'start_date', '{end_date}', 'date')
+) AS r (range, param, ends, format) USING (range);
+
+UPDATE jdysync.catalog c SET range_param = v.param, range_end_params = v.ends::text[], range_format = v.format
+FROM (VALUES
+	('voucher_attachment', 'period', '{}', 'period'),
+	('customer_pay_number', 'start_date', '{end_date}', 'date'),
+	('sal_summary_rpt_ims', 'start_date', '{end_date}', 'date')
+) AS v (entry, param, ends, format)
+WHERE c.entry = v.entry;
+
+/* Counts as the documents show them: text in master data and books, numbers in documents and shops, but for some. */
+UPDATE jdysync.catalog c SET count_type = CASE
+	WHEN c.entry IN ('material_price', 'account', 'division_load', 'user_func_perm_list', 'voucher_attachment', 'invoice_kp_query', 'tax_category_type',
+		'inv_synchronous', 'inventory_stock', 'customer_pay_number', 'mall_recharge_rule') THEN NULL
+	WHEN c.kind = 'report' THEN
+		CASE WHEN c.entry IN ('ap_summary_report', 'ar_summary_report', 'ar_report', 'ar_order_statement_report') THEN 'string'
+			WHEN c.entry = 'inv_inventory_ims' THEN 'integer' END
+	WHEN c.entry IN ('subm_prod_rtn', 'sal_invoice_list', 'balance_bill') THEN 'string'
+	WHEN c.entry IN ('outside_material', 'account_type', 'assist_type_list', 'invoice_fp', 'invoice_kp', 'fa_alter_list', 'fa_card', 'fa_clean')
+		OR c.api LIKE '/jdy/v2/scm/%' OR c.api LIKE '/jdy/v2/pm/%' OR c.api LIKE '/jdy/v2/ls/%' THEN 'integer'
+	ELSE 'string' END;
 
 UPDATE jdysync.catalog c SET list_secrets = v.list_secrets::text[], detail_secrets = v.detail_secrets::text[]
 FROM (VALUES
@@ -1203,7 +1349,7 @@ RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details b
 	elapsed interval, error text)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION jdy_sync(text, text) IS
-'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail) | verify (jdy_certificates says what came of it); raises the run''s error when a stream is named';
+'runs one stream, or every enabled one, now in a background worker and waits; mode auto | full (whole list and every detail) | verify (jdy_certificates says what came of it) | audit (jdy_audits does); raises the run''s error when a stream is named';
 
 CREATE FUNCTION jdy_resync(stream text, from_time timestamptz, to_time timestamptz)
 RETURNS TABLE (run_id bigint, stream text, status text, listed bigint, details bigint, inserted bigint,
@@ -1652,6 +1798,33 @@ CROSS JOIN LATERAL unnest(g.ids) AS u (id)
 WHERE g.certified AND k.may_read;
 COMMENT ON VIEW @extschema@.jdy_certified IS 'the ids that each stream''s last certificate names';
 
+CREATE VIEW @extschema@.jdy_audits WITH (security_barrier) AS
+SELECT a.audit_id, s.name, a.began_at, a.ended_at, a.compared_until, a.windows, a.details, a.calls, a.found,
+	CASE WHEN k.may_read THEN a.findings END AS findings, a.why, a.run_id
+FROM jdysync.audit a
+JOIN jdysync.stream s USING (stream_id, epoch)
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+WHERE k.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_audits IS
+'what was read long ago, compared with what the service says of it: every modify time, and the details of some records';
+
+CREATE VIEW @extschema@.jdy_lag WITH (security_barrier) AS
+SELECT s.name, t.settle, b.up_to, l.at_most[b.n] AS changes, l.at_least[b.n] AS late, l.highest, l.highest_at, l.seconds
+FROM jdysync.lag l
+JOIN jdysync.stream t USING (stream_id)
+JOIN jdysync.subject s USING (stream_id)
+CROSS JOIN ROWS FROM (unnest(ARRAY['1 s', '2 s', '5 s', '10 s', '30 s', '1 min', '2 min', '5 min', '10 min', '30 min', '1 h', '6 h', '1 day', NULL]::interval[]))
+	WITH ORDINALITY AS b (up_to, n)
+WHERE s.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_lag IS 'how long after their modify times changes became visible in each stream''s list: a histogram';
+
+CREATE VIEW @extschema@.jdy_missed WITH (security_barrier) AS
+SELECT s.name, m.id, m.cause, m.later_than, m.modified_at, m.unseen_at, m.shown_at, m.found_by, m.found_at, m.run_id
+FROM jdysync.missed m
+JOIN jdysync.subject s USING (stream_id)
+WHERE s.may_read;
+COMMENT ON VIEW @extschema@.jdy_missed IS 'changes that an audit found and no window had listed, with the cause; the last 1000 of each stream';
+
 CREATE VIEW @extschema@.jdy_progress WITH (security_barrier) AS
 SELECT p.run_id, s.name, p.phase, p.percent, p.eta::timestamptz(0) AS eta,
 	p.waiting_for || COALESCE(to_char(CASE WHEN p.waiting_for IN ('budget', 'Retry-After', 'back-off', 'settle') THEN p.waiting_until END,
@@ -1709,7 +1882,9 @@ SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.
 	(SELECT count(*) FROM unnest(CASE WHEN t.coverage = '{}' OR t.start_from > upper(t.coverage) THEN '{}'
 		ELSE tstzmultirange(tstzrange(t.start_from, upper(t.coverage))) - t.coverage END)) AS gaps,
 	(SELECT c.instant FROM jdysync.certificate c
-		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified
+		WHERE c.stream_id = t.stream_id AND c.epoch = t.epoch AND c.proven ORDER BY c.certificate_id DESC LIMIT 1) AS certified,
+	(SELECT a.ended_at FROM jdysync.audit a
+		WHERE a.stream_id = t.stream_id AND a.epoch = t.epoch AND a.ended_at IS NOT NULL ORDER BY a.audit_id DESC LIMIT 1) AS audited
 FROM @extschema@.jdy_status h
 JOIN jdysync.subject s ON s.name = h.name
 LEFT JOIN jdysync.stream t ON t.stream_id = s.stream_id
@@ -1769,6 +1944,8 @@ LEFT JOIN (VALUES
 	('held', '数据库副本，已停用 held', '确认原库不再运行后执行 SELECT jdy_adopt();'),
 	('push held', '推送已暂停：变化过多 push held', '用 jdy_preview 核对；如属正常，用 jdy_resume 放行。'),
 	('target away', '推送目标无响应 target away', '目标恢复后自动继续推送。'),
+	('rows removed from staging', '暂存表的行被人删除，已补 rows removed from staging', '行已补回；请查明是谁删除的，不想看到的行应由视图过滤。'),
+	('missed by windows', '有变更被窗口漏读，已补 missed by windows', '数据已补齐；请用 jdy_missed 查看原因。'),
 	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
 	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
 	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。')) AS k (what, title, what_to_do) ON k.what = i.what
@@ -1798,10 +1975,10 @@ FROM jdysync.alarm a WHERE 'jdy_incidents_feishu' <> ALL (a.of_pushes_from);
 COMMENT ON VIEW @extschema@.jdy_incidents_feishu IS 'incidents as messages for a Feishu robot: source of a push';
 
 CREATE VIEW @extschema@.jdy_catalog AS
-SELECT c.entry, c.title, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format,
-	c.required, c.list_secrets, c.detail_secrets
+SELECT c.entry, c.title, c.kind, c.api, c.id_fields, c.number_field, c.detail_api, c.start_param, c.end_param, c.window_format, c.window_off,
+	c.range_param, c.range_end_params, c.range_format, c.page_param, c.size_param, c.count_type, c.required, c.fixed, c.list_secrets, c.detail_secrets
 FROM jdysync.catalog c;
-COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists that jdy_add_stream knows by name';
+COMMENT ON VIEW @extschema@.jdy_catalog IS 'the lists and reports that jdy_add_stream knows by name: how each is asked';
 
 ---------------------------------------------------------------------------
 -- For other programs
@@ -1840,7 +2017,10 @@ BEGIN ATOMIC
 		(23, 'jdysync_calls_retried', 'counter', NULL, 'Attempts beyond each call''s first'),
 		(24, 'jdysync_budget_limit', 'gauge', NULL, 'Calls that the account may make in its window'),
 		(25, 'jdysync_budget_calls', 'gauge', NULL, 'Calls counted in the running window'),
-		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window')),
+		(26, 'jdysync_budget_left', 'gauge', NULL, 'Calls left in the running window'),
+		(27, 'jdysync_visibility_lag_highest_seconds', 'gauge', 'seconds', 'The longest that a change was surely not visible after its modify time'),
+		(29, 'jdysync_audited_timestamp_seconds', 'gauge', 'seconds', 'The last audit was done'),
+		(28, 'jdysync_visibility_lag_seconds', 'histogram', 'seconds', 'How long after their modify time changes were visible, at most')),
 	subject AS (
 		SELECT h.*, format('name="%s",kind="%s"', replace(replace(replace(h.name, '\', '\\'), '"', '\"'), E'\n', '\n'), h.kind) AS labels
 		FROM @extschema@.jdy_health h),
@@ -1850,6 +2030,9 @@ BEGIN ATOMIC
 		SELECT b.*, format('foreign_server="%s",role="%s"', replace(replace(replace(b.server, '\', '\\'), '"', '\"'), E'\n', '\n'),
 			replace(replace(replace(b.role, '\', '\\'), '"', '\"'), E'\n', '\n')) AS labels
 		FROM @extschema@.jdy_budgets b),
+	lag AS (
+		SELECT s.labels, g.up_to, g.seconds, sum(g.changes) OVER (PARTITION BY g.name ORDER BY g.up_to) AS changes, extract(epoch FROM g.highest) AS highest
+		FROM @extschema@.jdy_lag g JOIN subject s ON s.name = g.name),
 	sample (place, labels, value) AS (
 		SELECT v.place, s.labels, v.value
 		FROM subject s CROSS JOIN LATERAL (VALUES
@@ -1857,7 +2040,7 @@ BEGIN ATOMIC
 			(2, extract(epoch FROM s.last_ok)), (3, extract(epoch FROM s.lag)), (4, extract(epoch FROM s.next_run)),
 			(5, extract(epoch FROM s.last_elapsed)), (6, s.last_records), (7, s.last_calls), (8, s.details_due), (9, s.set_aside),
 			(10, s.pending), (11, s.sent), (12, s.in_doubt), (13, s.dead), (14, extract(epoch FROM s.listed_until)),
-			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified))) AS v (place, value)
+			(15, extract(epoch FROM s.complete_until)), (16, s.gaps), (17, extract(epoch FROM s.certified)), (29, extract(epoch FROM s.audited))) AS v (place, value)
 		UNION ALL
 		SELECT 18, format('name="%s",severity="%s"', replace(replace(replace(i.name, '\', '\\'), '"', '\"'), E'\n', '\n'), i.severity), count(*)
 		FROM @extschema@.jdy_incidents i WHERE i.closed_at IS NULL GROUP BY i.name, i.severity
@@ -1875,13 +2058,27 @@ BEGIN ATOMIC
 		GROUP BY v.place, t.labels
 		UNION ALL
 		SELECT v.place, b.labels, v.value
-		FROM budget b CROSS JOIN LATERAL (VALUES (24, b."limit"), (25, b.calls), (26, b."left")) AS v (place, value)),
+		FROM budget b CROSS JOIN LATERAL (VALUES (24, b."limit"), (25, b.calls), (26, b."left")) AS v (place, value)
+		UNION ALL
+		SELECT 27, g.labels, g.highest FROM lag g WHERE g.up_to IS NULL),
 	block AS (
 		SELECT f.place, format(E'# TYPE %s %s\n', f.name, f.type) || CASE WHEN f.unit IS NULL THEN '' ELSE format(E'# UNIT %s %s\n', f.name, f.unit) END
 			|| format(E'# HELP %s %s\n', f.name, f.help)
 			|| string_agg(format(E'%s%s{%s} %s\n', f.name, CASE f.type WHEN 'counter' THEN '_total' ELSE '' END, s.labels, s.value), '' ORDER BY s.labels COLLATE "C") AS text
 		FROM family f JOIN sample s USING (place)
 		WHERE s.value IS NOT NULL AND s.value < 'Infinity' AND s.value > '-Infinity'
+		GROUP BY f.place, f.name, f.type, f.unit, f.help
+		UNION ALL
+		/* of each stream its buckets, in the order of their bounds, then their sum and number */
+		SELECT f.place, format(E'# TYPE %s %s\n# UNIT %s %s\n# HELP %s %s\n', f.name, f.type, f.name, f.unit, f.name, f.help)
+			|| string_agg(h.text, '' ORDER BY h.labels COLLATE "C")
+		FROM family f CROSS JOIN (
+			SELECT g.labels, string_agg(format(E'jdysync_visibility_lag_seconds_bucket{%s,le="%s"} %s\n', g.labels,
+					COALESCE(round(extract(epoch FROM g.up_to), 1)::text, '+Inf'), g.changes), '' ORDER BY g.up_to)
+				|| format(E'jdysync_visibility_lag_seconds_sum{%s} %s\n', g.labels, round(max(g.seconds)::numeric, 3))
+				|| format(E'jdysync_visibility_lag_seconds_count{%s} %s\n', g.labels, max(g.changes)) AS text
+			FROM lag g GROUP BY g.labels) h
+		WHERE f.type = 'histogram'
 		GROUP BY f.place, f.name, f.type, f.unit, f.help)
 	SELECT COALESCE(string_agg(b.text, '' ORDER BY b.place), '') || '# EOF' FROM block b;
 END;
@@ -1906,7 +2103,7 @@ COMMENT ON COLUMN @extschema@.jdy_runs.kind IS 'pull | push';
 COMMENT ON COLUMN @extschema@.jdy_runs.status IS 'queued | running | ok | failed | cancelled | interrupted (its process died)';
 COMMENT ON COLUMN @extschema@.jdy_runs.started_at IS 'NULL while queued';
 COMMENT ON COLUMN @extschema@.jdy_runs.finished_at IS 'NULL while it runs';
-COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | range';
+COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | audit | range';
 COMMENT ON COLUMN @extschema@.jdy_runs.listed IS 'list rows read and landed; one that several windows hold counts in each; push: records of its source that it looked at';
 COMMENT ON COLUMN @extschema@.jdy_runs.details IS 'details fetched and landed';
 COMMENT ON COLUMN @extschema@.jdy_runs.inserted IS 'records new to staging';
@@ -1991,6 +2188,7 @@ COMMENT ON COLUMN @extschema@.jdy_health.listed_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.complete_until IS 'as in jdy_coverage';
 COMMENT ON COLUMN @extschema@.jdy_health.gaps IS 'number of spans in jdy_coverage.gaps';
 COMMENT ON COLUMN @extschema@.jdy_health.certified IS 'instant of the last certificate in jdy_certificates';
+COMMENT ON COLUMN @extschema@.jdy_health.audited IS 'when the last audit in jdy_audits was done';
 
 COMMENT ON COLUMN @extschema@.jdy_totals.name IS 'stream or push';
 COMMENT ON COLUMN @extschema@.jdy_totals.kind IS 'pull | push';
@@ -2036,6 +2234,24 @@ COMMENT ON COLUMN @extschema@.jdy_certificates."count" IS 'what the service coun
 COMMENT ON COLUMN @extschema@.jdy_certificates.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN @extschema@.jdy_certificates.calls IS 'calls of its own: counts and pages';
 COMMENT ON COLUMN @extschema@.jdy_certificates.missed IS 'records in the list that no window had listed; they were landed';
+COMMENT ON COLUMN @extschema@.jdy_lag.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_lag.settle IS 'what it is now: kept at twice the longest lag that was seen';
+COMMENT ON COLUMN @extschema@.jdy_lag.up_to IS 'end of the bucket, which begins where the one before ends; NULL = no end';
+COMMENT ON COLUMN @extschema@.jdy_lag.changes IS 'changes that were visible so long after their modify time, when they were listed first: the interval between runs is in it';
+COMMENT ON COLUMN @extschema@.jdy_lag.late IS 'changes that were surely not visible yet so long after it: an answer that covered it had not shown them';
+COMMENT ON COLUMN @extschema@.jdy_lag.highest IS 'the longest of these; NULL = none was late';
+COMMENT ON COLUMN @extschema@.jdy_lag.highest_at IS 'when that was seen';
+COMMENT ON COLUMN @extschema@.jdy_lag.seconds IS 'of all buckets: sum of what changes counts';
+COMMENT ON COLUMN @extschema@.jdy_missed.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_missed.id IS 'record';
+COMMENT ON COLUMN @extschema@.jdy_missed.cause IS 'late: it became visible later than settle and overlap allow; dated back: its modify time lies far before a time when the service surely did not have it; not stamped: changed without a new modify time; edge: it lies on the edge of two windows; paging: the first load should have shown it; unknown';
+COMMENT ON COLUMN @extschema@.jdy_missed.later_than IS 'it became visible later than this after its modify time';
+COMMENT ON COLUMN @extschema@.jdy_missed.modified_at IS 'modify time of the change; NULL = its detail states none';
+COMMENT ON COLUMN @extschema@.jdy_missed.unseen_at IS 'server time at which the service surely did not show it: the last certificate, or the detail that was here';
+COMMENT ON COLUMN @extschema@.jdy_missed.shown_at IS 'server time at which it was found';
+COMMENT ON COLUMN @extschema@.jdy_missed.found_by IS 'certificate, or the audit';
+COMMENT ON COLUMN @extschema@.jdy_missed.found_at IS 'when that was written';
+COMMENT ON COLUMN @extschema@.jdy_missed.run_id IS 'run that found it';
 COMMENT ON COLUMN @extschema@.jdy_certificates.missed_ids IS 'the first 100 of these; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_certificates.absent IS 'records in staging, not marked yet, that were not in the list';
 COMMENT ON COLUMN @extschema@.jdy_certificates.why IS 'why there is no certificate; NULL = there is one';
@@ -2043,12 +2259,25 @@ COMMENT ON COLUMN @extschema@.jdy_certificates.run_id IS 'run that made it';
 COMMENT ON COLUMN @extschema@.jdy_certificates.assumptions IS 'what it rests on: settle, what was found out about the service, ids known before';
 COMMENT ON COLUMN @extschema@.jdy_certificates.evidence IS 'its calls in order, by our clock: when asked and answered, page, rows, count';
 
+COMMENT ON COLUMN @extschema@.jdy_audits.audit_id IS 'number of the audit';
+COMMENT ON COLUMN @extschema@.jdy_audits.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_audits.began_at IS 'when it began';
+COMMENT ON COLUMN @extschema@.jdy_audits.ended_at IS 'when it was done; NULL = the next one goes on with it';
+COMMENT ON COLUMN @extschema@.jdy_audits.compared_until IS 'every record with a modify time before this was where the service says it is, or was found; NULL = not compared';
+COMMENT ON COLUMN @extschema@.jdy_audits.windows IS 'spans of modify time that were compared';
+COMMENT ON COLUMN @extschema@.jdy_audits.details IS 'records whose details were read again: a quarter of all';
+COMMENT ON COLUMN @extschema@.jdy_audits.calls IS 'calls of its own';
+COMMENT ON COLUMN @extschema@.jdy_audits.found IS 'records that were not here as the service has them; they are now';
+COMMENT ON COLUMN @extschema@.jdy_audits.findings IS 'the first 100 of these, with id, cause, names of the fields that changed, modify time now and before, when it was read before; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_audits.why IS 'why a part of it could not be done';
+COMMENT ON COLUMN @extschema@.jdy_audits.run_id IS 'run that went on with it last';
+
 COMMENT ON COLUMN @extschema@.jdy_certified.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_certified.id IS 'record';
 
 COMMENT ON COLUMN @extschema@.jdy_progress.run_id IS 'open run';
 COMMENT ON COLUMN @extschema@.jdy_progress.name IS 'stream or push';
-COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | scanning (a push''s source) | pushing | finishing';
+COMMENT ON COLUMN @extschema@.jdy_progress.phase IS 'starting | loading (the whole list) | listing (windows) | details | verifying (for a certificate) | auditing | scanning (a push''s source) | pushing | finishing';
 COMMENT ON COLUMN @extschema@.jdy_progress.percent IS 'of the calls that are known to be needed, or of the records to be sent; NULL = not known';
 COMMENT ON COLUMN @extschema@.jdy_progress.eta IS 'when it ends, by its pace so far and the budget; NULL = not known';
 COMMENT ON COLUMN @extschema@.jdy_progress.waiting_for IS 'service or target (their answer) | budget | Retry-After (they said 429) | back-off | settle (so that a count can be believed) | token | lock (in this database: pg_blocking_pids(pid)); with the time until when, where it is known';
@@ -2096,6 +2325,15 @@ COMMENT ON COLUMN @extschema@.jdy_catalog.detail_api IS 'path of the detail; NUL
 COMMENT ON COLUMN @extschema@.jdy_catalog.start_param IS 'parameter for a window''s start; NULL = the list has no time filter';
 COMMENT ON COLUMN @extschema@.jdy_catalog.end_param IS 'parameter for a window''s end';
 COMMENT ON COLUMN @extschema@.jdy_catalog.window_format IS 'ms and s = epoch; datetime and date = text in the server''s time_zone';
+COMMENT ON COLUMN @extschema@.jdy_catalog.kind IS 'list = records; report = figures that the service works out when it is asked';
+COMMENT ON COLUMN @extschema@.jdy_catalog.window_off IS 'what stands for a window''s open side; NULL = the parameter is not sent';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_param IS 'its rows belong to a month: parameter for the month''s first day, or its period; NULL = to none';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_end_params IS 'parameters for the month''s last day, or its period again';
+COMMENT ON COLUMN @extschema@.jdy_catalog.range_format IS 'date = yyyy-MM-dd; period = yyyyMM';
+COMMENT ON COLUMN @extschema@.jdy_catalog.page_param IS 'parameter for the page''s number; NULL = no pages, one answer is all of it';
+COMMENT ON COLUMN @extschema@.jdy_catalog.size_param IS 'parameter for the rows of a page';
+COMMENT ON COLUMN @extschema@.jdy_catalog.count_type IS 'how the documents show the count: string or integer; NULL = none is told';
+COMMENT ON COLUMN @extschema@.jdy_catalog.fixed IS 'parameters always sent unless metadata sends them';
 COMMENT ON COLUMN @extschema@.jdy_catalog.required IS 'parameters that metadata must give: the service refuses the list without them';
 COMMENT ON COLUMN @extschema@.jdy_catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN @extschema@.jdy_catalog.detail_secrets IS 'encrypted fields of details';
@@ -2126,7 +2364,7 @@ COMMENT ON COLUMN jdysync.run.run_id IS 'number of the run';
 COMMENT ON COLUMN jdysync.run.stream_id IS 'stream';
 COMMENT ON COLUMN jdysync.run.name IS 'its name then';
 COMMENT ON COLUMN jdysync.run.kind IS 'pull | push';
-COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | range (jdy_resync) | remedy (by the stream''s second schedule)';
+COMMENT ON COLUMN jdysync.run.mode IS 'auto | full | verify | audit | range (jdy_resync) | remedy (by the stream''s second schedule)';
 COMMENT ON COLUMN jdysync.run.status IS 'queued | running | ok | failed | cancelled | interrupted';
 COMMENT ON COLUMN jdysync.run.from_time IS 'modes range and remedy: start';
 COMMENT ON COLUMN jdysync.run.to_time IS 'modes range and remedy: end';
@@ -2230,6 +2468,7 @@ COMMENT ON COLUMN jdysync.catalog.window_format IS 'ms and s = epoch; datetime a
 
 COMMENT ON SEQUENCE jdysync.stream_stream_id_seq IS 'numbers of streams';
 COMMENT ON SEQUENCE jdysync.run_run_id_seq IS 'numbers of runs';
+COMMENT ON SEQUENCE jdysync.audit_audit_id_seq IS 'numbers of audits';
 COMMENT ON SEQUENCE jdysync.certificate_certificate_id_seq IS 'numbers of certificates';
 COMMENT ON SEQUENCE jdysync.batch_batch_id_seq IS 'numbers of requests';
 COMMENT ON SEQUENCE jdysync.reject_reject_id_seq IS 'numbers of rejects';
@@ -2255,7 +2494,11 @@ SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.certificate_certificate_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.audit', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.audit_audit_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.absent', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.lag', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.missed', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.push', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.agenda', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.home', '');

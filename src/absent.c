@@ -54,7 +54,7 @@ jdy_absent_begin(Pull *pull)
 }
 
 void
-jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, TimestampTz instant)
+jdy_absent_judge(Pull *pull, char **ids, int n, int nclaimed, int64 known, int64 came, TimestampTz instant, bool certified)
 {
 	static JdyStatement forget = {
 		.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1 AND a.id <> ALL ($2)",
@@ -62,55 +62,66 @@ jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, TimestampTz instant
 		.argtypes = {INT4OID, TEXTARRAYOID}
 	};
 	static JdyStatement confirm = {
-		.sql = "UPDATE jdysync.absent a SET confirmed = true WHERE a.stream_id = $1 AND NOT a.confirmed",
-		.nargs = 1,
-		.argtypes = {INT4OID}
+		.sql = "UPDATE jdysync.absent a SET confirmed = true WHERE a.stream_id = $1 AND a.id = ANY ($2) AND NOT a.confirmed AND a.absent_at <= $3",
+		.nargs = 3,
+		.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID}
 	};
 	static JdyStatement enter = {
-		.sql = "INSERT INTO jdysync.absent (stream_id, id, absent_at, run_id) SELECT $1, u.id, $3, $4 FROM unnest($2) AS u (id)"
+		.sql = "INSERT INTO jdysync.absent (stream_id, id, absent_at, run_id) SELECT $1, u.id, $3, $4 FROM unnest(($2)[:$5]) AS u (id)"
 		" ON CONFLICT (stream_id, id) DO NOTHING",
-		.nargs = 4,
-		.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID}
+		.nargs = 5,
+		.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZOID, INT8OID, INT4OID}
 	};
 
 	/* What is new, and what was held before: what was let go once is not held again. */
 	static JdyStatement count = {
-		.sql = "SELECT count(*) FROM jdysync.absent a WHERE a.stream_id = $1 AND (a.held OR a.run_id = $2)",
-		.nargs = 2,
-		.argtypes = {INT4OID, INT8OID}
+		.sql = "SELECT count(*) FROM jdysync.absent a WHERE a.stream_id = $1 AND a.id = ANY ($2) AND (a.held OR a.run_id = $3)",
+		.nargs = 3,
+		.argtypes = {INT4OID, TEXTARRAYOID, INT8OID}
 	};
 	static JdyStatement hold = {
-		.sql = "UPDATE jdysync.absent a SET held = $3 WHERE a.stream_id = $1 AND (a.held OR a.run_id = $2) AND a.held <> $3",
-		.nargs = 3,
-		.argtypes = {INT4OID, INT8OID, BOOLOID}
+		.sql = "UPDATE jdysync.absent a SET held = $4 WHERE a.stream_id = $1 AND a.id = ANY ($2) AND (a.held OR a.run_id = $3) AND a.held <> $4",
+		.nargs = 4,
+		.argtypes = {INT4OID, TEXTARRAYOID, INT8OID, BOOLOID}
+	};
+	static JdyStatement look = {
+		.sql = "SELECT 1 FROM jdysync.absent a WHERE a.stream_id = $1 AND a.held LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT4OID}
 	};
 	const Stream *stream = pull->stream;
 	int64		most = Min(MOST_TO_GO, Max(FREE_TO_GO, (known + n) / SHARE_TO_GO));
 	int64		going;
 	bool		held;
-	Datum		values[4];
+	Datum		values[5];
 
-	pull->absent = pull->absent || n > 0;
+	pull->absent = pull->absent || nclaimed > 0;
 	if (!pull->absent)
 		return;
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = jdy_text_array(ids, n);
-	jdy_execute(&forget, values, NULL);
+	if (certified)
+		jdy_execute(&forget, values, NULL);
+
 	/* Runs wait longer than settle before they count, so it is that long since the last certificate's instant. */
+	values[2] = TimestampTzGetDatum(certified ? DT_NOEND : instant - stream->settle_us);
 	jdy_execute(&confirm, values, NULL);
 	values[2] = TimestampTzGetDatum(instant);
 	values[3] = Int64GetDatum(pull->run_id);
+	values[4] = Int32GetDatum(nclaimed);
 	jdy_execute(&enter, values, NULL);
 
-	values[1] = Int64GetDatum(pull->run_id);
+	/* A row that is its own key and changed went and came: that is no less than there was. */
+	values[2] = Int64GetDatum(pull->run_id);
 	jdy_execute(&count, values, NULL);
-	going = jdy_spi_int64(0, 1, 0);
+	going = jdy_spi_int64(0, 1, 0) - (stream->keyless ? came : 0);
 	held = going > most;
-	values[2] = BoolGetDatum(held);
+	values[3] = BoolGetDatum(held);
 	jdy_execute(&hold, values, NULL);
-	if (!held)
+	jdy_execute(&look, values, NULL);
+	if (SPI_processed == 0)
 		jdy_incident_close(stream->name, HELD);
-	else
+	else if (held)
 		jdy_incident_open(stream->name, "critical", HELD,
 						  psprintf("%lld of %lld records are not in the list any more. At most %lld are marked deleted at once, so none of these is.",
 								   (long long) going, (long long) known + n, (long long) most),

@@ -16,10 +16,13 @@
 extern void jdy_absent_begin(Pull *pull);
 
 /*
- * A certificate at `instant` found `known` records, and these not (distinct ids): one by one
- * they are proven, unless there are so many that the brake holds them.
+ * A certificate at `instant` found `known` records, `came` of them for the first time, and these not
+ * (distinct ids): one by one they are proven, unless there are so many that the brake holds
+ * them.  Those behind the first `nclaimed` count only when they were absent before.  certified false: so did
+ * reads of parts of the list, begun at `instant` (sweep.c).
  */
-extern void jdy_absent_judge(Pull *pull, char **ids, int n, int64 known, TimestampTz instant);
+extern void jdy_absent_judge(Pull *pull, char **ids, int n, int nclaimed, int64 known, int64 came, TimestampTz instant,
+							 bool certified);
 
 /*
  * What can be done about those that are not held: asks for their details, or, where there are

@@ -21,14 +21,13 @@
 #include "account.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "endpoint.h"
 #include "miscadmin.h"
-#include "options.h"
 #include "spi.h"
 #include "storage/lock.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-static Datum key_datum(const uint8 *key);
 static bool lock_row(const uint8 *key);
 
 bool
@@ -42,7 +41,7 @@ jdy_account_load(const uint8 *key, TimestampTz *last_call_at, TimestampTz *last_
 	Datum		value;
 	bool		isnull;
 
-	values[0] = key_datum(key);
+	values[0] = jdy_make_bytea(key, JDY_DIGEST_LENGTH);
 	jdy_execute(&read_row, values, NULL);
 	if (SPI_processed == 0)
 		return false;
@@ -70,22 +69,12 @@ jdy_account_save(const uint8 *key, TimestampTz last_call_at, TimestampTz last_to
 	if (XactReadOnly || RecoveryInProgress() || IsolationUsesXactSnapshot() || !lock_row(key))
 		return false;
 
-	values[0] = key_datum(key);
+	values[0] = jdy_make_bytea(key, JDY_DIGEST_LENGTH);
 	values[1] = TimestampTzGetDatum(last_call_at);
 	values[2] = TimestampTzGetDatum(last_token_at);
 	nulls[2] = last_token_at == 0 ? 'n' : ' ';
 	jdy_execute(&write_row, values, nulls);
 	return true;
-}
-
-static Datum
-key_datum(const uint8 *key)
-{
-	bytea	   *bytes = palloc(VARHDRSZ + JDY_DIGEST_LENGTH);
-
-	SET_VARSIZE(bytes, VARHDRSZ + JDY_DIGEST_LENGTH);
-	memcpy(VARDATA(bytes), key, JDY_DIGEST_LENGTH);
-	return PointerGetDatum(bytes);
 }
 
 /* Held to the end of the transaction, and never waited for. */

@@ -14,8 +14,9 @@
  *	jdysync is switched off		the run that is cancelled for it counts as not begun
  *	both schedules are due		two runs are queued, one after the other
  *
- * Once a day a stream's run is to certify the list, too (stream.verify_at).  It comes back an hour later
- * when nothing came of that.  Pushes do not wait for it: what they wait for, it does first.
+ * Once a day a stream's run is to certify the list, too (stream.verify_at), and once a week another to audit it
+ * (stream.audit_at).  Either comes back an hour later when it was not done.  Pushes do not wait for them: what they wait
+ * for, such a run does first.
  *
  * A queued run is a row, too, so no time is lost when processes die in between.
  *
@@ -115,10 +116,13 @@ static JdyStatement due_ones = {
 
 static JdyStatement queue = {
 	.sql = "WITH v AS (UPDATE jdysync.stream s SET verify_at = $2 + interval '1 hour'"
-	"  WHERE s.stream_id = $1 AND s.verify_at <= $2 AND s.loaded_at IS NOT NULL AND NOT $3 RETURNING s.stream_id)"
+	"  WHERE s.stream_id = $1 AND s.verify_at <= $2 AND s.loaded_at IS NOT NULL AND NOT $3 RETURNING s.stream_id),"
+	" u AS (UPDATE jdysync.stream s SET audit_at = $2 + interval '1 hour'"
+	"  WHERE s.stream_id = $1 AND s.audit_at <= $2 AND s.loaded_at IS NOT NULL AND NOT $3 AND NOT EXISTS (SELECT FROM v) RETURNING s.stream_id)"
 	" INSERT INTO jdysync.run (stream_id, name, kind, mode, status, requested_by, queued_at)"
 	" SELECT $1, j.name, CASE WHEN j.is_push THEN 'push' ELSE 'pull' END,"
-	"  CASE WHEN $3 THEN 'remedy' WHEN EXISTS (SELECT FROM v) THEN 'verify' ELSE 'auto' END, 'queued',"
+	"  CASE WHEN $3 THEN 'remedy' WHEN EXISTS (SELECT FROM v) THEN 'verify'"
+	"   WHEN EXISTS (SELECT FROM u) THEN 'audit' ELSE 'auto' END, 'queued',"
 	"  a.rolname, $2 FROM jdysync.subject j JOIN pg_catalog.pg_authid a ON a.oid = j.owner WHERE j.stream_id = $1",
 	.nargs = 3,
 	.argtypes = {INT4OID, TIMESTAMPTZOID, BOOLOID},
@@ -289,7 +293,7 @@ try_at(int subject_id, bool remedy, int failures, TimestampTz at)
 	jdy_execute(&put_off, values, NULL);
 }
 
-/* Whether one of the streams has an open run, but for one that certifies its list. */
+/* Whether one of the streams has an open run, but for one that certifies or audits its list. */
 static bool
 is_open(Datum streams)
 {
@@ -299,6 +303,6 @@ is_open(Datum streams)
 
 	deconstruct_array(DatumGetArrayTypeP(streams), INT4OID, 4, true, TYPALIGN_INT, &ids, NULL, &n);
 	for (int i = 0; i < n && !found; i++)
-		found = jdy_slot_stream_open(DatumGetInt32(ids[i])) && !jdy_slot_stream_verifies(DatumGetInt32(ids[i]));
+		found = jdy_slot_stream_open(DatumGetInt32(ids[i])) && !jdy_slot_stream_looks_back(DatumGetInt32(ids[i]));
 	return found;
 }

@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "answer.h"
+#include "jsonbtext.h"
 #include "page.h"
 #include "scan.h"
 #include "template.h"
@@ -79,7 +80,7 @@ static bool
 step(Slice *value, const char *name, size_t length)
 {
 	ScanMember	member = {.name = name,.name_length = length};
-	Scan		scan;
+	JsonScan	scan;
 	Slice		whole;
 
 	jdy_scan_begin(&scan, value->text, value->length);
@@ -96,7 +97,7 @@ step(Slice *value, const char *name, size_t length)
 static const char *
 scalar_text(const Slice *value)
 {
-	Scan		scan;
+	JsonScan	scan;
 	Slice		whole;
 	Slice		inside = {value->text + 1, value->length - 2};
 	size_t		length;

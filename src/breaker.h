@@ -10,7 +10,7 @@
 
 #include "client.h"
 #include "datatype/timestamp.h"
-#include "options.h"
+#include "endpoint.h"
 
 /* As a run knows it; every write brings it up to date. */
 typedef struct Breaker

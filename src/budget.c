@@ -28,6 +28,7 @@
 #include "account.h"
 #include "budget.h"
 #include "lib/stringinfo.h"
+#include "options.h"
 #include "shmem.h"
 #include "usage.h"
 #include "utils/memutils.h"
@@ -40,6 +41,7 @@
 #define MARGIN_DIVISOR 1000		/* two clocks may differ by 0.1 % */
 #define PERSIST_RETRY_US 1000000
 #define MIN_SCALE 0.05
+#define AUDIT_COMES_US INT64CONST(200000)	/* when it may, an audit that waited asks again within this */
 
 struct Budget
 {
@@ -155,6 +157,8 @@ jdy_budget_take(Budget *budget, Lane lane)
 	lock(budget);
 	adopt_limit(budget, budget->account, now);
 	wait = wait_for_call(budget, lane, now);
+	if (lane == LANE_AUDIT)
+		budget->account->audit_waits_until = wait > 0 ? now + wait + AUDIT_COMES_US : 0;
 	if (wait == 0)
 		count_call(budget, lane, now);
 	unlock();
@@ -587,8 +591,11 @@ wait_for_call(const Budget *budget, Lane lane, int64 now)
 	}
 	if (counted >= entries_allowed(account, account->limit))
 		return Max(1, first + window - now);
-	if (lane == LANE_BACKFILL && backfill >= entries_allowed(account, share))
+	if (lane != LANE_TAIL && backfill >= entries_allowed(account, share))
 		return Max(1, first_backfill + window - now);
+	/* Whichever process wakes first: an audit that waits goes before first loads. */
+	if (lane == LANE_BACKFILL && now < account->audit_waits_until)
+		return account->audit_waits_until - now;
 	return 0;
 }
 
@@ -597,7 +604,7 @@ static bool
 joins_newest(const Account *account, Lane lane)
 {
 	return account->used > 0 && account->newest_calls < account->group &&
-		(account->backfill[(account->sequence - 1) % JDY_ACCOUNT_RING] != 0) == (lane == LANE_BACKFILL);
+		(account->backfill[(account->sequence - 1) % JDY_ACCOUNT_RING] != 0) == (lane != LANE_TAIL);
 }
 
 static void
@@ -626,7 +633,7 @@ add_entry(Account *account, Lane lane, int64 at)
 	int			place = account->sequence % JDY_ACCOUNT_RING;
 
 	account->ring[place] = at;
-	account->backfill[place] = lane == LANE_BACKFILL;
+	account->backfill[place] = lane != LANE_TAIL;
 	account->sequence++;
 	account->newest_calls = 1;
 	if (account->used < JDY_ACCOUNT_RING)

@@ -8,13 +8,17 @@
 
 #include "postgres.h"
 
-#include "options.h"
+#include "endpoint.h"
+
 
 typedef enum Lane
 {
 	LANE_TAIL,					/* fresh data, pushes, token calls: the whole budget */
-	LANE_BACKFILL				/* first loads and audits: backfill_share of it */
+	LANE_AUDIT,					/* audits: backfill_share of it, before first loads */
+	LANE_BACKFILL				/* first loads and certificates: what audits leave of that */
 } Lane;
+
+#define JDY_LANES (LANE_BACKFILL + 1)
 
 typedef struct Budget Budget;
 struct Account;

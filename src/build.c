@@ -11,7 +11,7 @@
  * deep nesting) or wrong is left to jsonb_in.  So all that must be right is
  * what is accepted: the grammar of RFC 8259, as jsonb_in has it.
  *
- * Called by page.c.
+ * Called by row.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -60,7 +60,6 @@ typedef struct PrivateCall
 	int64		token_life_us;	/* from the reply on, 0 = not said */
 } PrivateCall;
 
-#define LANES 2
 #define JDY_SMALL_REPLY 4096	/* bytes; a body that is shorter is copied, so that its transfer is free at once */
 
 struct Client
@@ -79,7 +78,7 @@ struct Client
 	bool		joined;			/* the budget is the account's */
 	SessionRef *session;		/* NULL: this kind of endpoint needs no signing in */
 
-	dlist_head	ready[LANES];
+	dlist_head	ready[JDY_LANES];
 	pairingheap *delayed;
 	dlist_head	finished;
 	dlist_head	spare;

@@ -19,7 +19,7 @@
 #include "certificate.h"
 #include "clock.h"
 #include "fmgr.h"
-#include "incident.h"
+#include "missed.h"
 #include "sighted.h"
 #include "spi.h"
 #include "utils/builtins.h"
@@ -28,17 +28,14 @@
 #include "utils/timestamp.h"
 
 #define KEPT_CERTIFICATES "100"
-#define NAMED_MISSED 100
 #define STAGING_ROWS "10000"	/* read at once */
-#define MISSED "missed by windows"
 
 static void write_proof(Certify *c);
 static void sort_out(void *arg, const char *id, bool certified);
 static void place_newcomers(Certify *c, Texts *missed);
 static bool was_there(const Certify *c, const Presence *presence);
-static void find_absent(Certify *c, Texts *absent);
+static void find_absent(Certify *c, Texts *absent, Texts *unclaimed);
 static void write_failure(Certify *c);
-static void note_missed(Certify *c, const Texts *missed);
 static void insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent);
 
 void
@@ -57,6 +54,8 @@ write_proof(Certify *c)
 	const Instant *instant = &c->instants[c->proven];
 	Texts		missed = {0};
 	Texts		absent = {0};
+	Texts		unclaimed = {0};
+	int			nabsent;
 	int64		named;
 	Datum		digest;
 
@@ -73,10 +72,13 @@ write_proof(Certify *c)
 				 errmsg("the ids on record are not those that were seen"),
 				 errdetail("%lld are on record, %lld were seen.", (long long) named, (long long) instant->count),
 				 errhint("Verify again; nothing was certified.")));
-	find_absent(c, &absent);
-	jdy_absent_judge(pull, absent.texts, absent.n, instant->count, instant->at);
-	note_missed(c, &missed);
-	insert_certificate(c, true, instant, digest, &missed, absent.n);
+	find_absent(c, &absent, &unclaimed);
+	nabsent = absent.n;
+	for (int i = 0; i < unclaimed.n; i++)
+		jdy_certify_add_text(c, &absent, unclaimed.texts[i]);
+	jdy_absent_judge(pull, absent.texts, absent.n, nabsent, instant->count, c->added.n, instant->at, true);
+	jdy_missed_records(pull, "certificate", missed.texts, missed.n, instant->at);
+	insert_certificate(c, true, instant, digest, &missed, nabsent);
 	jdy_pull_commit(pull);
 }
 
@@ -142,14 +144,15 @@ was_there(const Certify *c, const Presence *presence)
 
 /*
  * What staging has and the list had not.  Not so what came after its instant, nor what
- * lies before start_from, of which nothing is claimed.
+ * lies before start_from, of which nothing is claimed.  Of a record that does not tell when it was modified, and that
+ * was not shown since the last certificate, only the last one can say whether it was claimed.
  */
 static void
-find_absent(Certify *c, Texts *absent)
+find_absent(Certify *c, Texts *absent, Texts *unclaimed)
 {
 	const Stream *stream = c->pull->stream;
 	JdyStatement read = {
-		.sql = psprintf("SELECT s.id::text, s.run_id::bigint FROM %s AS s WHERE s.id > $1 AND s.deleted_at IS NULL"
+		.sql = psprintf("SELECT s.id::text, s.run_id::bigint, s.modified_at IS NULL FROM %s AS s WHERE s.id > $1 AND s.deleted_at IS NULL"
 						" AND s.out_of_scope_at IS NULL AND ($2 IS NULL OR s.modified_at IS NULL OR s.modified_at::timestamptz >= $2)"
 						" ORDER BY s.id LIMIT " STAGING_ROWS, stream->staging_name),
 		.nargs = 2,
@@ -176,9 +179,11 @@ find_absent(Certify *c, Texts *absent)
 			Presence   *presence = jdy_certify_find(c, id);
 			bool		later = presence != NULL ? presence->first >= c->proven :
 				jdy_spi_int64(r, 2, 0) == c->pull->run_id;
+			bool		isnull;
+			bool		undated = stream->start_from != 0 && DatumGetBool(jdy_spi_datum(r, 3, &isnull));
 
 			if (!later && !was_there(c, presence))
-				jdy_certify_add_text(c, absent, id);
+				jdy_certify_add_text(c, undated && presence == NULL ? unclaimed : absent, id);
 			if (r == n - 1)
 				after = MemoryContextStrdup(caller, id);
 		}
@@ -203,27 +208,6 @@ write_failure(Certify *c)
 	jdy_pull_commit(pull);
 }
 
-/* Rows that were there, and that no window listed: the promise of windows did not hold for them. */
-static void
-note_missed(Certify *c, const Texts *missed)
-{
-	const Stream *stream = c->pull->stream;
-	const char *settle = DatumGetCString(DirectFunctionCall1(interval_out, PointerGetDatum(
-		&((Interval) {.time = stream->settle_us}))));
-
-	if (missed->n == 0)
-	{
-		jdy_incident_close(stream->name, MISSED);
-		return;
-	}
-	jdy_incident_open(stream->name, "warning", MISSED,
-					  psprintf("%d %s in the list that no window of modify time had listed; %s here now.",
-							   missed->n, missed->n == 1 ? "record was" : "records were",
-							   missed->n == 1 ? "it is" : "they are"),
-					  psprintf("missed_ids in jdy_certificates names them. They became visible later than settle (%s) after their modify time, or were dated back. If it happens again, raise settle: SELECT jdy_alter_stream('%s', settle => '...').",
-							   settle, stream->name));
-}
-
 static void
 insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest, const Texts *missed, int64 absent)
 {
@@ -231,12 +215,12 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent, content_until, missed_ids,"
 		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
 		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $5 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
-		" (SELECT jsonb_build_object('settle', s.settle::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
+		" (SELECT jsonb_build_object('settle', $19::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
 		"  'contract', s.contract) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 18,
+		.nargs = 19,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
 		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,
-		BOOLOID, BOOLOID, TEXTARRAYOID}
+		BOOLOID, BOOLOID, TEXTARRAYOID, INTERVALOID}
 	};
 
 	/* Not all streams at the same time, and never later than a day. */
@@ -253,8 +237,9 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		.argtypes = {INT4OID}
 	};
 	const Stream *stream = c->pull->stream;
-	Datum		values[18];
-	char		nulls[19] = "                  ";
+	Interval	settle = {.time = c->settle_us};
+	Datum		values[19];
+	char		nulls[20] = "                   ";
 
 	if (c->evidence.len > 0)
 		appendStringInfoChar(&c->evidence, ']');
@@ -284,8 +269,9 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	/* Details were asked since the load of this run began, list rows after the instant. */
 	values[15] = BoolGetDatum(stream->details);
 	values[16] = BoolGetDatum(c->pull->windowed);
-	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, NAMED_MISSED)) : (Datum) 0;
+	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, JDY_JUDGED_MISSED)) : (Datum) 0;
 	nulls[17] = missed && missed->n > 0 ? ' ' : 'n';
+	values[18] = IntervalPGetDatum(&settle);
 	jdy_execute(&insert, values, nulls);
 	jdy_execute(&trim, values, NULL);
 	values[1] = TimestampTzGetDatum(jdy_clock_now());

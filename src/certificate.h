@@ -60,6 +60,7 @@ typedef struct Certify
 {
 	Pull	   *pull;
 	bool		(*keep_up) (Pull *pull, bool look);
+	int64		settle_us;		/* as it was when this began: what is waited for */
 	MemoryContext context;
 	jdy_presence_hash *ids;
 	int64		known;			/* ids on record when the run began to certify */
@@ -69,6 +70,7 @@ typedef struct Certify
 	int			pass;			/* the last one begun, from 1 */
 	Instant		instants[JDY_MAX_PASSES + 1];	/* before each pass */
 	int			size;			/* rows of a page */
+	int64		shown;			/* rows of the last pass */
 	int			calls;
 	StringInfoData evidence;	/* JSON array of calls, not closed */
 	bool		gave_way;

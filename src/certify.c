@@ -61,7 +61,7 @@ typedef struct Pass
 {
 	int			pages;			/* that there are, as far as known */
 	int			next;			/* page to be asked */
-	int64		shown;			/* ids, each once */
+	int64		distinct;		/* ids shown */
 	bool		more;			/* the last page says that there is another, and showed something new */
 	bool		full;			/* the last page held as many rows as were asked for, something new among them */
 	int			short_page;		/* rows of a page that should be full; 0 = none was met */
@@ -79,6 +79,7 @@ static void take_page(Certify *c, Pass *pass, Call *call);
 static bool see(Certify *c, const char *id);
 static void add_evidence(Certify *c, const Call *call, const char *what, const ListPage *page);
 static int	find_proof(Certify *c);
+static const char *why_not(const Certify *c);
 static IdHash hash_of(const char *id);
 
 void
@@ -91,6 +92,7 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 
 	c->pull = pull;
 	c->keep_up = keep_up;
+	c->settle_us = pull->stream->settle_us;
 	c->context = context;
 	c->size = pull->stream->whole ? INT_MAX : pull->cap;
 	c->from = DT_NOBEGIN;
@@ -126,13 +128,13 @@ jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
 				c->proven = find_proof(c);
 		}
 		if (c->why == NULL && c->proven == 0)
-			c->why = psprintf("the list changed too much while it was read: %lld records were seen before and after %s, the service counted %lld",
-							  (long long) c->instants[c->pass].present, timestamptz_to_str(c->instants[c->pass].at),
-							  (long long) c->instants[c->pass].count);
+			c->why = why_not(c);
 
 		/* What a pass showed and no window has listed by now is not merely new. */
 		if (pull->found != NIL)
 			(void) keep_up(pull, false);
+		if (c->why == NULL && pull->longest_lag_us > c->settle_us)
+			c->why = "meanwhile a change came later than settle, which was raised";
 	}
 	jdy_certificate_write(c);
 	MemoryContextSwitchTo(caller);
@@ -203,7 +205,7 @@ static void
 let_settle(Certify *c, int64 since_us)
 {
 	Pull	   *pull = c->pull;
-	int64		until_us = since_us + pull->stream->settle_us;
+	int64		until_us = since_us + c->settle_us;
 	int64		left_us;
 
 	while (c->why == NULL && (left_us = until_us - jdy_monotonic_us()) > 0)
@@ -267,6 +269,7 @@ scan_pages(Certify *c)
 	/* One in any case: that there is nothing must be seen, too. */
 	pass.pages = (int) Max(Min(c->instants[c->pass].count / c->size + (c->instants[c->pass].count % c->size > 0), INT_MAX - 1), 1);
 	pass.next = 1;
+	c->shown = 0;
 	for (;;)
 	{
 		bool		tail_due = c->keep_up(pull, true);
@@ -288,7 +291,7 @@ scan_pages(Certify *c)
 				if (c->from != DT_NOBEGIN && !pull->windowed)
 					c->why = "the service does not heed the time filter any more";
 			}
-			else if (pass.more || (pass.full && pass.shown < c->instants[c->pass].count))
+			else if (pass.more || (pass.full && pass.distinct < c->instants[c->pass].count))
 			{
 				/* Rows were added, or some came twice, so the list goes on behind its count. */
 				pass.more = pass.full = false;
@@ -323,6 +326,7 @@ take_page(Certify *c, Pass *pass, Call *call)
 
 	if (jdy_list_past_end(call))
 	{
+		pass->pages = Min(pass->pages, ask->page);
 		add_evidence(c, call, "past the end", NULL);
 		pfree(ask);
 		jdy_client_release(pull->client, call);
@@ -330,6 +334,7 @@ take_page(Certify *c, Pass *pass, Call *call)
 	}
 	page = jdy_list_answer(call);
 	add_evidence(c, call, "page", page);
+	c->shown += page->nrows;
 	for (int i = 0; i < page->nrows; i++)
 	{
 		if (page->rows[i].id != NULL)
@@ -337,11 +342,15 @@ take_page(Certify *c, Pass *pass, Call *call)
 			bool		is_new = see(c, page->rows[i].id);
 
 			any_new = any_new || is_new;
-			pass->shown += is_new;
+			pass->distinct += is_new;
 		}
 		else
 			c->why = "a row of the list has no id";
 	}
+
+	/* Whatever the count says: where nothing comes, nothing more is looked for. */
+	if (page->nrows == 0)
+		pass->pages = Min(pass->pages, ask->page);
 
 	/* Of a list that one page should hold all of, less may be given as of any other page. */
 	if (page->nrows > 0 && page->nrows < c->size && !pull->stream->whole &&
@@ -355,8 +364,11 @@ take_page(Certify *c, Pass *pass, Call *call)
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
-	nrows = jdy_sort_rows(rows, nrows, true);
-	sighting.to = pull->cursor;
+	nrows = jdy_sort_rows(rows, nrows, pull->stream);
+
+	/* Without windows the load says how fresh a detail must be, and it may have passed over this record. */
+	sighting.to = pull->windowed ? pull->cursor : DT_NOBEGIN;
+	sighting.fresh_since = pull->windowed ? PG_INT64_MIN : pull->stream->load_began + pull->stream->settle_us;
 	jdy_pull_begin(pull);
 	jdy_pull_land(pull, rows, nrows, &sighting);
 	jdy_pull_reject(pull, page, &sighting);
@@ -427,6 +439,29 @@ find_proof(Certify *c)
 		if (c->instants[pass].present == c->instants[pass].count)
 			return pass;
 	return 0;
+}
+
+/* There were passes enough, and none of their instants is proven. */
+static const char *
+why_not(const Certify *c)
+{
+	const Instant *instant = &c->instants[c->pass];
+	jdy_presence_iterator it;
+	Presence   *presence;
+	int64		distinct = 0;
+	bool		quiet = true;
+
+	jdy_presence_start_iterate(c->ids, &it);
+	while ((presence = jdy_presence_iterate(c->ids, &it)) != NULL)
+		if (presence->last == c->pass)
+			distinct++;
+	for (int pass = 1; pass <= c->pass; pass++)
+		quiet = quiet && c->instants[pass].count == instant->count && c->instants[pass].present == distinct;
+	if (quiet && c->shown == instant->count && distinct < c->shown)
+		return psprintf("the service shows rows twice and counts them so: %lld rows of %lld records, so its count does not tell how many records there are",
+						(long long) c->shown, (long long) distinct);
+	return psprintf("the list changed too much while it was read: %lld records were seen before and after %s, the service counted %lld",
+					(long long) instant->present, timestamptz_to_str(instant->at), (long long) instant->count);
 }
 
 Presence *

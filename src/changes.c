@@ -47,7 +47,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
-#include "payload.h"
+#include "payloadplan.h"
 #include "spi.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"

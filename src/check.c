@@ -22,6 +22,7 @@
 #include "kingdee.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "options.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"

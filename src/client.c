@@ -35,6 +35,7 @@ static void end_tx(Client *client, MemoryContext old);
 static int	compare_delayed(const pairingheap_node *a, const pairingheap_node *b, void *arg);
 static void pump(Client *client);
 static void wake_delayed(Client *client);
+static bool none_ready(const Client *client);
 static PrivateCall *take_ready(Client *client);
 static long wait_ms(Client *client, int64 deadline);
 
@@ -63,7 +64,7 @@ jdy_client_open(const Endpoint *endpoint, int concurrency, bool in_worker,
 	client->logger = logger;
 	client->logger_arg = logger_arg;
 	client->backoff_base_us = Min(1000000, (int64) endpoint->rate_window_ms * 1000 / 60);
-	for (i = 0; i < LANES; i++)
+	for (i = 0; i < JDY_LANES; i++)
 		dlist_init(&client->ready[i]);
 	dlist_init(&client->finished);
 	dlist_init(&client->spare);
@@ -376,7 +377,7 @@ pump(Client *client)
 			jdy_sign_in_start(client);
 			break;
 		}
-		if (dlist_is_empty(&client->ready[0]) && dlist_is_empty(&client->ready[1]))
+		if (none_ready(client))
 			break;
 		if (client->session != NULL && !jdy_sign_in_ready(client))
 		{
@@ -411,29 +412,40 @@ wake_delayed(Client *client)
 	}
 }
 
+static bool
+none_ready(const Client *client)
+{
+	bool		none = true;
+
+	for (int i = 0; i < JDY_LANES; i++)
+		none = none && dlist_is_empty(unconstify(dlist_head *, &client->ready[i]));
+	return none;
+}
+
 /*
  * The next call that the budget lets go: in order of submission, but one lane
- * does not wait for the other's share.
+ * does not wait for another's share.
  */
 static PrivateCall *
 take_ready(Client *client)
 {
-	PrivateCall *heads[LANES];
-	int			first;
-	int			i;
+	PrivateCall *heads[JDY_LANES];
 
-	for (i = 0; i < LANES; i++)
+	for (int i = 0; i < JDY_LANES; i++)
 		heads[i] = dlist_is_empty(&client->ready[i]) ? NULL :
 			dlist_head_element(PrivateCall, node, &client->ready[i]);
-	first = heads[0] == NULL || (heads[1] != NULL && heads[1]->sequence < heads[0]->sequence) ? 1 : 0;
 
-	for (i = 0; i < LANES; i++)
+	for (;;)
 	{
-		PrivateCall *call = heads[i == 0 ? first : 1 - first];
+		PrivateCall *call = NULL;
 		int64		wait;
 
+		for (int i = 0; i < JDY_LANES; i++)
+			if (heads[i] != NULL && (call == NULL || heads[i]->sequence < call->sequence))
+				call = heads[i];
 		if (call == NULL)
-			continue;
+			return NULL;
+		heads[call->call.lane] = NULL;
 		wait = jdy_budget_take(client->budget, call->call.lane);
 		if (wait == 0)
 		{
@@ -442,7 +454,6 @@ take_ready(Client *client)
 		}
 		jdy_client_note_wait(client, CLIENT_WAITS_FOR_BUDGET, jdy_monotonic_us() + wait);
 	}
-	return NULL;
 }
 
 /* From the authorisation on the budget is the account's. */

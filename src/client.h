@@ -14,9 +14,9 @@
 
 #include "budget.h"
 #include "compat.h"
+#include "endpoint.h"
 #include "http.h"
 #include "nodes/pg_list.h"
-#include "options.h"
 #include "verdict.h"
 
 typedef struct Client Client;

@@ -4,7 +4,7 @@
  *
  * The system's time, but for tests, which step it by hours and years: so they see schedules,
  * pauses after failures and the age of logs without waiting.  The step lies in shared memory, since launcher,
- * schedulers and runners must agree.  Only a door of testing.c moves it, and no function that the
+ * schedulers and runners must agree.  Only a door of testruns.c moves it, and no function that the
  * install script declares leads there: in production it is 0.
  *
  * Budgets, time-outs and what is told to a service go by real time.
@@ -16,7 +16,7 @@
 #include "postgres.h"
 
 #include "clock.h"
-#include "launcher.h"
+#include "database.h"
 #include "port/atomics.h"
 #include "shmem.h"
 #include "utils/timestamp.h"

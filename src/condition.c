@@ -17,10 +17,10 @@
 
 #include "compat.h"
 #include "condition.h"
+#include "jsonbtext.h"
 #include "lib/stringinfo.h"
 #include "name.h"
 #include "nodes/pg_list.h"
-#include "page.h"
 #include "template.h"
 #include "utils/builtins.h"
 

@@ -9,7 +9,7 @@
  *
  * The table is the extension's, like all that says what was delivered.
  *
- * Called by lookup.c and outcome.c in a run, and by pushdef.c.
+ * Called by lookup.c and outcome.c in a run, and by pushdef.c and preview.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "absent.h"
+#include "lag.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
@@ -37,7 +38,6 @@ typedef struct Job
 {
 	Due		   *due;
 	Call	   *call;
-	ListPage   *answer;
 	MemoryContext context;
 } Job;
 
@@ -94,7 +94,7 @@ jdy_details_fetch(Pull *pull, bool (*relist) (Pull *pull, bool look))
 		call = jdy_client_next(pull->client, fetch.under_way > 0 ? 100 : 0);
 		if (call != NULL)
 		{
-			fetch.landing = lappend(fetch.landing, call->owner);
+			fetch.landing = lappend(fetch.landing, ((DetailAsk *) call->owner)->owner);
 			fetch.under_way--;
 			if (call->outcome != OUTCOME_OK)
 				fetch.doubtful++;
@@ -211,7 +211,9 @@ wait_for_next_try(Fetch *fetch)
 	jdy_pull_commit(fetch->pull);
 	if (next_try == 0)
 		return false;
-	jdy_pull_wait(fetch->pull, Max(next_try - GetCurrentTimestamp(), 0) + 1000);
+
+	/* Our clock may have been set back since. */
+	jdy_pull_wait(fetch->pull, Min(Max(next_try - GetCurrentTimestamp(), 0), BACKOFF_US << MAX_PATIENCE) + 1000);
 	return true;
 }
 
@@ -220,27 +222,35 @@ static void
 submit(Fetch *fetch, Job *job)
 {
 	Pull	   *pull = fetch->pull;
-	const Stream *stream = pull->stream;
-	MemoryContext caller;
+	MemoryContext caller = MemoryContextSwitchTo(pull->context);
 
-	job->call = jdy_call_create(pull->client, CALL_DETAIL,
-								job->due->due_from == DT_NOBEGIN ? LANE_BACKFILL : LANE_TAIL,
-								"GET", stream->detail_api);
-	job->call->owner = job;
-	job->call->parse = parse_detail;
-	job->call->record = job->due->id;
-	jdy_call_param(job->call, stream->detail_param, job->due->id);
-	caller = MemoryContextSwitchTo(pull->context);
 	pull->in_flight = lappend(pull->in_flight, job->due->id);
 	MemoryContextSwitchTo(caller);
-	jdy_client_submit(pull->client, job->call);
+	job->call = jdy_detail_submit(pull, job->due->due_from == DT_NOBEGIN ? LANE_BACKFILL : LANE_TAIL, job->due->id, job);
 	fetch->under_way++;
+}
+
+Call *
+jdy_detail_submit(Pull *pull, Lane lane, const char *id, void *owner)
+{
+	const Stream *stream = pull->stream;
+	Call	   *call = jdy_call_create(pull->client, CALL_DETAIL, lane, "GET", stream->detail_api);
+	DetailAsk  *ask = palloc0(sizeof(DetailAsk));
+
+	ask->id = id;
+	ask->owner = owner;
+	call->owner = ask;
+	call->parse = parse_detail;
+	call->record = id;
+	jdy_call_param(call, stream->detail_param, id);
+	jdy_client_submit(pull->client, call);
+	return call;
 }
 
 static void
 parse_detail(Call *call, ReplyFacts *facts)
 {
-	Job		   *job = call->owner;
+	DetailAsk  *ask = call->owner;
 	PageShape	shape = {.single = true};
 	ListPage   *page;
 	static List *id_field = NIL;
@@ -254,7 +264,7 @@ parse_detail(Call *call, ReplyFacts *facts)
 	}
 	shape.id_fields = id_field;
 	page = jdy_page_parse(call->reply->body, call->reply->body_length, &shape);
-	job->answer = page;
+	ask->answer = page;
 	facts->errcode = page->errcode;
 	facts->no_record = page->no_record;
 	facts->well_formed = page->problem == NULL;
@@ -262,7 +272,7 @@ parse_detail(Call *call, ReplyFacts *facts)
 
 	/* A detail of another record must never be stored as this one's. */
 	if (page->problem == NULL && page->errcode == 0 && !page->no_record &&
-		(page->nrows != 1 || (page->rows[0].id != NULL && strcmp(page->rows[0].id, job->due->id) != 0)))
+		(page->nrows != 1 || (page->rows[0].id != NULL && strcmp(page->rows[0].id, ask->id) != 0)))
 	{
 		facts->well_formed = false;
 		call->service_text = "the detail of another record came back";
@@ -276,6 +286,7 @@ land(Fetch *fetch)
 	Pull	   *pull = fetch->pull;
 	const Stream *stream = pull->stream;
 	Detail		details[JDY_LAND_ROWS];
+	LagSample	samples[JDY_LAND_ROWS];
 	char	   *ids[JDY_LAND_ROWS];
 	TimestampTz asked_at[JDY_LAND_ROWS];
 	char	   *deleted[JDY_LAND_ROWS];
@@ -336,8 +347,9 @@ land(Fetch *fetch)
 		memset(detail, 0, sizeof(Detail));
 		detail->id = job->due->id;
 		detail->list_row = job->due->list_row;
-		detail->row = &job->answer->rows[0];
-		detail->asked_at = job->call->asked_at != 0 ? job->call->asked_at : GetCurrentTimestamp();
+		detail->row = &((DetailAsk *) job->call->owner)->answer->rows[0];
+		/* Where the service does not tell its time it was this late at least. */
+		detail->asked_at = job->call->asked_at != 0 ? job->call->asked_at : GetCurrentTimestamp() - OUR_CLOCK_ERROR_US;
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{
@@ -357,6 +369,7 @@ land(Fetch *fetch)
 		}
 		fetch->set_aside_in_a_row = 0;
 		fetch->any_landed = true;
+		samples[n] = (LagSample) {detail->id, detail->modified_at, job->due->first_shown};
 		n++;
 	}
 
@@ -379,6 +392,7 @@ land(Fetch *fetch)
 	jdy_absent_mark(pull, deleted, ndeleted, true);
 	jdy_absent_mark(pull, out_of_scope, nout, false);
 	jdy_queue_done(stream, ids, asked_at, ndone);
+	jdy_lag_note(pull, samples, n);
 	fetch->due = Max(fetch->due - ndone, 0);
 	jdy_progress_totals(-1, fetch->due);
 	jdy_pull_commit(pull);

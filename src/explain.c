@@ -100,6 +100,7 @@ static void say_list(const Outline *outline, const char *loaded_at);
 static void say_every_run(const Outline *outline);
 static void say_window(const Outline *outline);
 static void say_proof(const Outline *outline);
+static void say_how_to_add(const Outline *outline, const char *entry);
 static void say_schedule(const Outline *outline, double calls, const char *what);
 static double list_calls(const Outline *outline, double rows);
 static char *duration_of(const Endpoint *endpoint, double calls, int share);
@@ -174,7 +175,7 @@ explain_entry(Outline *outline, char *entry)
 	say_every_run(outline);
 	say_window(outline);
 	say_proof(outline);
-	line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', schedule => '5 min');", quote_literal_cstr(entry));
+	say_how_to_add(outline, entry);
 }
 
 static void
@@ -215,7 +216,9 @@ explain_stream(Outline *outline, int stream_id)
 	say_every_run(outline);
 	say_window(outline);
 	say_proof(outline);
-	if (stream->plan->start_param == NULL)
+	if (stream->range_param != NULL)
+		line(outline, "  Contract: nothing to find out, a report is asked for its months");
+	else if (stream->plan->start_param == NULL)
 		line(outline, "  Contract: nothing to find out, the list has no time filter");
 	else if (outline->filter == NULL)
 		line(outline, "  Contract: not known yet; the first run asks for a window of tomorrow, which must be empty");
@@ -296,6 +299,13 @@ say_list(const Outline *outline, const char *loaded_at)
 		line(outline, "  Rows: about %s, by pages of up to %d", number(outline->rows), stream->plan->page_size);
 	else
 		line(outline, "  Rows: not known before the first run; a page holds up to %d", stream->plan->page_size);
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  First load: %s1 call for each month%s, more where a month has more rows: these are read twice",
+			 loaded_at != NULL ? psprintf("done %s; mode full: ", loaded_at) : "",
+			 stream->start_from != 0 ? psprintf(" since %s", jdy_window_value(WINDOW_DATE, stream->start_from, outline->endpoint->time_zone)) : " since start_from");
+		return;
+	}
 	if (stream->details)
 		line(outline, "  Details: one call each, GET %s?%s=…", stream->detail_api, stream->detail_param);
 	cost = psprintf("about %s list calls%s%s", number(list),
@@ -317,6 +327,12 @@ say_every_run(const Outline *outline)
 	double		rows = outline->rows > 0 ? outline->rows : EXAMPLE_ROWS;
 	double		all = list_calls(outline, rows) + (stream->details ? rows : 0);
 
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  Every run: this month and those that ended within overlap before it, 1 call for each %d rows of each", stream->plan->page_size);
+		say_schedule(outline, 2, " while a month's rows fit into one answer");
+		return;
+	}
 	if (!outline->windowed)
 	{
 		line(outline, "  Every run: the whole list%s again: about %s calls%s", stream->details ? " and every detail" : "", number(all),
@@ -334,15 +350,20 @@ static void
 say_window(const Outline *outline)
 {
 	const RequestPlan *request = outline->stream->plan;
+	const List *ends = outline->stream->range_end_params;
 
-	if (request->start_param == NULL && request->end_param == NULL)
+	if (outline->stream->range_param != NULL)
+		line(outline, "  Window: a month each by %s%s%s, in %s", outline->stream->range_param, ends != NIL ? " and " : "",
+			 ends != NIL ? (char *) linitial(ends) : "", format_name(outline, outline->stream->range_format));
+	else if (request->start_param == NULL && request->end_param == NULL)
 		line(outline, "  Window: none, the list has no time filter");
 	else if (request->start_param == NULL || request->end_param == NULL)
 		line(outline, "  Window: none, the list can be asked with one bound only (%s)",
 			 request->start_param != NULL ? request->start_param : request->end_param);
 	else
 	{
-		line(outline, "  Window: %s and %s, in %s", request->start_param, request->end_param, format_name(outline, request->start_format));
+		line(outline, "  Window: %s and %s, in %s%s", request->start_param, request->end_param, format_name(outline, request->start_format),
+			 request->no_edge != NULL ? psprintf("; %s leaves a side open", request->no_edge) : "");
 		line(outline, "    It settles after %s, and the next one overlaps it by %s", interval_text(outline->stream->settle_us),
 			 interval_text(outline->stream->overlap_us));
 	}
@@ -354,6 +375,12 @@ say_proof(const Outline *outline)
 	const Stream *stream = outline->stream;
 	bool		by_time = outline->windowed && stream->start_from != 0;
 
+	if (stream->range_param != NULL)
+	{
+		line(outline, "  Proof of a month: one answer that holds all the service counts, else a scan that shows again what was known and all that is counted");
+		line(outline, "  Proof of every run: that of its months; no certificate, complete_until stays empty");
+		return;
+	}
 	if (by_time)
 		line(outline, "  Proof of the first load: windows of modify time, each one answer, from %s on",
 			 timestamptz_to_str(stream->start_from));
@@ -372,6 +399,24 @@ say_proof(const Outline *outline)
 		line(outline, "  Proof of every run: none, there is no time filter; complete_until is what certificates prove");
 	if (stream->narrowing != NULL)
 		line(outline, "  Narrowed by %s: what is proven is what that leaves, and it cannot be certified", stream->narrowing);
+}
+
+static void
+say_how_to_add(const Outline *outline, const char *entry)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	if (outline->stream->lacking == NIL)
+	{
+		line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', schedule => '5 min');", quote_literal_cstr(entry));
+		return;
+	}
+	initStringInfo(&names);
+	foreach(cell, outline->stream->lacking)
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(cell));
+	line(outline, "  To add it: SELECT jdy_add_stream(%s, '<server>', metadata => '…'), with values for %s in its request", quote_literal_cstr(entry),
+		 names.data);
 }
 
 /* What a day costs.  calls: of a run; 0 = not known.  what: when it is so many. */
@@ -448,6 +493,8 @@ format_name(const Outline *outline, WindowFormat format)
 			return psprintf("times of %s (2026-01-31 23:59:59)", outline->endpoint->time_zone_name);
 		case WINDOW_DATE:
 			return psprintf("days of %s (2026-01-31)", outline->endpoint->time_zone_name);
+		case WINDOW_PERIOD:
+			return pstrdup("accounting periods (202601)");
 		case WINDOW_NONE:
 			break;
 	}

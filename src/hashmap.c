@@ -7,7 +7,7 @@
  * tables need three times the memory for it.
  *
  * Open addressing with linear probing; 0 marks a free slot, so hash 0 is kept as 1.
- * Called by source.c and standing.c; pushscan.c and pushdef.c make the set of what a source has.
+ * Called by source.c and standing.c; pushscan.c and preview.c make the set of what a source has.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

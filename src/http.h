@@ -13,8 +13,8 @@
 
 #include "address.h"
 #include "datatype/timestamp.h"
+#include "endpoint.h"
 #include "nodes/pg_list.h"
-#include "options.h"
 
 typedef struct HttpPool HttpPool;
 
@@ -99,8 +99,5 @@ extern HttpReply *jdy_http_finished(HttpPool *pool);
 extern void jdy_http_release(HttpPool *pool, HttpReply *reply);
 
 extern void jdy_http_close(HttpPool *pool);
-
-/* Percent-encodes with RFC 3986's unreserved set and upper-case hex; palloc'ed. keep_slash for paths. */
-extern char *jdy_percent_encode(const char *text, bool keep_slash);
 
 #endif							/* JDY_HTTP_H */

@@ -22,9 +22,9 @@
 #include <openssl/hmac.h>
 
 #include "client.h"
-#include "http.h"
 #include "kingdee.h"
 #include "mb/pg_wchar.h"
+#include "percent.h"
 #include "utils/memutils.h"
 
 #define HMAC_LENGTH 32			/* bytes of an HMAC-SHA256 */

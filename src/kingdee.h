@@ -8,8 +8,8 @@
 
 #include "postgres.h"
 
+#include "endpoint.h"
 #include "nodes/pg_list.h"
-#include "options.h"
 #include "utils/jsonb.h"
 
 /*

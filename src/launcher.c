@@ -25,7 +25,7 @@
  *	standby, pg_upgrade			it does not exist
  *
  * Each round compares what is due with the schedulers that are out: a lost
- * signal delays work, it never stops it.  databases_lock guards databases[].
+ * signal delays work, it never stops it.  What is due where is kept by database.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -40,9 +40,8 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "clock.h"
+#include "database.h"
 #include "jdysync.h"
-#include "launcher.h"
-#include "line.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -112,10 +111,6 @@ static bool is_locked(Oid database);
 static List *list_databases(void);
 static int	compare_databases(const ListCell *a, const ListCell *b);
 static bool is_allowed(const char *database);
-static DatabaseSlot copy_of_slot(Oid database);
-static DatabaseSlot *find_slot(Oid database, bool create);
-static void mark_due(DatabaseSlot *slot, TimestampTz at);
-static void wake_launcher(void);
 static void wake_at_commit(XactEvent event, void *arg);
 static void wake_at_subcommit(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg);
 
@@ -127,14 +122,8 @@ jdy_launcher_register(void)
 	if (IsBinaryUpgrade)
 		return;
 
-	MemSet(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	jdy_worker_describe(&worker, "launcher");
 	worker.bgw_restart_time = RESTART_S;
-	strlcpy(worker.bgw_library_name, "jdysync", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "jdy_launcher_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "jdysync launcher", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "jdysync launcher", sizeof(worker.bgw_type));
 	RegisterBackgroundWorker(&worker);
 }
 
@@ -174,178 +163,6 @@ jdy_launcher_main(Datum arg)
 			marked_up_to = InvalidOid;
 		}
 	}
-}
-
-void
-jdy_database_due(Oid database, TimestampTz at)
-{
-	DatabaseSlot *slot;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, true);
-	if (slot != NULL)
-		mark_due(slot, at);
-	wake_launcher();
-	LWLockRelease(jdy_shared->databases_lock);
-}
-
-void
-jdy_launcher_wake(void)
-{
-	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
-	wake_launcher();
-	LWLockRelease(jdy_shared->databases_lock);
-}
-
-void
-jdy_database_worker_freed(Oid database)
-{
-	DatabaseSlot *slot;
-	Oid			first[2];
-
-	LWLockAcquire(jdy_shared->runs_lock, LW_SHARED);
-	for (int heavy = 0; heavy < 2; heavy++)
-		first[heavy] = jdy_line_first(heavy);
-	LWLockRelease(jdy_shared->runs_lock);
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, false);
-	if (slot != NULL && slot->next_due != DT_NOEND)
-		mark_due(slot, DT_NOBEGIN);
-	for (int heavy = 0; heavy < 2; heavy++)
-		if (OidIsValid(first[heavy]) && (slot = find_slot(first[heavy], false)) != NULL)
-			mark_due(slot, DT_NOBEGIN);
-	wake_launcher();
-	LWLockRelease(jdy_shared->databases_lock);
-}
-
-void
-jdy_database_note_worker(Oid database, bool had)
-{
-	Oid		   *starved = &jdy_shared->starved_database;
-	bool		changed;
-
-	/* Once it was said of one database it holds of all, until that one has what it wants, or is gone. */
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	changed = had == OidIsValid(*starved) && (!had || *starved == database || find_slot(*starved, false) == NULL);
-	if (changed)
-		*starved = had ? InvalidOid : database;
-	LWLockRelease(jdy_shared->databases_lock);
-
-	if (changed && had)
-		ereport(LOG,
-				(errmsg("jdysync starts its workers again")));
-	else if (changed)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("jdysync has work to do, but no worker could be started"),
-				 errdetail("It goes on when other workers of the server have ended."),
-				 errhint("You might need to increase max_worker_processes.")));
-}
-
-void
-jdy_database_stop(Oid database)
-{
-	DatabaseSlot *slot;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, true);
-	if (slot != NULL)
-		mark_due(slot, DT_NOBEGIN);
-	if (slot != NULL && slot->scheduler_pid != 0)
-		kill(slot->scheduler_pid, SIGTERM);
-	wake_launcher();
-	LWLockRelease(jdy_shared->databases_lock);
-	jdy_slot_stop_database(database);
-}
-
-uint64
-jdy_database_visit(Oid database, int scheduler_pid)
-{
-	DatabaseSlot *slot;
-	uint64		generation = 0;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, false);
-	if (slot != NULL)
-	{
-		generation = slot->generation;
-		if (scheduler_pid != 0 || slot->scheduler_pid == MyProcPid)
-			slot->scheduler_pid = scheduler_pid;
-	}
-	LWLockRelease(jdy_shared->databases_lock);
-	return generation;
-}
-
-void
-jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due)
-{
-	DatabaseSlot *slot;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, false);
-	if (slot != NULL)
-	{
-		slot->visits++;
-		slot->failures = 0;
-		if (slot->generation == generation)
-			slot->next_due = next_due;
-	}
-	LWLockRelease(jdy_shared->databases_lock);
-}
-
-Oid
-jdy_database_last_owner(Oid database)
-{
-	return copy_of_slot(database).last_owner;
-}
-
-void
-jdy_database_set_last_owner(Oid database, Oid owner)
-{
-	DatabaseSlot *slot;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, false);
-	if (slot != NULL)
-		slot->last_owner = owner;
-	LWLockRelease(jdy_shared->databases_lock);
-}
-
-TimestampTz
-jdy_database_trim_at(Oid database)
-{
-	return copy_of_slot(database).trim_at;
-}
-
-void
-jdy_database_set_trim_at(Oid database, TimestampTz trim_at)
-{
-	DatabaseSlot *slot;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, false);
-	if (slot != NULL)
-		slot->trim_at = trim_at;
-	LWLockRelease(jdy_shared->databases_lock);
-}
-
-LogShortage
-jdy_database_shortage(Oid database)
-{
-	return copy_of_slot(database).shortage;
-}
-
-void
-jdy_database_set_shortage(Oid database, LogShortage shortage)
-{
-	DatabaseSlot *slot;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, false);
-	if (slot != NULL)
-		slot->shortage = shortage;
-	LWLockRelease(jdy_shared->databases_lock);
 }
 
 void
@@ -394,7 +211,6 @@ mark_every_database(void)
 	if (marked_up_to == OID_MAX)
 		return;
 	databases = list_databases();
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
 	foreach(lc, databases)
 	{
 		Database   *database = lfirst(lc);
@@ -404,14 +220,15 @@ mark_every_database(void)
 		if (database->oid <= marked_up_to || !is_allowed(NameStr(database->name)) ||
 			(database->closed && database->oid < FirstNormalObjectId))
 			continue;
-		slot = find_slot(database->oid, true);
+		slot = jdy_database_lock(database->oid, true);
 		full = slot == NULL;
+		if (!full)
+			jdy_database_mark_due(slot, DT_NOBEGIN);
+		jdy_database_unlock();
 		if (full)
 			break;
-		mark_due(slot, DT_NOBEGIN);
 		marked_up_to = database->oid;
 	}
-	LWLockRelease(jdy_shared->databases_lock);
 	if (!full)
 		marked_up_to = OID_MAX;
 }
@@ -430,8 +247,7 @@ end_visits(void)
 			GetBackgroundWorkerPid(visit->handle, &pid) != BGWH_STOPPED)
 			continue;
 
-		LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-		slot = find_slot(visit->database, false);
+		slot = jdy_database_lock(visit->database, false);
 		if (slot != NULL && slot->visits == visit->visits && slot->generation == visit->generation)
 		{
 			int			pause = LONGEST_RETRY_MS;
@@ -441,7 +257,7 @@ end_visits(void)
 			slot->failures++;
 			slot->next_due = TimestampTzPlusMilliseconds(jdy_clock_now(), pause);
 		}
-		LWLockRelease(jdy_shared->databases_lock);
+		jdy_database_unlock();
 
 		pfree(visit->handle);
 		visit->database = InvalidOid;
@@ -544,18 +360,11 @@ send_scheduler(Oid database)
 	MemoryContext round;
 	bool		sent;
 
-	MemSet(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "jdysync", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "jdy_scheduler_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "jdysync scheduler", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "jdysync scheduler", sizeof(worker.bgw_type));
+	jdy_worker_describe(&worker, "scheduler");
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
 	worker.bgw_notify_pid = MyProcPid;
 
-	slot = copy_of_slot(database);
+	slot = jdy_database_slot(database);
 	visit->visits = slot.visits;
 	visit->generation = slot.generation;
 	round = MemoryContextSwitchTo(TopMemoryContext);
@@ -582,11 +391,10 @@ forget(Oid database)
 {
 	DatabaseSlot *slot;
 
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, false);
+	slot = jdy_database_lock(database, false);
 	if (slot != NULL)
 		slot->database = InvalidOid;
-	LWLockRelease(jdy_shared->databases_lock);
+	jdy_database_unlock();
 }
 
 static void
@@ -594,11 +402,10 @@ put_off(Oid database, int ms)
 {
 	DatabaseSlot *slot;
 
-	LWLockAcquire(jdy_shared->databases_lock, LW_EXCLUSIVE);
-	slot = find_slot(database, false);
+	slot = jdy_database_lock(database, false);
 	if (slot != NULL)
 		slot->next_due = TimestampTzPlusMilliseconds(jdy_clock_now(), ms);
-	LWLockRelease(jdy_shared->databases_lock);
+	jdy_database_unlock();
 }
 
 /* A scheduler would wait for it, maybe long, and another database for the scheduler. */
@@ -677,64 +484,6 @@ is_allowed(const char *database)
 		if (strcmp(lfirst(lc), database) == 0 || strcmp(lfirst(lc), "all") == 0)
 			return true;
 	return false;
-}
-
-/* All zero when it has none. */
-static DatabaseSlot
-copy_of_slot(Oid database)
-{
-	DatabaseSlot copy = {0};
-	DatabaseSlot *slot;
-
-	LWLockAcquire(jdy_shared->databases_lock, LW_SHARED);
-	slot = find_slot(database, false);
-	if (slot != NULL)
-		copy = *slot;
-	LWLockRelease(jdy_shared->databases_lock);
-	return copy;
-}
-
-/* A database in which nothing is due gives way; NULL only when work is left in all of them. */
-static DatabaseSlot *
-find_slot(Oid database, bool create)
-{
-	DatabaseSlot *spare = NULL;
-
-	for (int i = 0; i < JDY_MAX_DATABASES; i++)
-	{
-		DatabaseSlot *slot = &jdy_shared->databases[i];
-
-		if (slot->database == database)
-			return slot;
-		if (!OidIsValid(slot->database))
-			spare = slot;
-		else if (spare == NULL && slot->next_due == DT_NOEND && slot->scheduler_pid == 0)
-			spare = slot;
-	}
-	if (!create || spare == NULL)
-		return NULL;
-	spare->database = database;
-	spare->next_due = DT_NOEND;
-	spare->scheduler_pid = 0;
-	spare->failures = 0;
-	spare->trim_at = 0;
-	spare->shortage = SHORT_OF_NOTHING;
-	spare->last_owner = InvalidOid;
-	return spare;
-}
-
-static void
-mark_due(DatabaseSlot *slot, TimestampTz at)
-{
-	slot->generation++;
-	slot->next_due = Min(slot->next_due, at);
-}
-
-static void
-wake_launcher(void)
-{
-	if (jdy_shared->launcher_procno >= 0)
-		SetLatch(&ProcGlobal->allProcs[jdy_shared->launcher_procno].procLatch);
 }
 
 /* Nothing tells us of COMMIT PREPARED, so a queued run could wait for long. */

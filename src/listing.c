@@ -17,6 +17,7 @@
 #include "pull.h"
 #include "sighted.h"
 #include "spi.h"
+#include "sweep.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -24,6 +25,7 @@
 static void add_edge(Call *call, const Stream *stream, const char *param, WindowFormat format, TimestampTz at, bool open);
 static void parse_list(Call *call, ReplyFacts *facts);
 static void note_found(Pull *pull, const char *id, bool known_there, SightingKind kind);
+static List *without(List *ids, const char *id);
 
 Call *
 jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size, void *owner)
@@ -142,16 +144,18 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 	char	  **shown = palloc(sizeof(char *) * (nrows + 1));
 	int			nshown = 0;
 	List	   *marked = NIL;
+	bool		clock_known;
+	TimestampTz now = jdy_client_server_time(pull->client, &clock_known) + CLOCK_ERROR_US;
 	ListCell   *cell;
 
-	nrows = jdy_sort_rows(rows, nrows, false);
+	nrows = jdy_sort_rows(rows, nrows, NULL);
 	for (int first = 0; first < nrows; first += JDY_LAND_ROWS)
 	{
 		int			n = Min(nrows - first, JDY_LAND_ROWS);
 
 		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
 		if (pull->stream->details)
-			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, &marked);
+			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, now, &marked);
 		for (int i = 0; i < n; i++)
 		{
 			bool		known_there = known[i].exists && !known[i].gone;
@@ -159,6 +163,8 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 			if (!known_there || (sighting->kind == SEEN_IN_LOAD && !pull->stream->loaded))
 				shown[nshown++] = rows[first + i]->id;
 			note_found(pull, rows[first + i]->id, known_there, sighting->kind);
+			pull->shown = without(pull->shown, rows[first + i]->id);
+			jdy_sweep_note(pull, rows[first + i]->id, known_there);
 		}
 	}
 	if (pull->stream->narrowing == NULL)
@@ -190,8 +196,6 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 static void
 note_found(Pull *pull, const char *id, bool known_there, SightingKind kind)
 {
-	ListCell   *cell;
-
 	if (kind == SEEN_IN_AUDIT && !known_there)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(pull->context);
@@ -200,9 +204,18 @@ note_found(Pull *pull, const char *id, bool known_there, SightingKind kind)
 		MemoryContextSwitchTo(caller);
 	}
 	else if (kind != SEEN_IN_AUDIT)
-		foreach(cell, pull->found)
-			if (strcmp(lfirst(cell), id) == 0)
-				pull->found = foreach_delete_current(pull->found, cell);
+		pull->found = without(pull->found, id);
+}
+
+static List *
+without(List *ids, const char *id)
+{
+	ListCell   *cell;
+
+	foreach(cell, ids)
+		if (strcmp(lfirst(cell), id) == 0)
+			ids = foreach_delete_current(ids, cell);
+	return ids;
 }
 
 void
@@ -222,6 +235,7 @@ jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting)
 			jdy_runlog_reject(pull->log, page->rows[i].id, page->rows[i].text, page->rows[i].length,
 							  page->rows[i].problem, sighting->from, to);
 			pull->counters->rejected++;
+			jdy_sweep_spoil(pull);
 		}
 }
 

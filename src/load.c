@@ -84,7 +84,9 @@ typedef struct Load
 } Load;
 
 static void load_at_once(Pull *pull, const Sighting *sighting);
+static void land_answer(Pull *pull, ListPage *page, const Sighting *sighting);
 static void look_ahead(Load *load);
+static bool is_all(const ListPage *page, int full);
 static void compare_order(Load *load, ListPage *page);
 static void choose_page(int64 last, int cap, int *page, int *size);
 static void consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size);
@@ -110,6 +112,8 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	MemoryContext caller;
 	Load	   *load;
 
+	pull->one_answer = false;
+	pull->counted = -1;
 	if (pull->stream->whole)
 	{
 		load_at_once(pull, sighting);
@@ -167,8 +171,6 @@ load_at_once(Pull *pull, const Sighting *sighting)
 {
 	Call	   *call = jdy_list_ask(pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, 1, INT_MAX);
 	ListPage   *page = jdy_list_answer(call);
-	Row		  **rows;
-	int			nrows;
 
 	if (page->count > page->nrows)
 		ereport(ERROR,
@@ -178,26 +180,52 @@ load_at_once(Pull *pull, const Sighting *sighting)
 						   pull->stream->api, page->nrows, (long long) page->count),
 				 errhint("Give metadata whose request has page and page_size: then it is asked by pages.")));
 	pull->doubt = NO_DOUBT;
-	nrows = jdy_page_rows(page, &rows);
+	pull->one_answer = true;
+	land_answer(pull, page, sighting);
+	jdy_client_release(pull->client, call);
+}
+
+static void
+land_answer(Pull *pull, ListPage *page, const Sighting *sighting)
+{
+	Row		  **rows;
+	int			nrows = jdy_page_rows(page, &rows);
+
 	/* Raises an error when one id stands for two records. */
-	nrows = jdy_sort_rows(rows, nrows, true);
+	nrows = jdy_sort_rows(rows, nrows, pull->stream);
 	jdy_pull_begin(pull);
 	jdy_pull_land(pull, rows, nrows, sighting);
 	jdy_pull_reject(pull, page, sighting);
 	jdy_pull_commit(pull);
-	jdy_client_release(pull->client, call);
 }
 
-/* The first page, for its order alone: it is read again, and must show the same rows in the same order. */
+/*
+ * The first page, for its order alone: it is read again, and must show the same rows in the same
+ * order.  But most months of a report fit on one: then it is all, and is not asked twice.
+ */
 static void
 look_ahead(Load *load)
 {
 	Call	   *call = jdy_list_ask(load->pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, 1, load->cap);
 	ListPage   *page = jdy_list_answer(call);
 
+	load->pull->counted = page->count;
+	if (load->pull->stream->range_param != NULL && is_all(page, load->cap))
+	{
+		load->pull->one_answer = true;
+		load->at_end = true;
+		land_answer(load->pull, page, load->sighting);
+	}
 	for (int i = 0; i < page->nrows && i < lengthof(load->order); i++)
 		load->order[load->norder++] = anchor_of(&page->rows[i]);
 	jdy_client_release(load->pull->client, call);
+}
+
+/* Whether a first page shows all that there is.  A full one does not, whatever its count says: there might be a limit. */
+static bool
+is_all(const ListPage *page, int full)
+{
+	return page->count == page->nrows && page->nrows < full;
 }
 
 static void
@@ -352,11 +380,14 @@ accept_page(Load *load, PageAsk *ask)
 		load->nring = load->ring_head = 0;
 	load->backs = 0;
 	if (from_start)
+	{
 		compare_order(load, page);
+		load->pull->one_answer = is_all(page, Min(ask->size, load->cap));
+	}
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
-	(void) jdy_sort_rows(rows, nrows, true);
+	(void) jdy_sort_rows(rows, nrows, load->pull->stream);
 	pfree(rows);
 
 	for (int i = 0; i < page->nrows; i++)
@@ -530,7 +561,7 @@ land(Load *load)
 	jdy_pull_land(pull, rows, n, load->sighting);
 	foreach(cell, load->accepted)
 		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call), load->sighting);
-	if (!pull->stream->loaded)
+	if (!pull->stream->loaded && pull->stream->range_param == NULL)
 		save(load);
 	jdy_pull_commit(pull);
 

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "jsonbtext.h"
 #include "metadata.h"
 #include "miscadmin.h"
 #include "name.h"

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * options.c
- *		A server with its user mapping: where to call, as whom, how fast.
+ *		The options of servers and user mappings: their names, and what each may say.
  *
  * One table names every option.  The validator reads a value exactly as a
  * load does (into an Endpoint that is thrown away), so what CREATE SERVER accepts
@@ -11,34 +11,33 @@
  * Secrets: no value of a user mapping and no url (it may hold a password by
  * mistake) is ever quoted, and every error of the validator keeps the statement
  * out of the log.
+ *
+ * Called by PostgreSQL (the validator) and by endpoint.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <fcntl.h>
 #include <math.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "access/htup_details.h"
 #include "access/reloptions.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
-#include "foreign/foreign.h"
 #include "jdysync.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "name.h"
 #include "options.h"
 #include "storage/fd.h"
+#include "url.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/syscache.h"
 
 /* Caps. */
-#define MAX_URL_BYTES 1024
 #define MAX_CREDENTIAL_BYTES 8192	/* a token may be a long JWT */
 
 #define MINUTE_MS (60 * 1000)
@@ -147,18 +146,9 @@ static const char *closest_name(const OptionSet *set, const char *name);
 static void read_option(Endpoint *endpoint, const Option *option, char *value);
 static void bad_value(const Option *option, const char *rule);
 static bool read_number(const Option *option, const char *value, double *number);
-static const char *parse_url(const char *url, char **base, char **host);
-static const char *check_url_path(const char *path);
 static const char *check_credential(const Option *option, const char *value);
 static void check_secret_file(const char *path, Oid user_id);
 static char *read_secret_file(const Option *option, const char *path);
-static List *mapping_of(Oid server_id, Oid user_id);
-static void set_defaults(Endpoint *endpoint);
-static void set_digest(Endpoint *endpoint);
-static void set_source(Endpoint *endpoint);
-static void append_option(StringInfo all, const char *name, const char *value);
-static void hash_text(StringInfo all, uint8 *digest);
-static void append_terminated(StringInfo all, const char *text);
 
 PG_FUNCTION_INFO_V1(jdy_fdw_validator);
 
@@ -168,154 +158,51 @@ jdy_fdw_validator(PG_FUNCTION_ARGS)
 {
 	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
 	Oid			catalog = PG_GETARG_OID(1);
-	const OptionSet *set = &empty_set;
 	Endpoint	scratch = {0};
-	ListCell   *lc;
 
-	if (catalog == ForeignServerRelationId)
-		set = &server_set;
-	else if (catalog == UserMappingRelationId)
-		set = &mapping_set;
+	jdy_options_read(&scratch, catalog, options, GetUserId(), false);
+	if (catalog == UserMappingRelationId)
+		check_families(options);
+
+	PG_RETURN_VOID();
+}
+
+void
+jdy_options_read(Endpoint *endpoint, Oid catalog, List *options, Oid user_id, bool read_files)
+{
+	const OptionSet *set =
+		catalog == ForeignServerRelationId ? &server_set :
+		catalog == UserMappingRelationId ? &mapping_set : &empty_set;
+	ListCell   *lc;
 
 	foreach(lc, options)
 	{
 		DefElem    *def = lfirst(lc);
 		bool		is_file;
 		const Option *option = find_option(set, def->defname, &is_file);
+		char	   *value;
 
 		if (option == NULL)
 			unknown_option(set, def->defname);
-		if (is_file)
-			check_secret_file(defGetString(def), GetUserId());
-		else
-			read_option(&scratch, option, defGetString(def));
-	}
-	if (set == &mapping_set)
-		check_families(options);
-
-	PG_RETURN_VOID();
-}
-
-Endpoint *
-jdy_endpoint_load(const char *server, Oid user_id)
-{
-	Endpoint   *endpoint = palloc0(sizeof(Endpoint));
-	ForeignServer *row = GetForeignServerByName(server, true);
-	AclResult	aclresult;
-	ListCell   *lc;
-
-	if (row == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("server does not exist"),
-				 errdetail("There is no server \"%s\".", server),
-				 errhint("Create it: CREATE SERVER ... FOREIGN DATA WRAPPER jdysync.")));
-	if (row->fdwid != get_foreign_data_wrapper_oid("jdysync", true))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("not a server of jdysync"),
-				 errdetail("Server \"%s\" belongs to another foreign data wrapper.", server)));
-	aclresult = object_aclcheck(ForeignServerRelationId, row->serverid, user_id, ACL_USAGE);
-	if (aclresult != ACLCHECK_OK)
-		aclcheck_error(aclresult, OBJECT_FOREIGN_SERVER, server);
-
-	endpoint->server_name = pstrdup(row->servername);
-	endpoint->server_id = row->serverid;
-	endpoint->server_owner = row->owner;
-	endpoint->user_id = user_id;
-	endpoint->private_allowed = superuser_arg(row->owner);
-	endpoint->calls_per_minute = -1;
-
-	foreach(lc, row->options)
-	{
-		DefElem    *def = lfirst(lc);
-		bool		is_file;
-		const Option *option = find_option(&server_set, def->defname, &is_file);
-
-		if (option == NULL)
-			unknown_option(&server_set, def->defname);
-		read_option(endpoint, option, defGetString(def));
-	}
-	foreach(lc, mapping_of(row->serverid, user_id))
-	{
-		DefElem    *def = lfirst(lc);
-		bool		is_file;
-		const Option *option = find_option(&mapping_set, def->defname, &is_file);
-		char	   *value = defGetString(def);
-
-		if (option == NULL)
-			unknown_option(&mapping_set, def->defname);
+		value = defGetString(def);
 		if (is_file)
 		{
 			check_secret_file(value, user_id);
+			if (!read_files)
+				continue;
 			value = read_secret_file(option, value);
 		}
 		read_option(endpoint, option, value);
 	}
-
-	set_defaults(endpoint);
-	set_digest(endpoint);
-	set_source(endpoint);
-	return endpoint;
 }
 
-void
-jdy_endpoint_require_complete(const Endpoint *endpoint)
+const char *
+jdy_credential(const Endpoint *endpoint, int i, const char **value)
 {
-	const char *missing[4];
-	int			nmissing = 0;
-	StringInfoData names;
-
-#define REQUIRE(field) \
-	do { if (endpoint->field == NULL) missing[nmissing++] = #field; } while (0)
-
-	switch (endpoint->auth)
-	{
-		case AUTH_KINGDEE:
-			REQUIRE(client_id);
-			REQUIRE(client_secret);
-			if (endpoint->outer_instance_id != NULL)
-				break;
-			if (endpoint->app_key == NULL && endpoint->app_secret == NULL && endpoint->domain == NULL)
-				REQUIRE(outer_instance_id);
-			else if (endpoint->app_key == NULL)
-				REQUIRE(app_key);
-			else if (endpoint->app_secret == NULL)
-				REQUIRE(app_secret);
-			else
-				REQUIRE(domain);
-			break;
-		case AUTH_BEARER:
-			REQUIRE(token);
-			break;
-		case AUTH_QEASY:
-			REQUIRE(app_key);
-			REQUIRE(app_secret);
-			break;
-		case AUTH_BASIC:
-			REQUIRE(user);
-			REQUIRE(password);
-			break;
-		case AUTH_WEBHOOK:
-			if (endpoint->query == NULL)
-				REQUIRE(path);
-			break;
-		case AUTH_NONE:
-			break;
-	}
-	if (nmissing == 0)
-		return;
-
-	initStringInfo(&names);
-	for (int i = 0; i < nmissing; i++)
-		appendStringInfo(&names, "%s\"%s\"", i == 0 ? "" : ", ", missing[i]);
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
-			 errmsg("user mapping is not complete"),
-			 errdetail("For auth \"%s\" of server \"%s\", role \"%s\" still needs: %s.",
-					   jdy_auth_name(endpoint->auth), endpoint->server_name,
-					   GetUserNameFromId(endpoint->user_id, false), names.data),
-			 errhint("Use CREATE USER MAPPING or ALTER USER MAPPING ... OPTIONS (ADD ...).")));
+	if (i >= lengthof(mapping_options))
+		return NULL;
+	*value = *(char *const *) ((const char *) endpoint + mapping_options[i].offset);
+	return mapping_options[i].name;
 }
 
 const char *
@@ -445,7 +332,7 @@ read_option(Endpoint *endpoint, const Option *option, char *value)
 	switch (option->kind)
 	{
 		case OPTION_URL:
-			rule = parse_url(value, &endpoint->url, &endpoint->host);
+			rule = jdy_url_parse(value, &endpoint->url, &endpoint->host);
 			break;
 
 		case OPTION_AUTH:
@@ -532,93 +419,6 @@ read_number(const Option *option, const char *value, double *number)
 	return *number >= option->low && *number <= option->high;
 }
 
-/*
- * Takes an absolute http(s) URL apart: base without trailing slashes, host in
- * lower case.  Returns NULL, or what the URL must be; it is never quoted, as
- * it could hold a password.
- */
-static const char *
-parse_url(const char *url, char **base, char **host)
-{
-	static const char form[] = "an absolute URL like https://host[:port][/path]";
-	const char *authority;
-	const char *end;
-	const char *host_end;
-	size_t		length = strlen(url);
-	const char *rule;
-
-	if (length > MAX_URL_BYTES)
-		return "shorter than 1024 bytes";
-	if (pg_strncasecmp(url, "https://", 8) == 0)
-		authority = url + 8;
-	else if (pg_strncasecmp(url, "http://", 7) == 0)
-		authority = url + 7;
-	else
-		return form;
-
-	if (strpbrk(url, "?#") != NULL)
-		return "a URL without query and fragment";
-	end = authority + strcspn(authority, "/");
-	if (memchr(authority, '@', end - authority) != NULL)
-		return "a URL without user and password (they belong in the user mapping)";
-
-	if (*authority == '[')
-	{
-		host_end = authority + 1 + strspn(authority + 1, "0123456789abcdefABCDEF:.");
-		if (*host_end != ']' || host_end - authority < 3)
-			return form;
-		*host = pnstrdup(authority + 1, host_end - authority - 1);
-		host_end++;
-	}
-	else
-	{
-		host_end = authority + strspn(authority, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_");
-		if (host_end == authority || *authority == '.')
-			return form;
-		*host = pnstrdup(authority, host_end - authority);
-	}
-	if (*host_end == ':')
-	{
-		long		port = strtol(host_end + 1, NULL, 10);
-
-		host_end += 1 + strspn(host_end + 1, "0123456789");
-		if (port < 1 || port > 65535)
-			return "a URL whose port is from 1 to 65535";
-	}
-	if (host_end != end)
-		return form;
-	rule = check_url_path(end);
-	if (rule != NULL)
-		return rule;
-
-	for (char *c = *host; *c; c++)
-		*c = pg_ascii_tolower(*c);
-	if ((*host)[strlen(*host) - 1] == '.')
-		(*host)[strlen(*host) - 1] = '\0';
-	while (length > 0 && url[length - 1] == '/')
-		length--;
-	*base = pnstrdup(url, length);
-	return NULL;
-}
-
-/* The path goes onto the wire and into the signature as it is. */
-static const char *
-check_url_path(const char *path)
-{
-	static const char allowed[] =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-._~%!$&'()*+,;=:@";
-	const char *percent;
-
-	if (path[strspn(path, allowed)] != '\0')
-		return "a URL whose path is percent-encoded";
-	for (percent = strchr(path, '%'); percent != NULL; percent = strchr(percent + 1, '%'))
-	{
-		if (!isxdigit((unsigned char) percent[1]) || !isxdigit((unsigned char) percent[2]))
-			return "a URL whose path is percent-encoded";
-	}
-	return NULL;
-}
-
 /* Credentials become header values and parts of URLs: nothing in them may end a line. */
 static const char *
 check_credential(const Option *option, const char *value)
@@ -703,127 +503,4 @@ read_secret_file(const Option *option, const char *path)
 	if (length > 0 && content[length - 1] == '\r')
 		content[--length] = '\0';
 	return content;
-}
-
-/* Options of the mapping of `user_id`, else of PUBLIC's, else none. */
-static List *
-mapping_of(Oid server_id, Oid user_id)
-{
-	List	   *options = NIL;
-	Datum		datum;
-	bool		isnull;
-	HeapTuple	tuple = SearchSysCache2(USERMAPPINGUSERSERVER,
-										ObjectIdGetDatum(user_id), ObjectIdGetDatum(server_id));
-
-	if (!HeapTupleIsValid(tuple))
-		tuple = SearchSysCache2(USERMAPPINGUSERSERVER,
-								ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server_id));
-	if (!HeapTupleIsValid(tuple))
-		return NIL;
-
-	datum = SysCacheGetAttr(USERMAPPINGUSERSERVER, tuple, Anum_pg_user_mapping_umoptions, &isnull);
-	if (!isnull)
-		options = untransformRelOptions(datum);
-	ReleaseSysCache(tuple);
-	return options;
-}
-
-/* Zero and NULL mean "not given", but for calls_per_minute, where 0 is a choice. */
-static void
-set_defaults(Endpoint *endpoint)
-{
-	if (endpoint->url == NULL)
-	{
-		if (endpoint->auth != AUTH_KINGDEE)
-			ereport(ERROR,
-					(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
-					 errmsg("server has no url"),
-					 errdetail("Server \"%s\" with auth \"%s\" has no default for option \"url\".",
-							   endpoint->server_name, jdy_auth_name(endpoint->auth)),
-					 errhint("Use ALTER SERVER ... OPTIONS (ADD url '...').")));
-		(void) parse_url(JDY_KINGDEE_URL, &endpoint->url, &endpoint->host);
-	}
-	if (endpoint->calls_per_minute < 0)
-		endpoint->calls_per_minute = endpoint->auth == AUTH_KINGDEE ? 500 : endpoint->auth == AUTH_QEASY ? 60 : 0;
-
-#define DEFAULT(field, value) \
-	do { if (endpoint->field == 0) endpoint->field = (value); } while (0)
-
-	DEFAULT(rate_window_ms, MINUTE_MS);
-	DEFAULT(backfill_share, 80);
-	DEFAULT(concurrency, 4);
-	DEFAULT(connect_timeout_ms, 10 * 1000);
-	DEFAULT(timeout_ms, 30 * 1000);
-	DEFAULT(max_attempts, 5);
-	DEFAULT(max_response, 64 * 1024 * 1024);
-
-	if (endpoint->time_zone == NULL)
-		read_option(endpoint, &server_options[lengthof(server_options) - 1], JDY_TIME_ZONE);
-}
-
-/*
- * Two mappings share a token only if they are the same in every value.  The order
- * of the table stands for sorted names: it is the same for everybody.
- */
-static void
-set_digest(Endpoint *endpoint)
-{
-	StringInfoData all;
-
-	initStringInfo(&all);
-	append_terminated(&all, endpoint->url);
-	append_terminated(&all, jdy_auth_name(endpoint->auth));
-	for (int i = 0; i < lengthof(mapping_options); i++)
-		append_option(&all, mapping_options[i].name, *(char **) ((char *) endpoint + mapping_options[i].offset));
-	hash_text(&all, endpoint->digest);
-}
-
-/* No oid and nothing that a dump and restore would change: the copy has the same source. */
-static void
-set_source(Endpoint *endpoint)
-{
-	bool		secure = pg_strncasecmp(endpoint->url, "https:", 6) == 0;
-	const char *authority = strstr(endpoint->url, "://") + 3;
-	const char *host_end = *authority == '[' ? strchr(authority, ']') + 1 : authority + strcspn(authority, ":/");
-	int			port = *host_end == ':' ? atoi(host_end + 1) : secure ? 443 : 80;
-	StringInfoData all;
-
-	initStringInfo(&all);
-	append_terminated(&all, psprintf("%s://%s:%d%s", secure ? "https" : "http", endpoint->host, port,
-									 authority + strcspn(authority, "/")));
-	append_terminated(&all, jdy_auth_name(endpoint->auth));
-	if (endpoint->auth == AUTH_KINGDEE)
-	{
-		append_option(&all, "outer_instance_id", endpoint->outer_instance_id);
-		append_option(&all, "account_id", endpoint->account_id);
-	}
-	hash_text(&all, endpoint->source);
-}
-
-static void
-append_option(StringInfo all, const char *name, const char *value)
-{
-	if (value == NULL)
-		return;
-	append_terminated(all, name);
-	append_terminated(all, value);
-}
-
-/* SHA-256 of all that was appended, which may hold secrets and is wiped. */
-static void
-hash_text(StringInfo all, uint8 *digest)
-{
-	unsigned int length;
-
-	if (!EVP_Digest(all->data, all->len, digest, &length, EVP_sha256(), NULL))
-		elog(ERROR, "could not compute a SHA-256 digest");
-	explicit_bzero(all->data, all->len);
-	pfree(all->data);
-}
-
-/* With its NUL, so that no two lists of values look the same. */
-static void
-append_terminated(StringInfo all, const char *text)
-{
-	appendBinaryStringInfo(all, text, strlen(text) + 1);
 }

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * options.h
- *		A server with its user mapping: where to call, as whom, how fast.
+ *		The options of servers and user mappings: their names, and what each may say.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_OPTIONS_H
@@ -8,81 +8,22 @@
 
 #include "postgres.h"
 
-#include "pgtime.h"
-
-#define JDY_KINGDEE_URL "https://api.kingdee.com"
-#define JDY_TIME_ZONE "Asia/Shanghai"	/* of servers that name none */
-#define JDY_DIGEST_LENGTH 32	/* SHA-256 */
-
-typedef enum AuthKind
-{
-	AUTH_KINGDEE,
-	AUTH_BEARER,
-	AUTH_QEASY,
-	AUTH_BASIC,
-	AUTH_WEBHOOK,
-	AUTH_NONE
-} AuthKind;
-
-typedef struct Endpoint
-{
-	char	   *server_name;
-	Oid			server_id;
-	Oid			server_owner;
-	Oid			user_id;		/* whose mapping */
-	bool		private_allowed;	/* a superuser owns the server: loopback and private addresses may be called */
-
-	char	   *url;			/* base without a trailing slash */
-	char	   *host;			/* of url, lower case, without brackets and port */
-	AuthKind	auth;
-	int			calls_per_minute;	/* 0 = no limit; counted over rate_window_ms */
-	int			rate_window_ms;
-	int			backfill_share;	/* percent */
-	int			concurrency;
-	int			connect_timeout_ms;
-	int			timeout_ms;
-	int			max_attempts;
-	int64		max_response;	/* bytes, after decompression */
-	char	   *time_zone_name;
-	pg_tz	   *time_zone;
-
-	/* Credentials; NULL where not given.  <option>_file is read already. */
-	char	   *client_id;
-	char	   *client_secret;
-	char	   *outer_instance_id;
-	char	   *account_id;
-	char	   *app_key;
-	char	   *app_secret;
-	char	   *domain;
-	char	   *token;
-	char	   *user;
-	char	   *password;
-	char	   *path;
-	char	   *query;
-	char	   *secret;
-	char	   *body_secret;		/* the same, but time and signature go into the body */
-
-	uint8		digest[JDY_DIGEST_LENGTH];	/* of url, auth and all mapping options */
-
-	/*
-	 * Whose books are read, of what does not change while they stay the same: url
-	 * (as it is meant, not as it is spelt), auth, and for kingdee
-	 * outer_instance_id and account_id.  Keys and tokens are renewed, so another
-	 * account behind nothing but another token is not seen.
-	 */
-	uint8		source[JDY_DIGEST_LENGTH];
-} Endpoint;
+#include "endpoint.h"
+#include "nodes/pg_list.h"
 
 /*
- * Reads server `server` and the mapping of `user_id` (or PUBLIC's) into the
- * current memory context.  In a transaction.  Errors: no such server, wrong
- * wrapper, no USAGE for user_id, unreadable secret file.  A missing mapping is
- * an empty one: ask jdy_endpoint_require_complete.
+ * Checks `options` (of DefElem) of the object that `catalog` keeps and reads them
+ * into `endpoint`, in the current memory context; fields without an option stay as they are.
+ * <option>_file: user_id must be allowed to read files of the server; read_files = false
+ * leaves it at that.  Errors: unknown option, bad value, unreadable secret file.
  */
-extern Endpoint *jdy_endpoint_load(const char *server, Oid user_id);
+extern void jdy_options_read(Endpoint *endpoint, Oid catalog, List *options, Oid user_id, bool read_files);
 
-/* Raises an error that names the options still missing for the server's auth, with a HINT. */
-extern void jdy_endpoint_require_complete(const Endpoint *endpoint);
+/*
+ * The i-th option that a user mapping can have: its name, and its value in
+ * `endpoint` (NULL = not given).  NULL behind the last; the order is the same for everybody.
+ */
+extern const char *jdy_credential(const Endpoint *endpoint, int i, const char **value);
 
 /* "kingdee", "bearer", … */
 extern const char *jdy_auth_name(AuthKind auth);

@@ -2,7 +2,7 @@
  * page.c
  *		A reply's body as rows: one pass over the bytes, nothing copied.
  *
- * A page is cut into rows, not parsed: each row stays the bytes that came, so
+ * A page is cut into rows (row.c), not parsed: each row stays the bytes that came, so
  * that a record PostgreSQL cannot hold is set aside alone with its raw text,
  * and an unchanged one is known by its digest before any jsonb is built.
  *
@@ -18,15 +18,9 @@
 
 #include <limits.h>
 
-#include "build.h"
-#include "common/hashfn.h"
-#include "common/string.h"
-#include "compat.h"
 #include "mb/pg_wchar.h"
 #include "page.h"
 #include "scan.h"
-#include "utils/fmgrprotos.h"
-#include "utils/numeric.h"
 
 #define MAX_ROWS 1000000		/* of one page */
 #define MAX_DESCRIPTION 1000	/* bytes kept of the service's words */
@@ -50,18 +44,14 @@ typedef struct Beside
 
 typedef struct Walk
 {
-	Scan		scan;
+	JsonScan	scan;
 	ListPage	 *  page;
 	bool		single;
 	bool		search;			/* no rows_path: data.rows, else data itself */
 	Path		rows_path;
 	Path		count_path;
 	bool		utf8;			/* the whole body is valid UTF-8 */
-	ScanMember *members;		/* key fields, then the number field */
-	bool	   *optional;		/* key fields that a row may lack */
-	int			nkeys;
-	bool		whole_row_is_key;
-	int			nmembers;
+	RowKey		key;
 	int			capacity;		/* of page->rows */
 	int			rows_level;		/* where the rows (or the record) stood; -1 = not seen */
 	bool		rows_null;		/* they were null */
@@ -83,12 +73,7 @@ static void take_errcode(ListPage *page, const Slice *value, bool http_like);
 static void take_description(Walk *walk, int rank, const Slice *value);
 static void finish(Walk *walk);
 static bool add_row(Walk *walk);
-static const char *row_problem(const Walk *walk, const Slice *text);
-static char *row_id(const Walk *walk);
-static char *row_as_id(const Slice *text);
-static char *scalar_text(const Slice *value);
 static bool slice_integer(const Slice *value, int64 *number);
-static char *to_server(char *utf8, size_t length);
 
 ListPage *
 jdy_page_parse(const char *body, size_t length, const PageShape *shape)
@@ -113,101 +98,11 @@ jdy_page_parse(const char *body, size_t length, const PageShape *shape)
 	return page;
 }
 
-Jsonb *
-jdy_row_jsonb(const Row *row, const char **problem)
-{
-	ErrorSaveContext soft = {T_ErrorSaveContext};
-	Datum		datum;
-	char	   *text;
-
-	*problem = row->problem;
-	if (row->problem != NULL)
-		return NULL;
-	if (GetDatabaseEncoding() == PG_UTF8)
-	{
-		Jsonb	   *quick = jdy_build_jsonb(row->text, row->length);
-
-		if (quick != NULL)
-			return quick;
-	}
-	text = to_server(pnstrdup(row->text, row->length), row->length);
-	if (text == NULL)
-		*problem = "a character that the database's encoding lacks";
-	else if (!DirectInputFunctionCallSafe(jsonb_in, text, InvalidOid, -1, (Node *) &soft, &datum))
-		*problem = "not JSON that jsonb can hold";
-	if (text != NULL)
-		pfree(text);
-	return *problem == NULL ? DatumGetJsonbP(datum) : NULL;
-}
-
-char *
-jdy_jsonb_text(Jsonb *object, const char *key)
-{
-	if (!JB_ROOT_IS_OBJECT(object))
-		return NULL;
-	return jdy_jsonb_value_text(getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL));
-}
-
-char *
-jdy_jsonb_value_text(const JsonbValue *value)
-{
-	if (value == NULL)
-		return NULL;
-	switch (value->type)
-	{
-		case jbvNull:
-			return NULL;
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		case jbvBinary:
-			return JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
-		default:
-			elog(ERROR, "unexpected kind of jsonb value: %d", (int) value->type);
-	}
-	return NULL;				/* not reached */
-}
-
-List *
-jdy_jsonb_texts(Jsonb *value)
-{
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	part;
-	List	   *texts = NIL;
-
-	if (value == NULL)
-		return NIL;
-	iterator = JsonbIteratorInit(&value->root);
-	while ((token = JsonbIteratorNext(&iterator, &part, false)) != WJB_DONE)
-	{
-		if ((token == WJB_VALUE || token == WJB_ELEM) && part.type == jbvString)
-			texts = lappend(texts, pnstrdup(part.val.string.val, part.val.string.len));
-	}
-	return texts;
-}
-
-bool
-jdy_jsonb_is_empty(Jsonb *value)
-{
-	JsonbValue	scalar;
-
-	if (value == NULL)
-		return true;
-	if (!JsonbExtractScalar(&value->root, &scalar))
-		return JB_ROOT_COUNT(value) == 0;
-	return scalar.type == jbvNull || (scalar.type == jbvString && scalar.val.string.len == 0);
-}
-
 /* Prepares the walk; false with a problem when there is nothing to walk over. */
 static bool
 begin(Walk *walk, const char *body, size_t length, const PageShape *shape)
 {
 	ListPage	 *  page = walk->page;
-	ListCell   *cell;
 	char		first;
 
 	walk->single = shape->single;
@@ -224,27 +119,7 @@ begin(Walk *walk, const char *body, size_t length, const PageShape *shape)
 		return false;
 	}
 
-	walk->whole_row_is_key = list_length(shape->id_fields) == 1 && strcmp(linitial(shape->id_fields), "*") == 0;
-	walk->nkeys = walk->whole_row_is_key ? 0 : list_length(shape->id_fields);
-	walk->members = palloc0((walk->nkeys + 1) * sizeof(ScanMember));
-	walk->optional = palloc0((walk->nkeys + 1) * sizeof(bool));
-	if (walk->nkeys > 0)
-		foreach(cell, shape->id_fields)
-		{
-			const char *name = lfirst(cell);
-			size_t		bytes = strlen(name);
-
-			walk->optional[walk->nmembers] = walk->nkeys > 1 && bytes > 1 && name[bytes - 1] == '?';
-			walk->members[walk->nmembers].name = name;
-			walk->members[walk->nmembers].name_length = bytes - walk->optional[walk->nmembers];
-			walk->nmembers++;
-		}
-	if (shape->number_field)
-	{
-		walk->members[walk->nmembers].name = shape->number_field;
-		walk->members[walk->nmembers++].name_length = strlen(shape->number_field);
-	}
-
+	jdy_row_key(&walk->key, shape->id_fields, shape->number_field, shape->prefix);
 	jdy_scan_begin(&walk->scan, body, length);
 	first = jdy_scan_peek(&walk->scan);
 	if (walk->scan.at == walk->scan.end)
@@ -463,7 +338,7 @@ take_description(Walk *walk, int rank, const Slice *value)
 
 	if (rank < walk->description_rank || value->length <= 2 || value->text[0] != '"')
 		return;
-	text = scalar_text(value);
+	text = jdy_scalar_text(value);
 	if (text == NULL)
 		return;
 	text[pg_mbcliplen(text, strlen(text), MAX_DESCRIPTION)] = '\0';
@@ -507,11 +382,9 @@ static bool
 add_row(Walk *walk)
 {
 	ListPage	 *  page = walk->page;
-	Slice		text;
-	Row		   *row;
+	Row			row;
 
-	walk->scan.marks = 0;
-	if (!jdy_scan_value(&walk->scan, &text, walk->members, walk->nmembers))
+	if (!jdy_row_take(&walk->scan, &walk->key, walk->utf8, &row))
 		return false;
 	if (page->nrows == MAX_ROWS)
 	{
@@ -524,126 +397,8 @@ add_row(Walk *walk)
 		page->rows = page->rows ? repalloc(page->rows, walk->capacity * sizeof(Row)) :
 			palloc(walk->capacity * sizeof(Row));
 	}
-
-	row = &page->rows[page->nrows++];
-	row->text = text.text;
-	row->length = text.length;
-	row->digest = hash_bytes_extended((const unsigned char *) text.text, text.length, 0);
-	row->problem = row_problem(walk, &text);
-	row->id = walk->whole_row_is_key ? row_as_id(&text) : row_id(walk);
-	if (row->id == NULL && row->problem == NULL && walk->nkeys > 0)
-		row->problem = "no id";
-	if (row->id != NULL && strlen(row->id) > JDY_MAX_ID_BYTES)
-	{
-		row->id = NULL;
-		if (row->problem == NULL)
-			row->problem = "id over 1000 bytes";
-	}
-	row->number = walk->nmembers > walk->nkeys ? scalar_text(&walk->members[walk->nkeys].value) : NULL;
+	page->rows[page->nrows++] = row;
 	return true;
-}
-
-/* What keeps PostgreSQL from holding this row, as far as its bytes tell; NULL = nothing. */
-static const char *
-row_problem(const Walk *walk, const Slice *text)
-{
-	if (!walk->utf8 && pg_encoding_verifymbstr(PG_UTF8, text->text, text->length) != text->length)
-		return "invalid UTF-8";
-	if (walk->scan.marks & SCAN_ZERO)
-		return "character U+0000";
-	if (walk->scan.marks & SCAN_SURROGATE)
-		return "half a surrogate pair";
-	if (walk->scan.depth > JDY_MAX_NESTING)
-		return "nested too deeply";
-	if (text->length > JDY_MAX_ROW_BYTES)
-		return "row over 16 MB";
-	if (text->text[0] != '{')
-		return "not an object";
-	return NULL;
-}
-
-/*
- * The key fields' values; several are joined by '|', with '\' before a '|' or '\'
- * inside, so that two keys never meet in one id.  NULL when one is missing that must be there.
- */
-static char *
-row_id(const Walk *walk)
-{
-	StringInfoData id;
-
-	if (walk->nkeys == 1)
-		return scalar_text(&walk->members[0].value);
-	initStringInfo(&id);
-	for (int i = 0; i < walk->nkeys; i++)
-	{
-		char	   *part = scalar_text(&walk->members[i].value);
-
-		if (part == NULL && !walk->optional[i])
-			return NULL;
-		if (i > 0)
-			appendStringInfoChar(&id, '|');
-		for (const char *c = part ? part : ""; *c != '\0'; c++)
-		{
-			if (*c == '|' || *c == '\\')
-				appendStringInfoChar(&id, '\\');
-			appendStringInfoChar(&id, *c);
-		}
-		if (part != NULL)
-			pfree(part);
-	}
-	return walk->nkeys > 0 ? id.data : NULL;
-}
-
-/* Of rows that nothing names: equal ones are one, a changed one is another. */
-static char *
-row_as_id(const Slice *text)
-{
-	const unsigned char *bytes = (const unsigned char *) text->text;
-
-	return psprintf("%016llx%016llx", (unsigned long long) hash_bytes_extended(bytes, text->length, 0),
-					(unsigned long long) hash_bytes_extended(bytes, text->length, 1));
-}
-
-/*
- * A scalar's text in the database's encoding: a string's, or a number's digits as
- * they are written.  NULL for null, "", objects, arrays, what cannot be text, and
- * what is no scalar at all (members are cut from rows that may be broken).
- */
-static char *
-scalar_text(const Slice *value)
-{
-	Scan		scan;
-	Slice		inside;
-	char	   *text;
-	size_t		length;
-
-	if (value->text == NULL)
-		return NULL;
-	jdy_scan_begin(&scan, value->text, value->length);
-	if (!jdy_scan_value(&scan, &inside, NULL, 0) || inside.length != value->length)
-		return NULL;
-	switch (value->text[0])
-	{
-		case '{':
-		case '[':
-		case 'n':
-			return NULL;
-		case '"':
-			if (value->length <= 2)
-				return NULL;
-			inside = (Slice) {value->text + 1, value->length - 2};
-			text = jdy_scan_decode(&inside, &length);
-			break;
-		default:
-			length = value->length;
-			text = pnstrdup(value->text, length);
-	}
-	if (text != NULL && pg_encoding_verifymbstr(PG_UTF8, text, length) != length)
-	{
-		pfree(text);
-		return NULL;
-	}
-	return text ? to_server(text, length) : NULL;
 }
 
 /* A number, or a string that is one, into *number; false (and untouched) when it is no non-fractional int64. */
@@ -671,34 +426,4 @@ slice_integer(const Slice *value, int64 *number)
 		return false;
 	*number = result;
 	return true;
-}
-
-/*
- * UTF-8 text in the database's encoding: itself where that is UTF-8 (or none), else
- * a copy; NULL when a character is missing there.  By character because the
- * conversion of whole strings needs a transaction.
- */
-static char *
-to_server(char *utf8, size_t length)
-{
-	StringInfoData text;
-	unsigned char character[MAX_UNICODE_EQUIVALENT_STRING + 1];
-	const unsigned char *at = (const unsigned char *) utf8;
-	const unsigned char *end = at + length;
-
-	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII ||
-		pg_is_ascii(utf8))
-		return utf8;
-	initStringInfo(&text);
-	while (at < end)
-	{
-		if (!pg_unicode_to_server_noerror(utf8_to_unicode(at), character))
-		{
-			pfree(text.data);
-			return NULL;
-		}
-		appendStringInfoString(&text, (char *) character);
-		at += pg_utf_mblen(at);
-	}
-	return text.data;
 }

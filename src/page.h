@@ -9,24 +9,10 @@
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
-#include "utils/jsonb.h"
+#include "jsonbtext.h"
+#include "row.h"
 
-#define JDY_MAX_NESTING 512		/* levels of a row; more is set aside */
-
-#define JDY_MAX_ID_BYTES 1000	/* an index entry holds it */
-#define JDY_MAX_ROW_BYTES (16 * 1024 * 1024)	/* of a row's text: keeps every jsonb limit out of reach */
 #define JDY_MAX_PATH 8			/* names in rows_path and count_path */
-
-/* One row: a slice of the body. */
-typedef struct Row
-{
-	const char *text;			/* into the body, not NUL-terminated */
-	int			length;
-	char	   *id;				/* key fields joined; NULL when problem is set and none was found */
-	char	   *number;			/* NULL = none */
-	uint64		digest;			/* of the raw text */
-	const char *problem;		/* constant: why the row cannot be stored; NULL = fine */
-} Row;
 
 /* Where rows and counts stand in the envelope, and what a row's key is. */
 typedef struct PageShape
@@ -37,6 +23,7 @@ typedef struct PageShape
 	 */
 	List	   *id_fields;
 	const char *number_field;	/* may be NULL */
+	const char *prefix;			/* put before every key, with a '|' between, and the number of rows that have none; NULL = nothing */
 	const char *rows_path;		/* "data.rows", "data", …; NULL = found by itself: data.rows, else data as an array */
 	const char *count_path;		/* "data.count"; NULL = found by itself beside the rows */
 	bool		single;			/* a detail: `data` is one record, not an array */
@@ -65,23 +52,5 @@ typedef struct ListPage
  * their digits.  Duplicate keys inside a row: the last wins, as in jsonb.
  */
 extern ListPage *jdy_page_parse(const char *body, size_t length, const PageShape *shape);
-
-/*
- * The row as jsonb in the current memory context, or NULL with *problem set
- * when PostgreSQL cannot hold it (never raises for the row's content).
- */
-extern Jsonb *jdy_row_jsonb(const Row *row, const char **problem);
-
-/* A top-level key of a jsonb object as text; NULL when missing or null. */
-extern char *jdy_jsonb_text(Jsonb *object, const char *key);
-
-/* A value's text: strings as they are, everything else as JSON writes it; NULL for null. */
-extern char *jdy_jsonb_value_text(const JsonbValue *value);
-
-/* Of char *: the strings in a jsonb value, at any depth, names apart.  NIL of NULL. */
-extern List *jdy_jsonb_texts(Jsonb *value);
-
-/* True of nothing, null, "", [] and {}. */
-extern bool jdy_jsonb_is_empty(Jsonb *value);
 
 #endif							/* JDY_PAGE_H */

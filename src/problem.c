@@ -133,7 +133,7 @@ jdy_parse_any(Call *call, ReplyFacts *facts)
 	ScanMember	members[] = {
 		{"errcode", 7}, {"code", 4}, {"description", 11}, {"msg", 3}, {"message", 7},
 	};
-	Scan		scan;
+	JsonScan	scan;
 	Slice		value;
 	char		first;
 	int			i;

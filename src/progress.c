@@ -295,7 +295,8 @@ static double
 calls_left(const RunCounters *counters, const RunProgress *progress)
 {
 	bool		known = progress->phase == PHASE_LOADING ? progress->list_total >= 0 :
-		progress->phase == PHASE_DETAILS ? progress->details_due >= 0 : progress->phase == PHASE_FINISHING;
+		progress->phase == PHASE_DETAILS || progress->phase == PHASE_AUDITING ? progress->details_due >= 0 :
+		progress->phase == PHASE_FINISHING;
 
 	return known ? pages_left(counters, progress) + details_left(counters, progress) : -1;
 }
@@ -418,6 +419,8 @@ phase_name(RunPhase phase)
 			return "details";
 		case PHASE_VERIFYING:
 			return "verifying";
+		case PHASE_AUDITING:
+			return "auditing";
 		case PHASE_SCANNING:
 			return "scanning";
 		case PHASE_PUSHING:

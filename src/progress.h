@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "options.h"
+#include "endpoint.h"
 #include "shmem.h"
 
 /* The run of this process: set by the runner before it works, NULL elsewhere (then these do nothing). */

@@ -7,10 +7,11 @@
  *	1. find out whether the list's time filter is honoured (once a week);
  *	2. the first run: read the whole list (load.c), landing list rows;
  *	3. every run: list what was modified since the watermark (window.c);
- *	   a list without a time filter is read whole instead;
+ *	   a list without a time filter is read whole instead, a report by months (range.c);
  *	4. by a second schedule, or when asked to: read a wider window once more;
  *	5. fetch the details that became due (detail.c), listing the tail again once a minute;
- *	6. mode verify: try to certify the list (certify.c), while 3 and 5 go on.
+ *	6. mode verify: try to certify the list (certify.c); mode audit: compare what was read long
+ *	   ago with the service (audit.c); while 3 and 5 go on.
  *
  * Each step lands what it read in short transactions of its own: rows, marks,
  * ledger and watermark together.  None is open while anything is waited for.  So
@@ -22,6 +23,7 @@
 #include "postgres.h"
 
 #include "absent.h"
+#include "audit.h"
 #include "catalog/pg_type.h"
 #include "certify.h"
 #include "clock.h"
@@ -29,19 +31,21 @@
 #include "jdysync.h"
 #include "progress.h"
 #include "pull.h"
+#include "range.h"
 #include "remedy.h"
 #include "spi.h"
+#include "sweep.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "watch.h"
 #include "window.h"
 
-#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
-#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
 #define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
+#define ALL_PIECES (1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL)
 #define MIN_RELIST_US USECS_PER_SEC
+#define CLOCK_WENT_BACK "clock went back"
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
@@ -52,12 +56,19 @@ static void first_load(Pull *pull);
 static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_everything(Pull *pull);
+static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
+static void read_report(Pull *pull, TimestampTz from, TimestampTz to);
 static void settle_doubt(Pull *pull);
 static TimestampTz load_may_begin(Pull *pull);
+static TimestampTz promised_until(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void list_changes(Pull *pull);
-static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now);
+static bool holds_all(ListPage *page);
+static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
+static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now);
+static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess);
+static void take_back(Pull *pull, TimestampTz settled);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
@@ -65,7 +76,7 @@ static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void read_remedy(Pull *pull);
 static void read_rejected(Pull *pull, bool loaded_all);
-static void note_tail(Pull *pull, TimestampTz until);
+static void note_tail(Pull *pull, TimestampTz from, TimestampTz until);
 static void finish_run(Pull *pull);
 static void note_clock(Pull *pull);
 static TimestampTz server_now(Pull *pull);
@@ -101,6 +112,12 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	Stream	   *stream = pull->stream;
 	bool		loaded_all = false;
 
+	if (stream->range_param != NULL)
+	{
+		read_report(pull, from_time, to_time);
+		return;
+	}
+
 	/* With one bound alone no window can be split. */
 	pull->by_day = stream->plan->start_format == WINDOW_DATE || stream->plan->end_format == WINDOW_DATE;
 	pull->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL && filter_works(pull);
@@ -113,9 +130,15 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 
 	if (!stream->loaded && stream->start_from != 0 && pull->windowed)
 		first_load(pull);
-	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed)
+	else if (!stream->loaded || pull->mode == MODE_FULL || !pull->windowed || pull->cursor == DT_NOBEGIN)
 	{
-		load_everything(pull);
+		bool		windowed = pull->windowed;
+
+		/* What changed is due because it did: of what a full load merely reads again the promise need not wait. */
+		if (windowed && stream->loaded && pull->cursor != DT_NOBEGIN)
+			list_changes(pull);
+		if (pull->windowed == windowed)
+			load_everything(pull);
 		loaded_all = true;
 	}
 	if (pull->windowed)
@@ -131,6 +154,11 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	{
 		jdy_certify(pull, keep_up);
 		settle_absent(pull, true);
+		fetch_details(pull);
+	}
+	else if (pull->mode == MODE_AUDIT)
+	{
+		jdy_audit(pull, keep_up);
 		fetch_details(pull);
 	}
 	finish_run(pull);
@@ -291,6 +319,7 @@ load_range(Pull *pull, TimestampTz from, TimestampTz to)
 	window->prove = true;
 	window->lane = LANE_BACKFILL;
 	window->sighting.fresh_since = to + pull->stream->settle_us;
+	window->sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	jdy_windows_read(pull, list_make1(window));
 }
@@ -307,24 +336,88 @@ load_everything(Pull *pull)
 	if (!resume)
 		begin_load(pull, load_may_begin(pull));
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
+	sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	if (stream->start_from != 0 && pull->windowed && stream->loaded)
 		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began);
 	else
 	{
-		jdy_load_list(pull, &sighting, resume);
+		read_whole(pull, &sighting, resume);
 		settle_doubt(pull);
 		end_load(pull, pull->doubt == NO_DOUBT);
 	}
 }
 
-/* What is stamped later is found by windows: so early enough, whatever the service's clock says. */
+/* Where rows are their own keys, those that the list does not show any more are looked for each time. */
+static void
+read_whole(Pull *pull, const Sighting *sighting, bool resume)
+{
+	int64		news;
+
+	if (!pull->stream->keyless || resume)
+	{
+		jdy_load_list(pull, sighting, resume);
+		return;
+	}
+	jdy_sweep_begin(pull, "");
+	jdy_load_list(pull, sighting, false);
+	(void) jdy_sweep_end(pull, &news);
+	jdy_sweep_judge(pull);
+}
+
+/*
+ * A report, by months.  Its rows have no details, and a certificate of a moment would say nothing of figures
+ * that are worked out anew: what a month held is proven when it is read.  The first answer tells the service's
+ * clock; before it ours says which month it is.
+ */
+static void
+read_report(Pull *pull, TimestampTz from, TimestampTz to)
+{
+	bool		known;
+	TimestampTz now = jdy_client_server_time(pull->client, &known);
+	bool		resume = !pull->stream->loaded && pull->stream->load_state != NULL && pull->stream->load_began != 0;
+
+	if (pull->mode == MODE_VERIFY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("report \"%s\" cannot be certified", pull->stream->api),
+				 errdetail("Its rows are figures of months, not records."),
+				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all its months again; what one does not show any more is marked then.",
+						 pull->stream->name)));
+	if (!resume)
+		begin_load(pull, now);
+	jdy_ranges_read(pull, from, to, now);
+	end_load(pull, false);
+	read_rejected(pull, true);
+	settle_absent(pull, false);
+	finish_run(pull);
+}
+
+/*
+ * What is stamped later is found by windows: so early enough, whatever the service's clock says, and
+ * not behind what they listed already, because what they did not is promised only with its detail.
+ */
 static TimestampTz
 load_may_begin(Pull *pull)
 {
 	TimestampTz now = server_now(pull);
+	TimestampTz began = jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
-	return jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	return pull->windowed && pull->stream->loaded && pull->cursor != DT_NOBEGIN ? Min(began, pull->cursor) : began;
+}
+
+/*
+ * Where the promise stops until a detail that is read again by a load has come; DT_NOEND = nowhere, because
+ * windows have listed all changes up to the load.
+ */
+static TimestampTz
+promised_until(Pull *pull)
+{
+	const Stream *stream = pull->stream;
+
+	if (!pull->windowed || (stream->watermark != 0 && stream->watermark >= stream->load_began))
+		return DT_NOEND;
+	return stream->watermark != 0 ? stream->watermark : DT_NOBEGIN;
 }
 
 /* Where pages prove nothing, windows do: each is one answer. */
@@ -390,7 +483,7 @@ end_load(Pull *pull, bool prove)
 {
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
-		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'),"
+		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'), audit_at = COALESCE(s.audit_at, $4 + interval '1 day'),"
 		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
 		" contract = s.contract || jsonb_build_object('cap', $3) WHERE s.stream_id = $1",
 		.nargs = 4,
@@ -412,7 +505,7 @@ end_load(Pull *pull, bool prove)
 	values[1] = BoolGetDatum(pull->windowed);
 	values[2] = Int32GetDatum(pull->cap);
 	values[3] = TimestampTzGetDatum(jdy_clock_now());
-	jdy_execute(&end, values, NULL);
+	jdy_execute(&end, values, stream->range_param != NULL ? "   n" : NULL);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
 }
@@ -420,7 +513,7 @@ end_load(Pull *pull, bool prove)
 /*
  * What was modified since the watermark.  Most runs find nothing, so the whole
  * span is asked at once; only when it holds rows is it read in pieces, because
- * what is due depends on the piece.
+ * what is due depends on the piece.  Where there are no details, nothing does.
  */
 static void
 list_changes(Pull *pull)
@@ -434,18 +527,31 @@ list_changes(Pull *pull)
 	TimestampTz settled;
 	Call	   *call;
 	ListPage   *page;
-	bool		quiet;
 	bool		full;
+	bool		went_back;
+	bool		whole;			/* nothing more must be asked */
+	int			guess = 0;
 
 	jdy_progress_phase(PHASE_LISTING);
 	begin = Max(begin, stream->start_from);
 	call = jdy_list_ask(pull, LANE_TAIL, begin - jdy_tick_us(pull), end, 1, stream->plan->page_size);
 	page = jdy_list_answer(call);
-	quiet = page->nrows == 0 && page->count <= 0;
 	full = page->nrows >= pull->cap;
 	pull->cap = Max(pull->cap, page->nrows);
 	pull->timeless = call->asked_at == 0;
 	asked_at = pull->timeless ? now : call->asked_at;
+	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+
+	went_back = pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US);
+	whole = !went_back && begin <= settled &&
+		(page->nrows == 0 ? page->count <= 0 : !full && !pull->by_day && holds_all(page));
+	if (whole && page->nrows > 0 && stream->details)
+	{
+		guess = look_where(pull, page, settled);
+		whole = false;
+	}
+	if (whole)
+		take_whole(pull, page, begin, settled, Min(asked_at, end));
 	jdy_client_release(pull->client, call);
 
 	/* So much at once is rare, and to split windows of a filter without effect would never end. */
@@ -455,32 +561,94 @@ list_changes(Pull *pull)
 		load_everything(pull);
 		return;
 	}
+	if (went_back)
+	{
+		take_back(pull, settled);
+		begin = Max(jdy_tick_floor(pull, pull->cursor - stream->overlap_us), stream->start_from);
+	}
 
-	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
+	/* More than the ledger's end is not settled any more, so this was the wrong question. */
 	if (begin > settled)
-	{
-		/* The service's clock went back: the ledger holds what has not come yet, so this was the wrong question. */
 		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
-		quiet = false;
-	}
-	if (quiet)
-	{
-		Proof		proof = {"one answer", 1, 0, 0};
-
-		jdy_pull_begin(pull);
-		if (settled > pull->cursor)
-			jdy_ledger_prove(pull, pull->cursor, settled, &proof);
-		note_tail(pull, jdy_tick_floor(pull, Min(asked_at, end)));
-		note_clock(pull);
-		jdy_pull_commit(pull);
-	}
-	else
-		list_pieces(pull, begin, settled, asked_at);
+	if (!whole)
+		list_pieces(pull, begin, settled, asked_at, guess);
 	pull->listed_at_us = jdy_monotonic_us();
 }
 
+/*
+ * The service's clock went back, and the ledger holds what has not come yet.  What was proven by the
+ * wrong time is not: it is read anew, else all that happens until then would be taken for known.
+ */
 static void
-list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
+take_back(Pull *pull, TimestampTz settled)
+{
+	jdy_pull_begin(pull);
+	jdy_ledger_take_back(pull, settled);
+	jdy_incident_open(pull->stream->name, "warning", CLOCK_WENT_BACK,
+					  "What was proven lay in the future of the service's clock, as its last reply tells it.",
+					  "Nothing must be done: what was read by the wrong time is read again. If it happens often, ask the service's support which of its servers is wrong.");
+	jdy_pull_commit(pull);
+	if (pull->cursor == DT_NOBEGIN)
+		load_everything(pull);
+}
+
+/* All that the service counts, each record once, and each can be landed. */
+static bool
+holds_all(ListPage *page)
+{
+	Row		  **rows;
+	int			n = jdy_page_rows(page, &rows);
+	bool		all = n == page->count && jdy_sort_rows(rows, n, NULL) == n;
+
+	pfree(rows);
+	return all;
+}
+
+/* Notes what an answer shows that holds all there is, and guesses in which pieces it stands: a bit for each SightingKind. */
+static int
+look_where(Pull *pull, ListPage *page, TimestampTz settled)
+{
+	int			guess;
+
+	for (int i = 0; i < page->nrows; i++)
+		pull->shown = lappend(pull->shown, MemoryContextStrdup(pull->context, page->rows[i].id));
+	jdy_pull_begin(pull);
+	guess = jdy_queue_guess(pull->stream, pull->shown, settled + CLOCK_ERROR_US, CLOCK_ERROR_US);
+	jdy_pull_commit(pull);
+	return guess;
+}
+
+/* An answer that holds all there is, or that there is nothing. */
+static void
+take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now)
+{
+	Proof		proof = {"one answer", 1, page->nrows, page->nrows};
+	Sighting	sighting = {SEEN_IN_NEW_TAIL};
+	Row		  **rows;
+	int			n;
+
+	jdy_pull_begin(pull);
+	n = jdy_page_rows(page, &rows);
+	sighting.from = begin;
+	sighting.asked_from = begin - jdy_tick_us(pull);
+	sighting.to = now;
+	jdy_pull_land(pull, rows, n, &sighting);
+	if (settled > pull->cursor)
+		jdy_ledger_prove(pull, pull->cursor, settled, &proof);
+	note_tail(pull, begin, jdy_tick_floor(pull, now));
+	note_clock(pull);
+	jdy_pull_commit(pull);
+}
+
+/*
+ * Four pieces, each an answer of its own.  With a guess those are asked first where the rows that the
+ * whole span showed should stand: when all of them were seen there, the other pieces are known to be
+ * empty.  Whether bounds are inclusive is not known, so a row at the end of a piece that makes
+ * nothing due may belong to the next, which does: unless that is asked too, it must be seen before
+ * the piece's last tick.
+ */
+static void
+list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess)
 {
 	Stream	   *stream = pull->stream;
 	TimestampTz cursor = Min(pull->cursor, settled);
@@ -491,13 +659,55 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now)
 	Window	   *proven = make_window(pull, SEEN_SETTLED, cursor, settled);
 	Window	   *old_tail = make_window(pull, SEEN_IN_OLD_TAIL, tail, old_until);
 	Window	   *new_tail = make_window(pull, SEEN_IN_NEW_TAIL, Max(tail, old_until), end);
+	Window	   *pieces[] = {overlap, proven, old_tail, new_tail};
+	int			rounds[] = {guess, guess != 0 ? 1 << SEEN_IN_NEW_TAIL : 0, ALL_PIECES};
+	int			asked = 0;
+	Proof		nothing = {"one answer, all of it elsewhere", 1, 0, list_length(pull->shown)};
 
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
-	jdy_windows_read(pull, list_make4(overlap, proven, old_tail, new_tail));
+	for (int i = 0; i < lengthof(pieces) && stream->tail_from != 0; i++)
+	{
+		pieces[i]->sighting.unseen_at = stream->tail_until;
+		pieces[i]->sighting.unseen_from = stream->tail_from;
+	}
+
+	/* The overlap before the watermark moves on: the next run does not look back so far. */
+	if (guess & 1 << SEEN_SETTLED)
+		rounds[0] |= 1 << SEEN_IN_OVERLAP;
+	for (int round = 0; round < lengthof(rounds) && (guess == 0 || pull->shown != NIL); round++)
+	{
+		List	   *windows = NIL;
+
+		for (int i = 0; i < lengthof(pieces); i++)
+		{
+			int			piece = 1 << pieces[i]->sighting.kind;
+			Window	   *window;
+
+			if ((rounds[round] & ~asked & piece) == 0)
+				continue;
+			window = palloc(sizeof(Window));
+			*window = *pieces[i];
+			if ((pieces[i] == overlap || pieces[i] == old_tail) && (rounds[round] & 1 << pieces[i + 1]->sighting.kind) == 0)
+				window->to -= jdy_tick_us(pull);
+			else
+				asked |= piece;
+			windows = lappend(windows, window);
+			if (pieces[i] == overlap)
+			{
+				jdy_windows_read(pull, windows);
+				windows = NIL;
+			}
+		}
+		jdy_windows_read(pull, windows);
+	}
+	list_free_deep(pull->shown);
+	pull->shown = NIL;
 
 	jdy_pull_begin(pull);
-	note_tail(pull, jdy_tick_floor(pull, now));
+	if ((asked & 1 << SEEN_SETTLED) == 0 && settled > pull->cursor)
+		jdy_ledger_prove(pull, pull->cursor, settled, &nothing);
+	note_tail(pull, begin, jdy_tick_floor(pull, now));
 	note_clock(pull);
 	jdy_pull_commit(pull);
 }
@@ -531,7 +741,7 @@ fetch_details(Pull *pull)
 		jdy_details_fetch(pull, pull->windowed && !pull->by_day ? relist : NULL);
 }
 
-/* While a certificate takes long: what relist does, and the details that follow from it. */
+/* While a certificate or an audit takes long: what relist does, and the details that follow from it. */
 static bool
 keep_up(Pull *pull, bool look)
 {
@@ -572,6 +782,7 @@ read_remedy(Pull *pull)
 	};
 	TimestampTz now = server_now(pull);
 	RequestPlan *plan = pull->stream->plan;
+	const char *narrowing = pull->stream->narrowing;
 	Remedy		remedy;
 	Datum		values[3];
 
@@ -587,8 +798,11 @@ read_remedy(Pull *pull)
 	if (remedy.from >= remedy.to)
 		return;
 	pull->stream->plan = remedy.plan;
+	if (!remedy.proves)
+		pull->stream->narrowing = "takeOverRequest";	/* what another list shows was not seen in this one */
 	read_range(pull, remedy.from, remedy.to, remedy.proves);
 	pull->stream->plan = plan;
+	pull->stream->narrowing = narrowing;
 }
 
 /*
@@ -652,17 +866,19 @@ read_rejected(Pull *pull, bool loaded_all)
 
 /* In a transaction. */
 static void
-note_tail(Pull *pull, TimestampTz until)
+note_tail(Pull *pull, TimestampTz from, TimestampTz until)
 {
 	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET tail_until = $2 WHERE s.stream_id = $1 AND s.tail_until IS DISTINCT FROM $2",
-		.nargs = 2,
-		.argtypes = {INT4OID, TIMESTAMPTZOID}
+		.sql = "UPDATE jdysync.stream s SET tail_until = $2, tail_from = $3 WHERE s.stream_id = $1"
+		" AND (s.tail_until, s.tail_from) IS DISTINCT FROM ($2, $3)",
+		.nargs = 3,
+		.argtypes = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until)};
+	Datum		values[3] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until), TimestampTzGetDatum(from)};
 
-	jdy_execute(&note, values, NULL);
+	jdy_execute(&note, values, pull->timeless ? "  n" : NULL);
 	pull->stream->tail_until = until;
+	pull->stream->tail_from = pull->timeless ? 0 : from;
 }
 
 static void
@@ -685,6 +901,7 @@ note_clock(Pull *pull)
 {
 	static const char *const what = "no time told";
 
+	jdy_incident_close(pull->stream->name, CLOCK_WENT_BACK);
 	if (!pull->timeless)
 		jdy_incident_close(pull->stream->name, what);
 	else

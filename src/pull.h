@@ -19,6 +19,9 @@
 #include "staging.h"
 #include "stream.h"
 
+#define CLOCK_ERROR_US (5 * USECS_PER_SEC)	/* Date has whole seconds and the clock is learned within two: a tail is asked this far ahead */
+#define OUR_CLOCK_ERROR_US USECS_PER_DAY	/* where the service does not tell its time, ours is not further off */
+
 /* Why reading a list by pages, from its start to its end, does not prove that all of it was read. */
 typedef enum Doubt
 {
@@ -27,6 +30,8 @@ typedef enum Doubt
 	DOUBT_SORT_KEY,				/* what the list is sorted by is not among what is known of its rows */
 	DOUBT_END					/* no more rows came although the service counts more */
 } Doubt;
+
+typedef struct Sweep Sweep;
 
 typedef struct Pull
 {
@@ -44,14 +49,19 @@ typedef struct Pull
 	bool		by_day;			/* its windows are given as dates: a tick is a day */
 	bool		timeless;		/* the service does not tell its time: nothing can be proven */
 	Doubt		doubt;			/* about what load.c read */
+	bool		one_answer;		/* what load.c read was one answer that held all that the service counts */
+	int64		counted;		/* by the service, before load.c asked for what it read; -1 = it tells none */
+	Sweep	   *sweep;			/* of sweep.c; NULL = nothing is swept in this run */
 	List	   *in_flight;		/* of char *: details asked and not landed; those listed again meanwhile stay due */
 	List	   *listed_again;	/* of char *: subset of in_flight */
 	bool		absent;			/* there are records that a certificate did not find (absent.c) */
 	List	   *found;			/* of char *: ids that an audit showed, staging lacked, and no window has listed since */
+	List	   *shown;			/* of char *: ids that the tail as a whole showed, and no piece of it yet */
 	List	   *to_read;		/* of window.c: what is not asked yet, the earliest first */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
 	TimestampTz cursor;			/* end of the last span that was proven or given up: the next window begins here minus overlap; DT_NOBEGIN = none */
 	int64		listed_at_us;	/* monotonic: when the tail was last listed */
+	int64		longest_lag_us; /* that this run has seen a change to be late; 0 = none was */
 } Pull;
 
 /* One request of the list: a page of a window, or of everything. */
@@ -66,6 +76,14 @@ typedef struct ListAsk
 	ListPage   *answer;			/* in the call's context */
 	void	   *owner;
 } ListAsk;
+
+/* One request of a detail. */
+typedef struct DetailAsk
+{
+	const char *id;
+	ListPage   *answer;			/* of one row; in the call's context */
+	void	   *owner;
+} DetailAsk;
 
 /*
  * Makes one run of stream `stream_id`: the runner holds the stream's lock, works
@@ -86,6 +104,9 @@ extern Call *jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz t
 
 /* Whether a call that came back asked for a page past the list's end: some services refuse it, some show another. */
 extern bool jdy_list_past_end(const Call *call);
+
+/* Submits the request of one record's detail, in the current memory context; the DetailAsk is the call's owner. */
+extern Call *jdy_detail_submit(Pull *pull, Lane lane, const char *id, void *owner);
 
 /* The answer of a list call that came back; raises when it failed. */
 extern ListPage *jdy_list_answer(Call *call);
@@ -113,8 +134,8 @@ extern void jdy_pull_commit(Pull *pull);
 extern void jdy_pull_progress(Pull *pull);
 
 /*
- * load.c: the whole list by anchored pages.  resume: go on where an earlier run
- * stopped.  Sets pull->doubt where pages prove nothing.
+ * load.c: the whole list by anchored pages, or, of a report, one month of it.  resume: go on
+ * where an earlier run stopped.  Sets pull->doubt where pages prove nothing, one_answer and counted.
  */
 extern void jdy_load_list(Pull *pull, const Sighting *sighting, bool resume);
 

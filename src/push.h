@@ -9,6 +9,7 @@
  *	delivery.c	what is written of that: intents before sending, outcomes after
  *	saveapi.c	Kingdee's save calls: payloads, replies, how a record is looked up
  *	counterpart.c	the ids that records have at a target which gives its own
+ *	preview.c	the requests that would be made next, for people
  *	breaker.c	whether a server's target answers at all
  *	push.c		a push's run, with its parts of pushrun.h
  *-------------------------------------------------------------------------
@@ -21,10 +22,10 @@
 #include "access/transam.h"
 #include "access/xlogdefs.h"
 #include "common/hashfn.h"
+#include "endpoint.h"
 #include "hashmap.h"
 #include "metadata.h"
 #include "nodes/pg_list.h"
-#include "options.h"
 #include "runlog.h"
 #include "shmem.h"
 
@@ -108,6 +109,9 @@ typedef struct Batch
 	bool		unreadable;		/* that failed in this run */
 	struct ReadBack *reading;	/* it is under way: no request of its own can be; NULL = it is not */
 } Batch;
+
+/* pushdef.c: the push of that name, as jdy_stream_ref finds it; raises an error when it is a stream. */
+extern struct StreamRef *jdy_push_ref(const char *name);
 
 /* pushdef.c: loads push `push_id` in a transaction with SPI, into the current context. */
 extern Push *jdy_push_load(int push_id);

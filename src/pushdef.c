@@ -7,7 +7,8 @@
  * the rights of whoever made it.  Numbers of pushes and streams come from one
  * sequence, so that runs, locks and slots need not know which of the two they serve.
  *
- * Here are its row and its rights; what is sent of it is push.c's.
+ * Here are its row and its rights, and what people say to its dead letters; what is sent
+ * of it is push.c's.  Called from SQL; jdy_push_load by every run.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -17,17 +18,16 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "client.h"
 #include "counterpart.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "grant.h"
 #include "home.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "jsonbtext.h"
 #include "miscadmin.h"
 #include "name.h"
-#include "payload.h"
+#include "payloadplan.h"
 #include "push.h"
 #include "runner.h"
 #include "saveapi.h"
@@ -96,7 +96,6 @@ PG_FUNCTION_INFO_V1(jdy_alter_push);
 PG_FUNCTION_INFO_V1(jdy_drop_push);
 PG_FUNCTION_INFO_V1(jdy_replay);
 PG_FUNCTION_INFO_V1(jdy_discard);
-PG_FUNCTION_INFO_V1(jdy_preview);
 
 static void check_sizes(FunctionCallInfo fcinfo, int rows, int bytes);
 static void begin_anew(const StreamRef *ref, const char *old_server, const char *server);
@@ -105,7 +104,6 @@ static void take_operation(Push *push, Jsonb *operation);
 static void find_payload(Push *push, Oid source);
 static void find_deletion(Push *push);
 static void baseline_chunk(void *arg, Outgoing *records, int n);
-static StreamRef *push_ref(const char *name);
 static Datum optional_array(FunctionCallInfo fcinfo, int arg, char *null);
 
 Datum
@@ -181,7 +179,7 @@ jdy_alter_push(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 		jdy_check_owner_can_log_in(source_owner(PG_GETARG_OID(2)));
 	SPI_connect();
-	ref = push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ref = jdy_push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	jdy_stream_lock_or_raise(ref);
 	values[0] = Int32GetDatum(ref->stream_id);
 	for (int i = 1; i < 7; i++)
@@ -254,7 +252,7 @@ jdy_drop_push(PG_FUNCTION_ARGS)
 	Datum		values[1];
 
 	SPI_connect();
-	ref = push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ref = jdy_push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	jdy_stream_lock_or_raise(ref);
 	values[0] = Int32GetDatum(ref->stream_id);
 	jdy_execute(&forget_batches, values, NULL);
@@ -291,7 +289,7 @@ jdy_replay(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("name of a push must be given")));
 	SPI_connect();
-	ref = push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ref = jdy_push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	values[0] = Int32GetDatum(ref->stream_id);
 	values[1] = optional_array(fcinfo, 1, &nulls[1]);
 	jdy_execute(&replay, values, nulls);
@@ -316,7 +314,7 @@ jdy_discard(PG_FUNCTION_ARGS)
 	int64		n;
 
 	SPI_connect();
-	ref = push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ref = jdy_push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	values[0] = Int32GetDatum(ref->stream_id);
 	values[1] = PG_GETARG_DATUM(1);
 	values[2] = PG_GETARG_DATUM(2);
@@ -327,158 +325,16 @@ jdy_discard(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(n);
 }
 
-/* The first requests that a run would make, not sent. */
-typedef struct Preview
+StreamRef *
+jdy_push_ref(const char *name)
 {
-	Standings  *standings;
-	int			most;
-	MemoryContext context;
-	List	   *pending;		/* of Outgoing * */
-} Preview;
+	StreamRef  *ref = jdy_stream_ref(name);
 
-static void
-preview_chunk(void *arg, Outgoing *records, int n)
-{
-	Preview    *preview = arg;
-	Standing	standings[JDY_SOURCE_CHUNK];
-	MemoryContext caller;
-
-	if (list_length(preview->pending) >= preview->most)
-		return;
-	n = jdy_standings_ask(preview->standings, records, n, standings);
-	caller = MemoryContextSwitchTo(preview->context);
-	for (int i = 0; i < n && list_length(preview->pending) < preview->most; i++)
-	{
-		Outgoing   *copy;
-
-		if (records[i].problem != NULL || (standings[i].delivered && memcmp(standings[i].digest, records[i].digest, JDY_PUSH_DIGEST) == 0) ||
-			(standings[i].refused && memcmp(standings[i].refused_digest, records[i].digest, JDY_PUSH_DIGEST) == 0))
-			continue;
-		copy = palloc(sizeof(Outgoing));
-		*copy = records[i];
-		copy->id = pstrdup(records[i].id);
-		copy->payload = pstrdup(records[i].payload);
-		copy->version = standings[i].version + 1;
-		preview->pending = lappend(preview->pending, copy);
-	}
-	MemoryContextSwitchTo(caller);
-}
-
-static void
-preview_gone(void *arg, const char *id, int version)
-{
-	Preview    *preview = arg;
-	MemoryContext caller = MemoryContextSwitchTo(preview->context);
-
-	if (list_length(preview->pending) < preview->most)
-	{
-		Outgoing   *gone = palloc0(sizeof(Outgoing));
-
-		gone->id = pstrdup(id);
-		gone->version = version + 1;
-		gone->gone = true;
-		preview->pending = lappend(preview->pending, gone);
-	}
-	MemoryContextSwitchTo(caller);
-}
-
-/* The ids that would be put into the payloads; those that a run would look up are not known. */
-static void
-look_for_ids(const Push *push, List *pending)
-{
-	List	   *records = NIL;
-	ListCell   *cell;
-
-	foreach(cell, pending)
-	{
-		Outgoing   *record = lfirst(cell);
-		char	   *id;
-		char	   *number;
-
-		if (!record->gone && jdy_save_read(record->payload, push->lookup_number, &id, &number) && id == NULL)
-			records = lappend(records, record);
-	}
-	jdy_counterpart_look(push, records);
-}
-
-Datum
-jdy_preview(PG_FUNCTION_ARGS)
-{
-	MemoryContext context = CurrentMemoryContext;
-	int			requests = Max(PG_GETARG_INT32(1), 0);
-	StreamRef  *ref;
-	Preview		preview = {.context = context};
-	HashMap    *present = NULL;
-	Push	   *push;
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int			taken = 0;
-
-	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
-	ref = push_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	MemoryContextSwitchTo(context);
-	push = jdy_push_load(ref->stream_id);
-	preview.most = requests * (push->batched ? push->batch_rows : 1);
-	preview.standings = jdy_standings_load(push, NULL, 0, context);
-	if (push->meta->delete_rule != NULL)
-		present = jdy_hashmap_create(context, false, PG_UINT32_MAX);
-	jdy_source_scan(push, preview_chunk, present, &preview);
-	if (present != NULL)
-		jdy_standings_gone(preview.standings, present, preview_gone, &preview);
-	if (push->lookup_api != NULL)
-		look_for_ids(push, preview.pending);
-	SPI_finish();
-
-	while (taken < list_length(preview.pending) && requests-- > 0)
-	{
-		Batch		batch = {.context = context};
-		int64		bytes = 0;
-		Datum		values[4];
-		bool		nulls[4] = {false, false, false, false};
-
-		batch.records = palloc(sizeof(Outgoing) * (push->batched ? push->batch_rows : 1));
-		while (taken < list_length(preview.pending) && batch.n < (push->batched ? push->batch_rows : 1))
-		{
-			Outgoing   *record = list_nth(preview.pending, taken);
-
-			if (record->gone)
-			{
-				if (batch.n == 0)
-				{
-					batch.records[batch.n++] = *record;
-					taken++;
-				}
-				break;			/* alone in its request */
-			}
-			bytes += strlen(record->payload) + 1;
-			if (batch.n > 0 && bytes > push->batch_bytes)
-				break;
-			batch.records[batch.n++] = *record;
-			taken++;
-		}
-		if (batch.records[0].gone)
-		{
-			char	   *deletion = jdy_call_url(push->endpoint, push->meta->delete_api);
-
-			jdy_deletion_seal(push, &batch);
-			values[0] = CStringGetTextDatum(push->meta->delete_method);
-			values[1] = CStringGetTextDatum(batch.body[0] != '\0' ? deletion :
-											psprintf("%s%cid=%s", deletion, strchr(deletion, '?') != NULL ? '&' : '?',
-													 jdy_percent_encode(batch.records[0].id, false)));
-		}
-		else
-		{
-			jdy_counterpart_seal(push, &batch);
-			values[0] = CStringGetTextDatum(push->meta->method);
-			values[1] = CStringGetTextDatum(jdy_call_url(push->endpoint, push->meta->api));
-		}
-		values[2] = CStringGetTextDatum(psprintf("Content-Type: application/json\nIdempotency-Key: %s%s", batch.key,
-												 push->endpoint->auth == AUTH_NONE || push->endpoint->auth == AUTH_WEBHOOK ? "" :
-												 "\nAuthorization: ***"));
-		values[3] = CStringGetTextDatum(batch.body);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
-	return (Datum) 0;
+	if (!ref->is_push)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a stream, not a push", name)));
+	return ref;
 }
 
 Push *
@@ -654,18 +510,6 @@ baseline_chunk(void *arg, Outgoing *records, int n)
 			records[made++] = records[i];
 	}
 	jdy_delivery_baseline(arg, records, made);
-}
-
-static StreamRef *
-push_ref(const char *name)
-{
-	StreamRef  *ref = jdy_stream_ref(name);
-
-	if (!ref->is_push)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a stream, not a push", name)));
-	return ref;
 }
 
 static Datum

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "jsonbtext.h"
 #include "lib/stringinfo.h"
 #include "page.h"
 #include "qeasy.h"

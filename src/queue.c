@@ -24,6 +24,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#define SCHEDULE_ERROR_US (2 * USECS_PER_SEC)	/* runs come not quite so far apart as they should */
+
 /* What jdysync.listing says of a record. */
 typedef struct Note
 {
@@ -35,6 +37,7 @@ typedef struct Note
 	TimestampTz listed_until;	/* 0 = by no proven window */
 	TimestampTz tail_until;		/* 0 = by no tail */
 	TimestampTz detail_asked_at;	/* 0 = not known here */
+	FirstShown	first_shown;
 } Note;
 
 /*
@@ -48,30 +51,43 @@ typedef struct Note
 
 static JdyStatement read_notes = {
 	.sql = "SELECT k.*"
-	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.due_since, n.listed_until, n.tail_until, n.detail_asked_at",
+	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.due_since, n.listed_until, n.tail_until, n.detail_asked_at,"
+			  " n.shown_at, n.unseen_at, n.unseen_from",
 			  "unnest($2) AS u (id)", ""),
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTARRAYOID},
 	.by_index = true
 };
 
+static JdyStatement read_places = {
+	.sql = "SELECT k.listed_until, k.tail_until FROM unnest($2) AS u (id) LEFT JOIN LATERAL"
+	" (SELECT n.listed_until, n.tail_until FROM jdysync.listing n WHERE n.stream_id = $1 AND n.id = u.id OFFSET 0) AS k ON true",
+	.nargs = 2,
+	.argtypes = {INT4OID, TEXTARRAYOID},
+	.by_index = true
+};
+
 static JdyStatement write_notes = {
-	.sql = "INSERT INTO jdysync.listing AS l (stream_id, id, due, due_from, due_since, listed_until, tail_until, list_row)"
-	" SELECT $1, u.id, u.due, u.due_from, u.due_since, u.listed_until, u.tail_until, u.list_row"
+	.sql = "INSERT INTO jdysync.listing AS l (stream_id, id, due, due_from, due_since, listed_until, tail_until, list_row,"
+	"  shown_at, unseen_at, unseen_from)"
+	" SELECT $1, u.id, u.due, u.due_from, u.due_since, u.listed_until, u.tail_until, u.list_row,"
+	"  u.shown_at, u.unseen_at, u.unseen_from"
 	" FROM unnest($2::text[], $3::bool[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[],"
-	"  $8::jsonb[]) AS u (id, due, due_from, due_since, listed_until, tail_until, list_row)"
+	"  $8::jsonb[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])"
+	"  AS u (id, due, due_from, due_since, listed_until, tail_until, list_row, shown_at, unseen_at, unseen_from)"
 	" ON CONFLICT (stream_id, id) DO UPDATE SET due = EXCLUDED.due, due_from = EXCLUDED.due_from,"
 	"  due_since = EXCLUDED.due_since, listed_until = EXCLUDED.listed_until, tail_until = EXCLUDED.tail_until,"
 	"  list_row = COALESCE(EXCLUDED.list_row, l.list_row),"
+	"  shown_at = EXCLUDED.shown_at, unseen_at = EXCLUDED.unseen_at, unseen_from = EXCLUDED.unseen_from,"
 	"  attempts = 0, next_try = NULL, problem = NULL",
-	.nargs = 8,
+	.nargs = 11,
 	.argtypes = {INT4OID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID}
+	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
 };
 
 /* One select for each of the two parts of the queue, each with an index of its own. */
 #define READ_DUE(part) \
-	"SELECT l.id, l.due_from, l.list_row, l.attempts FROM jdysync.listing l" \
+	"SELECT l.id, l.due_from, l.list_row, l.attempts, l.shown_at, l.unseen_at, l.unseen_from FROM jdysync.listing l" \
 	" WHERE l.stream_id = $1 AND l.due AND l.due_from " part " AND l.id <> ALL ($2)" \
 	"  AND (l.next_try IS NULL OR l.next_try <=" \
 	"   CASE WHEN l.problem IS NULL THEN pg_catalog.clock_timestamp() ELSE $3 END)"
@@ -140,19 +156,22 @@ static JdyStatement prune = {
 };
 
 static void read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes);
-static bool is_due(const Note *note, const Known *known, const Sighting *sighting);
+static bool is_due(const Note *note, const Known *known, const Sighting *sighting, TimestampTz now);
 static void append_due(List **result);
 static Datum text_list_array(const List *texts);
+static TimestampTz timestamp_or_zero(uint64 row, int column);
+static FirstShown first_shown(const Note *note, const Sighting *sighting);
+static FirstShown read_first_shown(uint64 row, int column);
 static TimestampTz later(TimestampTz a, TimestampTz b);
 
 void
 jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, const Known *known,
-			   const Sighting *sighting, List **marked)
+			   const Sighting *sighting, TimestampTz now, List **marked)
 {
 	Note		notes[JDY_LAND_ROWS];
-	Datum		columns[7][JDY_LAND_ROWS];
-	bool		nulls[7][JDY_LAND_ROWS];
-	Datum		values[8];
+	Datum		columns[10][JDY_LAND_ROWS];
+	bool		nulls[10][JDY_LAND_ROWS];
+	Datum		values[11];
 	int			n = 0;
 
 	if (nrows == 0)
@@ -161,7 +180,7 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 	for (int i = 0; i < nrows; i++)
 	{
 		Note		note = notes[i];
-		bool		due = is_due(&notes[i], &known[i], sighting);
+		bool		due = is_due(&notes[i], &known[i], sighting, now);
 		Jsonb	   *list_row = NULL;
 
 		if (rows[i]->problem != NULL)
@@ -178,13 +197,13 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			TimestampTz from = whole_list ? DT_NOBEGIN : sighting->asked_from;
 			TimestampTz since = from;
 
-			/* What a full load reads again is promised already: it is there, and windows list what changes. */
+			/* What a full load reads again is promised already, as far as windows list what changes. */
 			if (sighting->kind == SEEN_IN_LOAD && known[i].detailed && stream->loaded)
-				since = DT_NOEND;
+				since = sighting->due_since;
 
 			/* What an audit finds is new: no more can be said of it than that windows did not list it up to here. */
 			if (sighting->kind == SEEN_IN_AUDIT)
-				since = known[i].detailed ? DT_NOEND : sighting->to;
+				since = known[i].detailed && sighting->to != DT_NOBEGIN ? DT_NOEND : sighting->to;
 
 			/*
 			 * The latest window says how fresh the detail must be, the first one
@@ -192,6 +211,7 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			 */
 			note.due_from = !note.due || note.set_aside ? from : Max(note.due_from, from);
 			note.due_since = !note.due ? since : Min(note.due_since, since);
+			note.first_shown = first_shown(&notes[i], sighting);
 			if (known[i].exists && known[i].detailed)
 				list_row = jdy_staging_list_row(staging, rows[i]);
 			*marked = lappend(*marked, pstrdup(rows[i]->id));
@@ -212,6 +232,10 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 		nulls[4][n] = note.listed_until == 0;
 		nulls[5][n] = note.tail_until == 0;
 		nulls[6][n] = list_row == NULL;
+		columns[7][n] = TimestampTzGetDatum(note.first_shown.shown_at);
+		columns[8][n] = TimestampTzGetDatum(note.first_shown.unseen_at);
+		columns[9][n] = TimestampTzGetDatum(note.first_shown.unseen_from);
+		nulls[7][n] = nulls[8][n] = nulls[9][n] = note.first_shown.shown_at == 0;
 		n++;
 	}
 	if (n == 0)
@@ -224,7 +248,35 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 	values[5] = jdy_make_array(columns[4], nulls[4], n, TIMESTAMPTZOID);
 	values[6] = jdy_make_array(columns[5], nulls[5], n, TIMESTAMPTZOID);
 	values[7] = jdy_make_array(columns[6], nulls[6], n, JSONBOID);
+	for (int i = 7; i < 10; i++)
+		values[i + 1] = jdy_make_array(columns[i], nulls[i], n, TIMESTAMPTZOID);
 	jdy_execute(&write_notes, values, NULL);
+}
+
+int
+jdy_queue_guess(const Stream *stream, const List *ids, TimestampTz settled_until, int64 tail_ahead_us)
+{
+	Datum		values[2];
+	int			guess = 0;
+
+	values[0] = Int32GetDatum(stream->stream_id);
+	values[1] = text_list_array(ids);
+	jdy_execute(&read_places, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		TimestampTz listed_until = timestamp_or_zero(r, 1);
+		TimestampTz tail_until = timestamp_or_zero(r, 2);
+
+		if (listed_until == 0 && tail_until == 0)
+			guess |= 1 << SEEN_IN_NEW_TAIL;
+		else if (listed_until != 0 && tail_until <= listed_until + stream->settle_us + tail_ahead_us)
+			guess |= 1 << SEEN_IN_OVERLAP;
+		else if (tail_until <= settled_until + SCHEDULE_ERROR_US)
+			guess |= 1 << SEEN_SETTLED;
+		else
+			guess |= 1 << SEEN_IN_OLD_TAIL;
+	}
+	return guess;
 }
 
 List *
@@ -269,6 +321,7 @@ append_due(List **result)
 		value = jdy_spi_datum(r, 3, &isnull);
 		due->list_row = isnull ? NULL : DatumGetJsonbPCopy(value);
 		due->attempts = (int) jdy_spi_int64(r, 4, 0);
+		due->first_shown = read_first_shown(r, 5);
 		*result = lappend(*result, due);
 	}
 }
@@ -352,6 +405,15 @@ timestamp_or_zero(uint64 row, int column)
 	return isnull ? 0 : DatumGetTimestampTz(value);
 }
 
+/* In three columns. */
+static FirstShown
+read_first_shown(uint64 row, int column)
+{
+	return (FirstShown) {
+		timestamp_or_zero(row, column), timestamp_or_zero(row, column + 1), timestamp_or_zero(row, column + 2)
+	};
+}
+
 static void
 read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
 {
@@ -383,6 +445,7 @@ read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
 		notes[i].listed_until = timestamp_or_zero(r, 6);
 		notes[i].tail_until = timestamp_or_zero(r, 7);
 		notes[i].detail_asked_at = timestamp_or_zero(r, 8);
+		notes[i].first_shown = read_first_shown(r, 9);
 	}
 }
 
@@ -391,10 +454,13 @@ read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
  * was asked, by the service's clock, as far as is known.
  */
 static bool
-is_due(const Note *note, const Known *known, const Sighting *sighting)
+is_due(const Note *note, const Known *known, const Sighting *sighting, TimestampTz now)
 {
 	TimestampTz asked_at = later(note->detail_asked_at, known->detailed_at);
 
+	/* By a clock that was wrong, or written by the table's owner. */
+	if (asked_at > now)
+		asked_at = PG_INT64_MIN;
 	if ((!known->detailed || known->gone) && !note->due)
 		return true;
 	switch (sighting->kind)
@@ -412,9 +478,30 @@ is_due(const Note *note, const Known *known, const Sighting *sighting)
 		case SEEN_IN_RANGE:
 			return true;
 		case SEEN_IN_AUDIT:
-			return false;
+			return (!note->due || note->set_aside) && asked_at < sighting->fresh_since;
 	}
 	return true;
+}
+
+/*
+ * What is due because of this sighting: when it was shown first.  The run before asked for these modify
+ * times, too.  What it listed then was noted; only of what an earlier tail had listed, a later listing in the tail is
+ * not.  What stood in a window that ended after its modify time may have been this change already.
+ */
+static FirstShown
+first_shown(const Note *note, const Sighting *sighting)
+{
+	FirstShown	none = {0};
+	bool		noted = sighting->kind == SEEN_IN_NEW_TAIL || sighting->kind == SEEN_IN_OVERLAP ||
+		((sighting->kind == SEEN_IN_OLD_TAIL || sighting->kind == SEEN_SETTLED) && note->tail_until == 0);
+	TimestampTz listed_until = later(note->listed_until, note->tail_until);
+
+	if (!noted || sighting->shown_at == 0 || sighting->unseen_at == 0)
+		return note->due ? note->first_shown : none;
+	return (FirstShown) {
+		sighting->shown_at, sighting->unseen_at,
+		listed_until == 0 ? sighting->unseen_from : Max(sighting->unseen_from, listed_until + 1)
+	};
 }
 
 static TimestampTz

@@ -21,7 +21,7 @@ typedef enum SightingKind
 	SEEN_IN_OLD_TAIL,			/* unsettled, listed before: due only if no earlier tail listed it */
 	SEEN_IN_NEW_TAIL,			/* unsettled and new: always due */
 	SEEN_IN_RANGE,				/* read again on request: always due */
-	SEEN_IN_AUDIT				/* a certificate's scan: due only if it has no detail */
+	SEEN_IN_AUDIT				/* a certificate's scan: due if it has no detail, or one that was asked before the whole list was read */
 } SightingKind;
 
 typedef struct Sighting
@@ -30,9 +30,33 @@ typedef struct Sighting
 	TimestampTz from;			/* start of the window (0 in a load) */
 	TimestampTz asked_from;		/* the same as it was asked: a tick wider */
 	TimestampTz to;				/* its end, half-open */
-	TimestampTz fresh_since;	/* load, settled: a detail asked at or after this server time will do */
+	TimestampTz fresh_since;	/* load, settled, audit: a detail asked at or after this server time will do */
+	TimestampTz due_since;		/* load: where the promise stops while a detail that was there is read again; DT_NOEND = nowhere */
 	TimestampTz overlap_from;	/* overlap: a proven window that ended after this and listed the row makes it known */
+
+	/* For the visibility lag, where the service tells its time. */
+	TimestampTz shown_at;		/* server time of this answer, cut to seconds; 0 = not known */
+	TimestampTz unseen_at;		/* server time at which the run of windows before this one was asked; 0 = there was none */
+	TimestampTz unseen_from;	/* that one asked for modify times from here on */
 } Sighting;
+
+/*
+ * When a change that is due became visible, as far as that is known: an answer of `shown_at` showed it; if its modify
+ * time is not before unseen_from, no answer asked by unseen_at had, although they covered it.  shown_at 0 = nothing is known.
+ */
+typedef struct FirstShown
+{
+	TimestampTz shown_at;
+	TimestampTz unseen_at;
+	TimestampTz unseen_from;
+} FirstShown;
+
+/*
+ * In which parts of the next listing `ids` (char *) should stand, by what is noted of them: a bit 1 << SightingKind for each.
+ * What no tail listed is new.  What the tail that ended at settled_until or before listed has settled.  tail_ahead: a tail ends
+ * so far behind its listing.
+ */
+extern int	jdy_queue_guess(const Stream *stream, const List *ids, TimestampTz settled_until, int64 tail_ahead_us);
 
 /* A detail to be fetched. */
 typedef struct Due
@@ -41,15 +65,16 @@ typedef struct Due
 	TimestampTz due_from;		/* DT_NOBEGIN in a load */
 	Jsonb	   *list_row;		/* NULL = it stands in staging */
 	int			attempts;		/* that failed so far */
+	FirstShown	first_shown;
 } Due;
 
 /*
  * Notes that `rows` (sorted, at most JDY_LAND_ROWS) were seen and marks what is due.
- * known[] as jdy_staging_land_list left it.  Ids newly marked due are appended
+ * known[] as jdy_staging_land_list left it; `now` by the service's clock.  Ids newly marked due are appended
  * to *marked (char *, in the current context).  Writes nothing that is noted already.
  */
 extern void jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, const Known *known,
-						   const Sighting *sighting, List **marked);
+						   const Sighting *sighting, TimestampTz now, List **marked);
 
 /*
  * How far a run has come through what loads made due: below this id.  Without it each look would pass all that is done already, which stays in

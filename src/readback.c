@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "jsonbtext.h"
 #include "lib/stringinfo.h"
 #include "page.h"
 #include "pushrun.h"

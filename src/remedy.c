@@ -17,8 +17,8 @@
 #include "postgres.h"
 
 #include "client.h"
+#include "jsonbtext.h"
 #include "miscadmin.h"
-#include "page.h"
 #include "remedy.h"
 #include "schedule.h"
 #include "utils/builtins.h"

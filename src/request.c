@@ -17,6 +17,7 @@
 #include "jdysync.h"
 #include "kingdee.h"
 #include "lib/stringinfo.h"
+#include "percent.h"
 #include "utils/timestamp.h"
 #include "webhook.h"
 

@@ -40,6 +40,9 @@ typedef struct Entry
 	char	   *page_param;		/* NULL = the list takes no pages */
 	char	   *size_param;
 	List	   *required;
+	char	   *range_param;	/* NULL = its rows belong to no span of time */
+	List	   *range_end_params;
+	WindowFormat range_format;
 	Jsonb	   *fixed;
 	char	   *modified_field;
 	List	   *list_secrets;
@@ -49,14 +52,16 @@ typedef struct Entry
 static JdyStatement find_entry = {
 	.sql = "SELECT c.entry, c.api, c.method, c.id_fields, c.number_field, c.detail_api, c.detail_param,"
 	" c.start_param, c.end_param, c.window_format, c.fixed, c.modified_field, c.list_secrets, c.detail_secrets,"
-	" c.window_off, c.page_param, c.size_param, c.required"
+	" c.window_off, c.page_param, c.size_param, c.required, c.range_param, c.range_end_params, c.range_format"
 	" FROM jdysync.catalog c WHERE c.entry = $1 OR c.api = $2",
 	.nargs = 2,
 	.argtypes = {TEXTOID, TEXTOID}
 };
 
 static RequestPlan *plan_as_owner(const Stream *stream, const Metadata *meta);
-static void check_required(const Stream *stream, const Entry *entry);
+static void find_lacking(Stream *stream, const Entry *entry);
+static void take_range(Stream *stream, const Entry *entry);
+static bool is_given(const Stream *stream, const char *name);
 static void add_entry_params(Stream *stream, const Entry *entry);
 static const char *narrowing(const Stream *stream, const Entry *entry);
 static bool order_holds(const Stream *stream, const Entry *entry);
@@ -82,6 +87,7 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 	stream->method = meta ? meta->method : entry->method;
 	stream->shape.id_fields = meta && meta->id_fields != NIL ? meta->id_fields :
 		entry ? entry->id_fields : list_make1("id");
+	stream->keyless = list_length(stream->shape.id_fields) == 1 && strcmp(linitial(stream->shape.id_fields), "*") == 0;
 	stream->shape.number_field = meta && meta->number_field ? meta->number_field :
 		entry ? entry->number_field : NULL;
 	if (meta != NULL)
@@ -98,7 +104,8 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 	stream->narrowing = narrowing(stream, entry);
 	if (entry != NULL)
 	{
-		check_required(stream, entry);
+		take_range(stream, entry);
+		find_lacking(stream, entry);
 		add_entry_params(stream, entry);
 	}
 	stream->order_holds = order_holds(stream, entry);
@@ -155,27 +162,70 @@ plan_as_owner(const Stream *stream, const Metadata *meta)
 	return plan;
 }
 
-/* Without these the service refuses every call. */
+void
+jdy_stream_require(const Stream *stream)
+{
+	StringInfoData request;
+	ListCell   *cell;
+
+	if (stream->lacking == NIL)
+		return;
+	initStringInfo(&request);
+	foreach(cell, stream->lacking)
+		appendStringInfo(&request, "%s{\"field\": \"%s\", \"value\": \"…\"}", request.len > 0 ? ", " : "", (char *) lfirst(cell));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the list \"%s\" needs a value for \"%s\"", stream->entry, (char *) linitial(stream->lacking)),
+			 errhint("Give metadata with it: '{\"api\": \"%s\", \"effect\": \"QUERY\", \"request\": [%s]}'.",
+					 stream->api, request.data)));
+}
+
 static void
-check_required(const Stream *stream, const Entry *entry)
+find_lacking(Stream *stream, const Entry *entry)
 {
 	ListCell   *cell;
 
 	foreach(cell, entry->required)
-	{
-		const char *name = lfirst(cell);
-		bool		given = false;
-		ListCell   *param;
+		if (!is_given(stream, lfirst(cell)))
+			stream->lacking = lappend(stream->lacking, lfirst(cell));
+}
 
-		foreach(param, stream->plan->fixed)
-			given = given || strcmp(((CallParam *) lfirst(param))->name, name) == 0;
+/* Where the metadata names the span itself, its rows are the list; else the runs go through the months. */
+static void
+take_range(Stream *stream, const Entry *entry)
+{
+	List	   *params = entry->range_param ? lcons(entry->range_param, list_copy(entry->range_end_params)) : NIL;
+	bool		given = false;
+	ListCell   *cell;
+
+	foreach(cell, params)
+		given = given || is_given(stream, lfirst(cell));
+	if (given)
+	{
+		/* Of an end with two names one will do. */
+		if (!is_given(stream, entry->range_param))
+			stream->lacking = lappend(stream->lacking, entry->range_param);
+		given = entry->range_end_params == NIL;
+		foreach(cell, entry->range_end_params)
+			given = given || is_given(stream, lfirst(cell));
 		if (!given)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the list \"%s\" needs a value for \"%s\"", entry->entry, name),
-					 errhint("Give metadata with it: '{\"api\": \"%s\", \"effect\": \"QUERY\", \"request\": [{\"field\": \"%s\", \"value\": \"…\"}]}'.",
-							 entry->api, name)));
+			stream->lacking = lappend(stream->lacking, linitial(entry->range_end_params));
+		return;
 	}
+	stream->range_param = entry->range_param;
+	stream->range_end_params = entry->range_end_params;
+	stream->range_format = entry->range_format;
+}
+
+static bool
+is_given(const Stream *stream, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, stream->plan->fixed)
+		if (strcmp(((CallParam *) lfirst(cell))->name, name) == 0)
+			return true;
+	return false;
 }
 
 /* What the catalogue adds to metadata: the window, and parameters that widen the list. */
@@ -301,6 +351,10 @@ read_entry(const char *name, const char *api)
 	entry->page_param = jdy_spi_text(0, 16);
 	entry->size_param = jdy_spi_text(0, 17);
 	entry->required = text_array_list(jdy_spi_datum(0, 18, &isnull));
+	entry->range_param = jdy_spi_text(0, 19);
+	entry->range_end_params = text_array_list(jdy_spi_datum(0, 20, &isnull));
+	format = jdy_spi_text(0, 21);
+	entry->range_format = format != NULL && strcmp(format, "period") == 0 ? WINDOW_PERIOD : WINDOW_DATE;
 	return entry;
 }
 

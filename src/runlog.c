@@ -16,9 +16,9 @@
 #include "callring.h"
 #include "catalog/pg_type.h"
 #include "clock.h"
+#include "database.h"
 #include "incident.h"
 #include "jdysync.h"
-#include "launcher.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "runlog.h"
@@ -152,18 +152,14 @@ jdy_runlog_reject(RunLog *log, const char *id, const char *raw, int length, cons
 	};
 	Datum		values[8];
 	char		nulls[8] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
-	bytea	   *bytes = palloc(VARHDRSZ + length);
 	bool		isnull;
-
-	SET_VARSIZE(bytes, VARHDRSZ + length);
-	memcpy(VARDATA(bytes), raw, length);
 
 	values[0] = Int32GetDatum(log->stream_id);
 	values[1] = Int64GetDatum(log->run_id);
 	values[2] = text_or_null(id, &isnull);
 	nulls[2] = isnull ? 'n' : ' ';
 	values[3] = CStringGetTextDatum(storable(reason));
-	values[4] = PointerGetDatum(bytes);
+	values[4] = jdy_make_bytea(raw, length);
 	values[5] = TimestampTzGetDatum(from);
 	nulls[5] = from == 0 ? 'n' : ' ';
 	values[6] = TimestampTzGetDatum(to);
@@ -331,6 +327,8 @@ jdy_mode_name(RunMode mode)
 			return "full";
 		case MODE_VERIFY:
 			return "verify";
+		case MODE_AUDIT:
+			return "audit";
 		case MODE_RANGE:
 			return "range";
 		case MODE_REMEDY:
@@ -350,7 +348,7 @@ jdy_mode_parse(const char *mode)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown mode"),
 			 errdetail("\"%s\" is not a mode of a run.", mode),
-			 errhint("Modes are auto, full and verify.")));
+			 errhint("Modes are auto, full, verify and audit.")));
 	return MODE_AUTO;			/* not reached */
 }
 

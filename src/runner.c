@@ -44,10 +44,10 @@
 #include "catalog/namespace.h"
 #include "clock.h"
 #include "compat.h"
+#include "database.h"
 #include "grant.h"
 #include "home.h"
 #include "jdysync.h"
-#include "launcher.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -148,19 +148,25 @@ jdy_runner_main(Datum slot)
 	proc_exit(0);
 }
 
+void
+jdy_worker_describe(BackgroundWorker *worker, const char *kind)
+{
+	MemSet(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker->bgw_library_name, "jdysync", sizeof(worker->bgw_library_name));
+	snprintf(worker->bgw_function_name, sizeof(worker->bgw_function_name), "jdy_%s_main", kind);
+	snprintf(worker->bgw_name, sizeof(worker->bgw_name), "jdysync %s", kind);
+	snprintf(worker->bgw_type, sizeof(worker->bgw_type), "jdysync %s", kind);
+}
+
 bool
 jdy_runner_register(const SlotTicket *ticket, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker;
 
-	MemSet(&worker, 0, sizeof(worker));
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "jdysync", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "jdy_runner_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "jdysync runner", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "jdysync runner", sizeof(worker.bgw_type));
+	jdy_worker_describe(&worker, "runner");
 	worker.bgw_main_arg = Int32GetDatum(ticket->index);
 	memcpy(worker.bgw_extra, &ticket->ticket, sizeof(ticket->ticket));
 	worker.bgw_notify_pid = MyProcPid;

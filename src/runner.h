@@ -67,6 +67,12 @@ extern void jdy_pin_settings(void);
 /* Tells the launcher that this database has something due, when the transaction commits. */
 extern void jdy_wake_launcher_at_commit(void);
 
+/*
+ * A worker of ours, ready to be registered: it starts when writing is possible and is not
+ * restarted.  kind: "launcher", "scheduler" or "runner", whose main function is jdy_<kind>_main.
+ */
+extern void jdy_worker_describe(BackgroundWorker *worker, const char *kind);
+
 PGDLLEXPORT void jdy_runner_main(Datum slot);
 PGDLLEXPORT void jdy_launcher_main(Datum arg);
 PGDLLEXPORT void jdy_scheduler_main(Datum arg);

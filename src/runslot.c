@@ -45,7 +45,7 @@ static void tell_line(void);
 static void take(RunSlot *slot, const RunRequest *request, RunState state);
 static RunSlot *valid(const SlotTicket *ticket);
 static void note_ticket(const RunSlot *slot, SlotTicket *ticket);
-static bool find_open(int stream_id, bool verifying);
+static bool find_open(int stream_id, bool looking_back);
 static void request_cancel(RunSlot *slot);
 
 bool
@@ -304,13 +304,13 @@ jdy_slot_stream_open(int stream_id)
 }
 
 bool
-jdy_slot_stream_verifies(int stream_id)
+jdy_slot_stream_looks_back(int stream_id)
 {
 	return find_open(stream_id, true);
 }
 
 static bool
-find_open(int stream_id, bool verifying)
+find_open(int stream_id, bool looking_back)
 {
 	bool		found = false;
 
@@ -321,7 +321,7 @@ find_open(int stream_id, bool verifying)
 
 		found = jdy_slot_is_open(slot) && slot->state != RUN_WAITING &&
 			slot->database == MyDatabaseId && slot->stream_id == stream_id &&
-			(!verifying || slot->progress.phase == PHASE_VERIFYING);
+			(!looking_back || slot->progress.phase == PHASE_VERIFYING || slot->progress.phase == PHASE_AUDITING);
 	}
 	LWLockRelease(jdy_shared->runs_lock);
 	return found;

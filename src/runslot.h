@@ -88,8 +88,8 @@ extern bool jdy_slot_cancel(int64 run_id);
 /* True when the stream has an open run in this database, callers in line for a worker not counted. */
 extern bool jdy_slot_stream_open(int stream_id);
 
-/* True when that run is to certify the stream's list, and has done all else. */
-extern bool jdy_slot_stream_verifies(int stream_id);
+/* True when that run is to certify the stream's list, or to audit it, and has done all else. */
+extern bool jdy_slot_stream_looks_back(int stream_id);
 
 /* Owners of the open runs of this database, one for each run; returns how many, at most JDY_MAX_RUNS. */
 extern int	jdy_slot_owners(Oid *owners);

@@ -11,11 +11,12 @@
  * are taken to call it what their lists call it.  A payload that calls it something else has no
  * number here, and is handled as one without.
  *
- * Pure.  Called by pushdef.c, counterpart.c, lookup.c and source.c.
+ * Pure.  Called by pushdef.c, preview.c, counterpart.c, lookup.c and source.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "jsonbtext.h"
 #include "lib/stringinfo.h"
 #include "page.h"
 #include "saveapi.h"
@@ -128,7 +129,7 @@ bool
 jdy_save_read(const char *payload, const char *number_member, char **id, char **number)
 {
 	ScanMember	members[] = {{"id", 2}, {number_member, strlen(number_member)}};
-	Scan		scan;
+	JsonScan	scan;
 	Slice		value;
 
 	*id = *number = NULL;
@@ -144,7 +145,7 @@ char *
 jdy_save_put(const char *payload, const char *member, const char *text)
 {
 	StringInfoData out;
-	Scan		scan;
+	JsonScan	scan;
 	bool		first = true;
 	Slice		name;
 	Slice		value;

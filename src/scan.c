@@ -12,7 +12,7 @@
  * that string.  Open brackets are kept as bits in memory that grows, so
  * nesting of any depth is passed over without recursion.
  *
- * Called by page.c, and by whoever looks into JSON text for a little of it.
+ * Called by page.c and row.c, and by whoever looks into JSON text for a little of it.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -46,12 +46,12 @@ static const uint8 meaning[256] = {
 	[','] = COMMA
 };
 
-static const char *pass_string(Scan *scan, const char *at);
-static const char *pass_escape(Scan *scan, const char *at);
-static bool pass_scalar(Scan *scan, Slice *value);
+static const char *pass_string(JsonScan *scan, const char *at);
+static const char *pass_escape(JsonScan *scan, const char *at);
+static bool pass_scalar(JsonScan *scan, Slice *value);
 static bool is_number(const char *at, const char *end);
-static bool next_item(Scan *scan, bool *first, char closing);
-static inline void push_bracket(Scan *scan, size_t depth, bool object);
+static bool next_item(JsonScan *scan, bool *first, char closing);
+static inline void push_bracket(JsonScan *scan, size_t depth, bool object);
 static inline void note_member(ScanMember *members, int nmembers, const Slice *name, const char *from, const char *until);
 static inline const char *find_quote_or_backslash(const char *at, const char *end);
 static int	hex4(const char *at, const char *end);
@@ -64,7 +64,7 @@ is_space(char c)
 }
 
 static inline bool
-fail(Scan *scan, const char *problem)
+fail(JsonScan *scan, const char *problem)
 {
 	if (scan->problem == NULL)
 		scan->problem = problem;
@@ -72,7 +72,7 @@ fail(Scan *scan, const char *problem)
 }
 
 void
-jdy_scan_begin(Scan *scan, const char *text, size_t length)
+jdy_scan_begin(JsonScan *scan, const char *text, size_t length)
 {
 	memset(scan, 0, sizeof(*scan));
 	scan->at = text;
@@ -82,7 +82,7 @@ jdy_scan_begin(Scan *scan, const char *text, size_t length)
 }
 
 char
-jdy_scan_peek(Scan *scan)
+jdy_scan_peek(JsonScan *scan)
 {
 	while (scan->at < scan->end && is_space(*scan->at))
 		scan->at++;
@@ -90,7 +90,7 @@ jdy_scan_peek(Scan *scan)
 }
 
 bool
-jdy_scan_value(Scan *scan, Slice *value, ScanMember *members, int nmembers)
+jdy_scan_value(JsonScan *scan, Slice *value, ScanMember *members, int nmembers)
 {
 	char		first = jdy_scan_peek(scan);
 	const char *at = scan->at;
@@ -161,7 +161,7 @@ jdy_scan_value(Scan *scan, Slice *value, ScanMember *members, int nmembers)
 }
 
 bool
-jdy_scan_next_member(Scan *scan, bool *first, Slice *name)
+jdy_scan_next_member(JsonScan *scan, bool *first, Slice *name)
 {
 	const char *string;
 	const char *closing;
@@ -186,7 +186,7 @@ jdy_scan_next_member(Scan *scan, bool *first, Slice *name)
 }
 
 bool
-jdy_scan_next_element(Scan *scan, bool *first)
+jdy_scan_next_element(JsonScan *scan, bool *first)
 {
 	return next_item(scan, first, ']');
 }
@@ -248,7 +248,7 @@ jdy_scan_is(const Slice *string, const char *name, size_t name_length)
 
 /* Past the opening bracket or a comma to the next item; false at the closing bracket. */
 static bool
-next_item(Scan *scan, bool *first, char closing)
+next_item(JsonScan *scan, bool *first, char closing)
 {
 	char		next;
 
@@ -274,7 +274,7 @@ next_item(Scan *scan, bool *first, char closing)
 
 /* From an opening quote to the closing one; NULL when there is none. */
 static const char *
-pass_string(Scan *scan, const char *at)
+pass_string(JsonScan *scan, const char *at)
 {
 	at++;
 	for (;;)
@@ -290,7 +290,7 @@ pass_string(Scan *scan, const char *at)
 
 /* From a backslash to what follows its escape; marks what PostgreSQL cannot hold. */
 static const char *
-pass_escape(Scan *scan, const char *at)
+pass_escape(JsonScan *scan, const char *at)
 {
 	int			unit;
 	int			low;
@@ -319,7 +319,7 @@ pass_escape(Scan *scan, const char *at)
 }
 
 static bool
-pass_scalar(Scan *scan, Slice *value)
+pass_scalar(JsonScan *scan, Slice *value)
 {
 	const char *at = scan->at;
 
@@ -383,7 +383,7 @@ is_number(const char *at, const char *end)
 
 /* Remembers which bracket opens level `depth`.  At most length / 8 bytes in all. */
 static inline void
-push_bracket(Scan *scan, size_t depth, bool object)
+push_bracket(JsonScan *scan, size_t depth, bool object)
 {
 	size_t		word = depth / 64;
 	uint64		bit = UINT64CONST(1) << (depth % 64);

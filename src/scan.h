@@ -2,7 +2,7 @@
  * scan.h
  *		JSON bytes: where a value ends, what a string says.
  *
- * Pure: no encoding of the database, no errors, no state but the Scan.
+ * Pure: no encoding of the database, no errors, no state but the JsonScan.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_SCAN_H
@@ -29,7 +29,7 @@ typedef struct ScanMember
 #define SCAN_ZERO			0x01	/* \u0000 */
 #define SCAN_SURROGATE		0x02	/* half of a surrogate pair */
 
-typedef struct Scan
+typedef struct JsonScan
 {
 	const char *at;				/* next byte */
 	const char *end;
@@ -38,20 +38,20 @@ typedef struct Scan
 	size_t		depth;			/* of the value last passed over: 0 = a scalar */
 	uint64	   *open;			/* bit per open bracket, 1 = object; grows */
 	size_t		open_words;
-} Scan;
+} JsonScan;
 
 /* Begins at the first byte of a text (a byte order mark is passed over). */
-extern void jdy_scan_begin(Scan *scan, const char *text, size_t length);
+extern void jdy_scan_begin(JsonScan *scan, const char *text, size_t length);
 
 /* The next byte that is not white space, not consumed; '\0' at the end. */
-extern char jdy_scan_peek(Scan *scan);
+extern char jdy_scan_peek(JsonScan *scan);
 
 /*
  * Passes over one value of any kind and depth.  Brackets and strings are
  * checked, what stands between them only when the value is a scalar.  When it is
  * an object, the members' values are filled in.  False: scan->problem says why.
  */
-extern bool jdy_scan_value(Scan *scan, Slice *value, ScanMember *members, int nmembers);
+extern bool jdy_scan_value(JsonScan *scan, Slice *value, ScanMember *members, int nmembers);
 
 /*
  * Steps through an object or array from its opening bracket on: true with the
@@ -59,8 +59,8 @@ extern bool jdy_scan_value(Scan *scan, Slice *value, ScanMember *members, int nm
  * next element; the caller passes over that.  False at the end, which is
  * consumed, or with scan->problem set.  *first must be true at the first call.
  */
-extern bool jdy_scan_next_member(Scan *scan, bool *first, Slice *name);
-extern bool jdy_scan_next_element(Scan *scan, bool *first);
+extern bool jdy_scan_next_member(JsonScan *scan, bool *first, Slice *name);
+extern bool jdy_scan_next_element(JsonScan *scan, bool *first);
 
 /*
  * The text of a string's inside (no quotes), escapes resolved, NUL-terminated,

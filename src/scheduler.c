@@ -20,10 +20,10 @@
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "commands/dbcommands.h"
+#include "database.h"
 #include "home.h"
 #include "incident.h"
 #include "jdysync.h"
-#include "launcher.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -62,6 +62,7 @@ static void trim(void *more);
 static void watch_queue(int late);
 static List *read_queued_runs(MemoryContext context);
 static Datum open_owners(void);
+static void set_last_owner(Oid owner);
 static void end_hopeless_runs(List *runs);
 static void end_runs_without_stream(void);
 static TimestampTz in_ms(int ms);
@@ -153,7 +154,7 @@ start_queued_runs(void)
 		}
 		result = jdy_runner_start_queued(&run->request);
 		if (result == START_OK)
-			jdy_database_set_last_owner(MyDatabaseId, run->request.owner);
+			set_last_owner(run->request.owner);
 		full[run->request.heavy] = result != START_OK;
 		no_worker = no_worker || result == START_NO_WORKER;
 		late += result != START_OK && run->late;
@@ -232,7 +233,7 @@ read_queued_runs(MemoryContext context)
 		.by_index = true
 	};
 	Datum		values[3] = {
-		open_owners(), ObjectIdGetDatum(jdy_database_last_owner(MyDatabaseId)),
+		open_owners(), ObjectIdGetDatum(jdy_database_slot(MyDatabaseId).last_owner),
 		TimestampTzGetDatum(TimestampTzPlusMilliseconds(jdy_clock_now(), -JDY_LATE_MS))
 	};
 	List	   *runs = NIL;
@@ -275,6 +276,17 @@ open_owners(void)
 	for (int i = 0; i < n; i++)
 		elements[i] = Int64GetDatum((int64) owners[i]);
 	return jdy_make_array(elements, nulls, n, INT8OID);
+}
+
+/* The next queued run that is started is another's, if there is one. */
+static void
+set_last_owner(Oid owner)
+{
+	DatabaseSlot *slot = jdy_database_lock(MyDatabaseId, false);
+
+	if (slot != NULL)
+		slot->last_owner = owner;
+	jdy_database_unlock();
 }
 
 /* Their runner could not even connect, and nobody would ever learn why. */

@@ -9,7 +9,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "options.h"
+#include "endpoint.h"
 #include "shmem.h"
 
 typedef struct SessionRef SessionRef;

@@ -70,7 +70,7 @@ jdy_client_fail_waiting(Client *client, const PrivateCall *cause)
 {
 	int			i;
 
-	for (i = 0; i < LANES; i++)
+	for (i = 0; i < JDY_LANES; i++)
 	{
 		while (!dlist_is_empty(&client->ready[i]))
 			fail_like(client, dlist_container(PrivateCall, node, dlist_pop_head_node(&client->ready[i])), cause);

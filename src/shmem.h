@@ -20,7 +20,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "options.h"
+#include "endpoint.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
@@ -54,7 +54,8 @@ typedef struct Account
 	int			group;			/* calls that an entry stands for */
 	int			newest_calls;	/* calls in the newest entry */
 	int64		ring[JDY_ACCOUNT_RING];
-	uint8		backfill[JDY_ACCOUNT_RING]; /* 1 = that call was backfill */
+	uint8		backfill[JDY_ACCOUNT_RING]; /* 1 = that call was a first load's or an audit's */
+	int64		audit_waits_until;	/* until then an audit waits for its turn, which first loads leave to it */
 	int64		persisted_until;	/* the account's row in the database covers calls up to here */
 	int64		token_calls[2]; /* times of the last two token calls */
 	int64		last_used;		/* for reuse of the slot */
@@ -109,6 +110,7 @@ typedef enum RunMode
 	MODE_AUTO,
 	MODE_FULL,
 	MODE_VERIFY,
+	MODE_AUDIT,
 	MODE_RANGE,					/* jdy_resync */
 	MODE_REMEDY					/* by a stream's second schedule */
 } RunMode;
@@ -147,6 +149,7 @@ typedef enum RunPhase
 	PHASE_LISTING,				/* windows */
 	PHASE_DETAILS,
 	PHASE_VERIFYING,			/* counting and scanning for a certificate */
+	PHASE_AUDITING,				/* comparing what was read long ago */
 	PHASE_SCANNING,				/* a push's source */
 	PHASE_PUSHING,
 	PHASE_FINISHING

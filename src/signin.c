@@ -398,7 +398,7 @@ parse_envelope(Call *public, PageShape *shape, ReplyFacts *facts)
 static void
 read_members(const Row *row, ScanMember *members, int nmembers)
 {
-	Scan		scan;
+	JsonScan	scan;
 	Slice		value;
 
 	jdy_scan_begin(&scan, row->text, row->length);

@@ -11,7 +11,7 @@
  * error.  A hash of each id is remembered, eight bytes of it; where one comes again, and once there
  * are too many of them, the database is asked for the truth.
  *
- * Called by pushscan.c, and by pushdef.c for a baseline and previews; what it seals, by all
+ * Called by pushscan.c, preview.c, and pushdef.c for a baseline; what it seals, by all
  * that make requests.
  *-------------------------------------------------------------------------
  */

@@ -325,6 +325,16 @@ jdy_text_array(char **texts, int n)
 	return jdy_make_array(values, nulls, n, TEXTOID);
 }
 
+Datum
+jdy_make_bytea(const void *bytes, size_t length)
+{
+	bytea	   *copy = palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(copy, VARHDRSZ + length);
+	memcpy(VARDATA(copy), bytes, length);
+	return PointerGetDatum(copy);
+}
+
 /* The lock is of the manager's method that advisory locks use, so that it outlives errors (runner.c). */
 static void
 check_lock(void)

@@ -103,4 +103,7 @@ extern Datum jdy_spi_datum(uint64 row, int column, bool *isnull);
 extern Datum jdy_make_array(Datum *values, bool *nulls, int n, Oid type);
 extern Datum jdy_text_array(char **texts, int n);
 
+/* A bytea of these bytes, palloc'ed. */
+extern Datum jdy_make_bytea(const void *bytes, size_t length);
+
 #endif							/* JDY_SPI_H */

@@ -357,7 +357,7 @@ compare_places(const void *a, const void *b)
 }
 
 int
-jdy_sort_rows(Row **rows, int nrows, bool one_answer)
+jdy_sort_rows(Row **rows, int nrows, const Stream *one_answer)
 {
 	Place	   *places = palloc(sizeof(Place) * (nrows + 1));
 	int			n = 0;
@@ -371,12 +371,13 @@ jdy_sort_rows(Row **rows, int nrows, bool one_answer)
 
 		if (n > 0 && strcmp(rows[n - 1]->id, row->id) == 0)
 		{
-			if (one_answer && rows[n - 1]->digest != row->digest)
+			if (one_answer != NULL && rows[n - 1]->digest != row->digest)
 				ereport(ERROR,
 						(errcode(ERRCODE_CARDINALITY_VIOLATION),
 						 errmsg("the id field of this list is not a key"),
 						 errdetail("One answer holds two different records with the id \"%s\".", row->id),
-						 errhint("Name all fields that make a record unique, such as {\"id\": [\"bill_no\", \"seq\"]} in the metadata.")));
+						 errhint("Name all fields that make a record unique: SELECT jdy_alter_stream('%s', metadata => '{\"api\": \"%s\", \"effect\": \"QUERY\", \"id\": [\"bill_no\", \"seq\"], …}'). [\"*\"] makes the whole row the key.",
+								 one_answer->name, one_answer->api)));
 			rows[n - 1] = row;
 		}
 		else

@@ -59,11 +59,11 @@ extern void jdy_staging_land_details(Staging *staging, Detail *details, int ndet
 extern Jsonb *jdy_staging_list_row(Staging *staging, Row *row);
 
 /*
- * Sorts rows by id and drops duplicates; returns the new count.  one_answer: an id with two
- * different contents is an error ("not a key"); else, from several answers, the
- * later one is kept.
+ * Sorts rows by id and drops duplicates; returns the new count.  one_answer: the rows of
+ * one answer to this stream, in which an id with two different contents is an error ("not a
+ * key"); NULL: from several answers, the later one is kept.
  */
-extern int	jdy_sort_rows(Row **rows, int nrows, bool one_answer);
+extern int	jdy_sort_rows(Row **rows, int nrows, const Stream *one_answer);
 
 /* Position of `id` among rows sorted by id; -1 = not there. */
 extern int	jdy_find_row(Row **rows, int nrows, const char *id);

@@ -14,7 +14,7 @@
  * looked up.  The map is bounded, and so is the number of records in
  * groups (delivery.c): rows for which the map has no room are found by their keys.
  *
- * Called by pushscan.c and pushdef.c, in a transaction with SPI.
+ * Called by pushscan.c and preview.c, in a transaction with SPI.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"

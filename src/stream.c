@@ -25,9 +25,11 @@
 #include "fmgr.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "lag.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "name.h"
+#include "range.h"
 #include "remedy.h"
 #include "runlog.h"
 #include "runner.h"
@@ -71,7 +73,7 @@ static JdyStatement all_refs = {
 static JdyStatement load_stream = {
 	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
 	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract, s.source"
+	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract, s.source, s.tail_from"
 	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -121,6 +123,7 @@ PG_FUNCTION_INFO_V1(jdy_drop_stream);
 pg_noreturn static void staging_is_gone(void);
 static Stream *resolve(const char *name, Oid owner, const Definition *definition);
 static void load_definition(int stream_id, Definition *definition);
+static void choose_start(Stream *stream, Definition *definition);
 static bool is_another(const Definition *before, const Definition *after, const Stream *stream);
 static Jsonb *without_remedy(Jsonb *metadata);
 static void start_anew(int stream_id, const char *name, const uint8 *source);
@@ -168,7 +171,11 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 		definition.metadata == NULL ? name : NULL;
 	check_intervals(PG_GETARG_INTERVAL_P(7), PG_GETARG_INTERVAL_P(8));
 	if (!PG_ARGISNULL(4))
-		check_start(PG_GETARG_TIMESTAMPTZ(4));
+	{
+		definition.start_given = true;
+		definition.start_from = PG_GETARG_TIMESTAMPTZ(4);
+		check_start(definition.start_from);
+	}
 	if (!PG_ARGISNULL(3))
 		jdy_schedule_check(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 
@@ -182,6 +189,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	/* Everything a run would trip over is said here. */
 	stream = resolve(name, owner, &definition);
 	definition.remedy = jdy_remedy_schedule(stream);
+	choose_start(stream, &definition);
 
 	if (!OidIsValid(staging))
 		staging = create_staging(name, owner);
@@ -193,7 +201,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	nulls[3] = definition.entry ? ' ' : 'n';
 	values[4] = PG_GETARG_DATUM(2);
 	values[5] = PG_GETARG_DATUM(3);
-	values[6] = PG_GETARG_DATUM(4);
+	values[6] = TimestampTzGetDatum(definition.start_from);
 	values[7] = PG_GETARG_DATUM(5);
 	values[8] = PG_GETARG_DATUM(6);
 	values[9] = PG_GETARG_DATUM(7);
@@ -202,6 +210,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	nulls[11] = definition.remedy ? ' ' : 'n';
 	for (int i = 2; i <= 5; i++)
 		nulls[i + 2] = PG_ARGISNULL(i) ? 'n' : ' ';
+	nulls[6] = definition.start_given ? ' ' : 'n';
 	jdy_execute(&insert_stream, values, nulls);
 	stream->stream_id = (int) jdy_spi_int64(0, 1, 0);
 	make_views(stream, staging);
@@ -276,7 +285,10 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(2) || !PG_ARGISNULL(5) || !PG_ARGISNULL(9))
 		stream = resolve(ref->name, ref->owner, &after);
 	if (stream != NULL)
+	{
 		after.remedy = jdy_remedy_schedule(stream);
+		choose_start(stream, &after);
+	}
 	filter_changed = is_another(&before, &after, stream);
 
 	namestrcpy(&server, after.server);
@@ -304,6 +316,8 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 	if (filter_changed)
 		start_anew(ref->stream_id, ref->name, NULL);
 	jdy_execute(&update_stream, values, nulls);
+	if (!PG_ARGISNULL(7))
+		jdy_incident_close(ref->name, JDY_SETTLE_RAISED);	/* somebody has seen to it */
 	if (filter_changed)
 		ereport(NOTICE,
 				(errmsg("the filter of stream \"%s\" changed: its next run reads the whole list again", ref->name)));
@@ -330,7 +344,10 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.certificate c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.audit a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
@@ -472,6 +489,8 @@ jdy_stream_load(int stream_id)
 	stream->contract = DatumGetJsonbPCopy(jdy_spi_datum(0, 18, &isnull));
 	value = jdy_spi_datum(0, 19, &isnull);
 	source = isnull ? NULL : DatumGetByteaPCopy(value);
+	value = jdy_spi_datum(0, 20, &isnull);
+	stream->tail_from = isnull ? 0 : DatumGetTimestampTz(value);
 
 	stream->endpoint = jdy_endpoint_load(server, stream->owner);
 	jdy_endpoint_require_complete(stream->endpoint);
@@ -479,6 +498,7 @@ jdy_stream_load(int stream_id)
 		(VARSIZE(source) != VARHDRSZ + JDY_DIGEST_LENGTH ||
 		 memcmp(VARDATA(source), stream->endpoint->source, JDY_DIGEST_LENGTH) != 0);
 	jdy_stream_resolve(stream, entry, metadata, detail_given, detail);
+	jdy_stream_require(stream);
 	return stream;
 }
 
@@ -500,7 +520,7 @@ jdy_stream_note_source(Stream *stream)
 	}
 	start_anew(stream->stream_id, stream->name, stream->endpoint->source);
 	stream->epoch++;
-	stream->load_began = stream->watermark = stream->tail_until = 0;
+	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = 0;
 	stream->load_state = NULL;
 	stream->loaded = false;
 	stream->contract = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
@@ -542,7 +562,20 @@ resolve(const char *name, Oid owner, const Definition *definition)
 	stream->endpoint = jdy_endpoint_load(definition->server, owner);
 	jdy_endpoint_require_complete(stream->endpoint);
 	jdy_stream_resolve(stream, definition->entry, definition->metadata, definition->detail_given, definition->detail);
+	jdy_stream_require(stream);
 	return stream;
+}
+
+/* Reports begin somewhere: that it is this year is said, and stays so. */
+static void
+choose_start(Stream *stream, Definition *definition)
+{
+	if (stream->range_param != NULL && !definition->start_given)
+	{
+		definition->start_given = true;
+		definition->start_from = jdy_range_default_start(stream, GetCurrentTimestamp());
+	}
+	stream->start_from = definition->start_from;
 }
 
 static void
@@ -612,11 +645,13 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 {
 	static JdyStatement statements[] = {
 		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_until = NULL, verify_at = NULL, contract = '{}', source = $2"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, audit_at = NULL, contract = '{}', source = $2"
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 	};
 	Datum		values[2] = {Int32GetDatum(stream_id), source ? digest_datum(source) : (Datum) 0};
 
@@ -726,7 +761,12 @@ announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
 {
 	if (metadata != NULL)
 		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, relation_name(staging));
-	if (stream->plan->start_param == NULL)
+	if (stream->range_param != NULL)
+		ereport(NOTICE,
+				(errmsg("\"%s\" is read by months, from %s on", stream->api,
+						jdy_window_value(WINDOW_DATE, stream->start_from, stream->endpoint->time_zone)),
+				 errhint("start_from => '…' begins elsewhere; each run reads this month and the last one again, and those within overlap before.")));
+	else if (stream->plan->start_param == NULL)
 		ereport(NOTICE,
 				(errmsg("list \"%s\" has no time filter: every run reads all of it, and only certificates say how far it is complete",
 						stream->api)));

@@ -9,9 +9,9 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "endpoint.h"
 #include "metadata.h"
 #include "nodes/pg_list.h"
-#include "options.h"
 #include "page.h"
 #include "value.h"
 
@@ -78,7 +78,9 @@ typedef struct Stream
 	char	   *method;
 	RequestPlan *plan;
 	PageShape	shape;
+	bool		keyless;		/* a row is its own key: where it changes, it is another record */
 	bool		whole;			/* the list takes no pages: one answer is all of it */
+	List	   *lacking;		/* of char *: parameters without which the service refuses, and nothing gives them */
 	const char *narrowing;		/* a parameter that may narrow the list: then it cannot be certified; NULL = none does */
 
 	/*
@@ -87,6 +89,11 @@ typedef struct Stream
 	 * so that a row can move without a sign.
 	 */
 	bool		order_holds;
+
+	/* A report's rows belong to a month, which these parameters ask for (range.c). */
+	char	   *range_param;	/* takes its first day, or period; NULL = no report */
+	List	   *range_end_params;	/* of char *: take its last day, or period, too; all are sent */
+	WindowFormat range_format;	/* WINDOW_DATE or WINDOW_PERIOD */
 
 	/* The second schedule as the metadata has it (remedy.c). */
 	char	   *remedy_crontab; /* may be NULL */
@@ -112,6 +119,7 @@ typedef struct Stream
 	Jsonb	   *load_state;		/* NULL = nothing read yet */
 	bool		loaded;
 	TimestampTz watermark;		/* 0 = none */
+	TimestampTz tail_from;		/* start of what the last run asked for; 0 = not known by the service's clock */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
 	Jsonb	   *contract;
 	bool		source_changed; /* what is proven was read from another source than endpoint is now */
@@ -143,6 +151,9 @@ extern void jdy_stream_note_source(Stream *stream);
  */
 extern void jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata,
 							   bool detail_given, bool detail);
+
+/* Raises an error that names a parameter which the service demands and nothing gives. */
+extern void jdy_stream_require(const Stream *stream);
 
 /* The modify time that a record states, in the server's time zone; 0 = none or not a time. */
 extern TimestampTz jdy_stream_modified_at(const Stream *stream, Jsonb *record);

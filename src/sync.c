@@ -172,10 +172,10 @@ jdy_start(PG_FUNCTION_ARGS)
 	SPI_connect();
 	jdy_home_check();
 	stream = jdy_stream_ref_to_run(name);
-	if (stream->is_push && mode == MODE_VERIFY)
+	if (stream->is_push && (mode == MODE_VERIFY || mode == MODE_AUDIT))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a push: only streams can be verified", name),
+				 errmsg("\"%s\" is a push: only streams can be verified and audited", name),
 				 errhint("SELECT jdy_start('%s') runs it.", name)));
 	run_id = jdy_run_queue(stream->stream_id, stream->name, mode);
 	SPI_finish();

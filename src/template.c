@@ -13,8 +13,8 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "jsonbtext.h"
 #include "miscadmin.h"
-#include "page.h"
 #include "template.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"

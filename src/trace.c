@@ -43,6 +43,8 @@ static JdyStatement of_queue = {
 	.sql = "SELECT e.at, e.what, jsonb_strip_nulls(e.detail) FROM jdysync.listing l CROSS JOIN LATERAL (VALUES"
 	" (l.listed_until, 'listed', jsonb_build_object('by', 'a proven window, the last of which ended then', 'clock', 'the service''s')),"
 	" (l.tail_until, 'listed', jsonb_build_object('by', 'an unsettled tail, the last of which ended then', 'clock', 'the service''s')),"
+	" (l.shown_at, 'change visible', jsonb_build_object('at', 'the latest', 'not_shown_at', l.unseen_at,"
+	"  'if_modified_since', l.unseen_from, 'clock', 'the service''s')),"
 	" (CASE WHEN l.due THEN COALESCE(NULLIF(NULLIF(l.due_since, '-infinity'), 'infinity'), now()) END, 'detail due',"
 	"  jsonb_build_object('first_detail', l.due_since = '-infinity' OR NULL, 'attempts', l.attempts, 'next_try', l.next_try,"
 	"   'list_row_waits', l.list_row IS NOT NULL, 'clock', 'the service''s')),"
@@ -80,6 +82,15 @@ static JdyStatement of_rejects = {
 	" 'bytes', octet_length(j.raw), 'digest', encode(substr(j.digest, 1, 4), 'hex'), 'tries', j.tries, 'next_try', j.next_try,"
 	" 'settled', j.next_try IS NULL OR NULL))"
 	" FROM jdysync.reject j WHERE j.id = $2 AND j.stream_id = $1",
+	.nargs = 2,
+	.argtypes = {INT4OID, TEXTOID},
+	.by_index = true
+};
+
+static JdyStatement of_audits = {
+	.sql = "SELECT m.found_at, 'missed by windows', jsonb_strip_nulls(jsonb_build_object('found_by', m.found_by, 'cause', m.cause,"
+	" 'modified_at', m.modified_at, 'unseen_at', m.unseen_at, 'shown_at', m.shown_at, 'later_than', m.later_than, 'run_id', m.run_id))"
+	" FROM jdysync.missed m WHERE m.id = $2 AND m.stream_id = $1",
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTOID},
 	.by_index = true
@@ -278,6 +289,7 @@ trace_stream(Trace *trace, const StreamRef *ref)
 	collect(trace, &of_queue, ref->stream_id);
 	collect(trace, &of_calls, ref->stream_id);
 	collect(trace, &of_rejects, ref->stream_id);
+	collect(trace, &of_audits, ref->stream_id);
 	ask(&staging, read_staging, "staging cannot be read");
 	if (!staging.there)
 		collect(trace, &of_absence, ref->stream_id);

@@ -27,9 +27,9 @@
 #include "catalog/pg_type.h"
 #include "clock.h"
 #include "commands/dbcommands.h"
+#include "database.h"
 #include "fmgr.h"
 #include "jdysync.h"
-#include "launcher.h"
 #include "ledger.h"
 #include "miscadmin.h"
 #include "shmem.h"
@@ -111,7 +111,7 @@ static void warn_once(TimestampTz now, TimestampTz oldest, const Cut *cut, const
 bool
 jdy_trim_is_due(void)
 {
-	TimestampTz at = jdy_database_trim_at(MyDatabaseId);
+	TimestampTz at = jdy_database_slot(MyDatabaseId).trim_at;
 	TimestampTz now = jdy_clock_now();
 
 	return now >= at || at > now + AFTER_FAILURE_US;	/* else the clock was set back */
@@ -120,7 +120,12 @@ jdy_trim_is_due(void)
 void
 jdy_trim_done(bool put_off)
 {
-	jdy_database_set_trim_at(MyDatabaseId, jdy_clock_now() + (put_off ? AFTER_FAILURE_US : EVERY_US));
+	TimestampTz at = jdy_clock_now() + (put_off ? AFTER_FAILURE_US : EVERY_US);
+	DatabaseSlot *slot = jdy_database_lock(MyDatabaseId, false);
+
+	if (slot != NULL)
+		slot->trim_at = at;
+	jdy_database_unlock();
 }
 
 bool
@@ -199,7 +204,8 @@ warn_once(TimestampTz now, TimestampTz oldest, const Cut *cut, const RingTurn *c
 {
 	TimestampTz day_ago = Max(now - USECS_PER_DAY, oldest);
 	LogShortage shortage = SHORT_OF_NOTHING;
-	LogShortage before = jdy_database_shortage(MyDatabaseId);
+	LogShortage before = jdy_database_slot(MyDatabaseId).shortage;
+	DatabaseSlot *slot;
 
 	if (cut->for_size && cut->before > day_ago)
 		shortage = SHORT_OF_RUNS;
@@ -207,7 +213,10 @@ warn_once(TimestampTz now, TimestampTz oldest, const Cut *cut, const RingTurn *c
 		shortage = SHORT_OF_CALLS;
 	if (shortage == before)
 		return;
-	jdy_database_set_shortage(MyDatabaseId, shortage);
+	slot = jdy_database_lock(MyDatabaseId, false);
+	if (slot != NULL)
+		slot->shortage = shortage;
+	jdy_database_unlock();
 	if (shortage > before)
 		ereport(LOG,
 				(errmsg("jdysync.log_size is too small for the %s of one day in database \"%s\"",

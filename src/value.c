@@ -81,6 +81,8 @@ jdy_window_value(WindowFormat format, TimestampTz at, pg_tz *time_zone)
 				 errmsg("timestamp out of range")));
 	if (format == WINDOW_DATE)
 		return psprintf("%04d-%02d-%02d", tm.tm_year, tm.tm_mon, tm.tm_mday);
+	if (format == WINDOW_PERIOD)
+		return psprintf("%04d%02d", tm.tm_year, tm.tm_mon);
 	return psprintf("%04d-%02d-%02d %02d:%02d:%02d", tm.tm_year, tm.tm_mon, tm.tm_mday,
 					tm.tm_hour, tm.tm_min, tm.tm_sec);
 }

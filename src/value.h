@@ -18,7 +18,8 @@ typedef enum WindowFormat
 	WINDOW_MS,					/* epoch, milliseconds */
 	WINDOW_SECONDS,				/* epoch, seconds */
 	WINDOW_DATETIME,			/* yyyy-MM-dd HH:mm:ss in the server's time zone */
-	WINDOW_DATE					/* yyyy-MM-dd in the server's time zone */
+	WINDOW_DATE,				/* yyyy-MM-dd in the server's time zone */
+	WINDOW_PERIOD				/* yyyyMM: an accounting period; of reports only */
 } WindowFormat;
 
 /* How a list is asked, read off the metadata's request[]. */

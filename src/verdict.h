@@ -8,8 +8,8 @@
 
 #include "postgres.h"
 
+#include "endpoint.h"
 #include "http.h"
-#include "options.h"
 
 typedef enum CallKind
 {

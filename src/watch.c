@@ -11,6 +11,7 @@
  *	dead letters			the target refuses records of a push; over when all are delivered or discarded
  *	rows set aside			PostgreSQL cannot hold rows of a stream; over when none is left
  *	licence ends			within 30 days; what the service said when it last signed us in, which is once a day
+ *	settle raised			lag.c opened it; over when it stayed as it is for a week
  *	held					the database is a copy; over with jdy_adopt()
  *
  * What has an incident of its own is not told as "failing" as well: a push that is held, a target that is away.
@@ -24,6 +25,7 @@
 #include "catalog/pg_type.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "lag.h"
 #include "spi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -37,6 +39,7 @@
 #define LICENCE "licence ends"
 #define HELD "held"
 #define FAILURES "3"			/* in a row */
+#define QUIET "interval '7 days'"	/* after settle was raised */
 #define LICENCE_DAYS 30
 
 /* What the end of a run needs to know; is_open tells whether an incident of that kind is. */
@@ -54,6 +57,7 @@ typedef struct Facts
 	bool		was_refused;
 	bool		had_dead_letters;
 	bool		had_set_aside;
+	bool		settle_stayed;
 } Facts;
 
 #define IS_OPEN(what) "EXISTS (SELECT FROM jdysync.incident i WHERE i.name = j.name AND i.what = '" what "' AND i.closed_at IS NULL)"
@@ -67,7 +71,9 @@ static JdyStatement look = {
 	" " IS_OPEN("push held") " OR j.is_push AND EXISTS (SELECT FROM jdysync.breaker b WHERE b.server = j.server::text AND b.next_try IS NOT NULL),"
 	" EXISTS (SELECT FROM jdysync.delivery d WHERE d.push_id = j.stream_id AND d.status = 'dead' AND d.discarded IS NULL),"
 	" EXISTS (SELECT FROM jdysync.reject x WHERE x.stream_id = j.stream_id AND x.next_try IS NOT NULL),"
-	" " IS_OPEN(FAILING) ", " IS_OPEN(REFUSED) ", " IS_OPEN(DEAD_LETTERS) ", " IS_OPEN(SET_ASIDE)
+	" " IS_OPEN(FAILING) ", " IS_OPEN(REFUSED) ", " IS_OPEN(DEAD_LETTERS) ", " IS_OPEN(SET_ASIDE) ","
+	" EXISTS (SELECT FROM jdysync.incident i WHERE i.name = j.name AND i.what = '" JDY_SETTLE_RAISED "' AND i.closed_at IS NULL"
+	"  AND i.opened_at < pg_catalog.clock_timestamp() - " QUIET ")"
 	" FROM jdysync.subject j WHERE j.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -100,6 +106,8 @@ jdy_watch_run_ended(int subject_id, int64 run_id, const char *status, int sqlsta
 								   quote_literal_cstr(facts.name)));
 	else if (!facts.set_aside && facts.had_set_aside)
 		jdy_incident_close(facts.name, SET_ASIDE);
+	if (facts.settle_stayed)
+		jdy_incident_close(facts.name, JDY_SETTLE_RAISED);
 }
 
 void
@@ -166,7 +174,7 @@ read_facts(int subject_id, Facts *facts)
 	Datum		values[1] = {Int32GetDatum(subject_id)};
 	bool	   *flags[] = {
 		&facts->is_push, &facts->tried_again, &facts->failed_often, &facts->has_its_own, &facts->dead_letters,
-		&facts->set_aside, &facts->was_failing, &facts->was_refused, &facts->had_dead_letters, &facts->had_set_aside
+		&facts->set_aside, &facts->was_failing, &facts->was_refused, &facts->had_dead_letters, &facts->had_set_aside, &facts->settle_stayed
 	};
 
 	jdy_execute(&look, values, NULL);

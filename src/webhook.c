@@ -21,8 +21,8 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
-#include "http.h"
 #include "lib/stringinfo.h"
+#include "percent.h"
 #include "webhook.h"
 
 #define HMAC_BYTES 32

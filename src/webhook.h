@@ -9,7 +9,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
-#include "options.h"
+#include "endpoint.h"
 
 /*
  * The path that the mapping holds, without a slash before it, palloc'ed: what is

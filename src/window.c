@@ -36,6 +36,11 @@
 #define GIVE_UP_US USECS_PER_HOUR	/* a count that is wrong for so long stays so */
 #define MAX_TICK_PAGES 10000	/* of an overfull tick: a count that says more is wrong */
 
+/* The watermark is the end of the span that begins where the stream does: it cannot pass a gap. */
+#define WATERMARK_OF(coverage, start_from) \
+	"(SELECT upper(r) FROM unnest(" coverage ") AS r WHERE (lower_inf(r) OR lower(r) <= " start_from ")" \
+	"  AND (" start_from " IS NULL OR upper(r) > " start_from ") ORDER BY r LIMIT 1)"
+
 /* What is being asked of a window. */
 typedef enum Stage
 {
@@ -88,6 +93,7 @@ static void take_answer(Pull *pull, Call *call);
 static void release(Pull *pull, Call *call);
 static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
+static void land(Pull *pull, const Window *window, Row **rows, int nrows);
 static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
 static void read_tick(Pull *pull, Reading *reading);
 static void enter(Pull *pull, Reading *reading, const Proof *proof);
@@ -183,12 +189,9 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 		.argtypes = {INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID}
 	};
 
-	/* The watermark is the end of the span that begins where the stream does: it cannot pass a gap. */
 	static JdyStatement merge = {
 		.sql = "UPDATE jdysync.stream s SET coverage = c.coverage, watermark = c.watermark, listed_until = c.watermark"
-		" FROM (SELECT n.coverage, (SELECT upper(r) FROM unnest(n.coverage) AS r"
-		"   WHERE (lower_inf(r) OR lower(r) <= n.start_from) AND (n.start_from IS NULL OR upper(r) > n.start_from)"
-		"   ORDER BY r LIMIT 1) AS watermark"
+		" FROM (SELECT n.coverage, " WATERMARK_OF("n.coverage", "n.start_from") " AS watermark"
 		"  FROM (SELECT o.coverage + tstzmultirange(tstzrange($2, $3)) AS coverage, o.start_from"
 		"   FROM jdysync.stream o WHERE o.stream_id = $1) AS n) AS c"
 		" WHERE s.stream_id = $1 RETURNING c.watermark, upper(c.coverage),"
@@ -283,6 +286,8 @@ take_answer(Pull *pull, Call *call)
 	int			distinct = 0;
 	Finding		finding;
 
+	reading->window.sighting.shown_at = call->answered_at;
+
 	if (reading->stage == STAGE_LAST_ROW)
 	{
 		/* More rows than the last one: the first answer was cut, so its size is what one answer holds. */
@@ -374,7 +379,7 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 	int			n;
 
 	n = jdy_page_rows(page, &rows);
-	*distinct = jdy_sort_rows(rows, n, true) + (page->nrows - n);
+	*distinct = jdy_sort_rows(rows, n, pull->stream) + (page->nrows - n);
 	pfree(rows);
 	if (page->nrows >= size)
 		return FOUND_FULL;
@@ -428,7 +433,7 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 	if (page->nrows > 0 || window->prove)
 	{
 		jdy_pull_begin(pull);
-		jdy_pull_land(pull, rows, n, &window->sighting);
+		land(pull, window, rows, n);
 		jdy_pull_reject(pull, page, &window->sighting);
 		if (reading->span != NULL)
 		{
@@ -440,6 +445,15 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 	}
 	pfree(rows);
 	pfree(reading);
+}
+
+static void
+land(Pull *pull, const Window *window, Row **rows, int nrows)
+{
+	if (window->land != NULL)
+		window->land(window->land_arg, window, rows, nrows);
+	else
+		jdy_pull_land(pull, rows, nrows, &window->sighting);
 }
 
 /* Enters a part that was landed, and those that waited for it, into the ledger; in a transaction. */
@@ -495,6 +509,36 @@ jdy_ledger_skip(Pull *pull, TimestampTz until)
 
 	jdy_execute(&note, values, NULL);
 	pull->cursor = until;
+}
+
+void
+jdy_ledger_take_back(Pull *pull, TimestampTz until)
+{
+	static JdyStatement remove = {
+		.sql = "DELETE FROM jdysync.\"window\" w WHERE w.stream_id = $1 AND w.epoch = $2 AND upper(w.span) > $3",
+		.nargs = 3,
+		.argtypes = {INT4OID, INT4OID, TIMESTAMPTZOID}
+	};
+	static JdyStatement cover = {
+		.sql = "UPDATE jdysync.stream s SET coverage = c.coverage, watermark = " WATERMARK_OF("c.coverage", "s.start_from") ","
+		" listed_until = " WATERMARK_OF("c.coverage", "s.start_from") ", contract = s.contract - 'given_up_until'"
+		" FROM (SELECT o.coverage * COALESCE((SELECT range_agg(w.span) FROM jdysync.\"window\" w"
+		"   WHERE w.stream_id = $1 AND w.epoch = $2), '{}') AS coverage FROM jdysync.stream o WHERE o.stream_id = $1) AS c"
+		" WHERE s.stream_id = $1 RETURNING s.watermark, greatest(upper(c.coverage), s.start_from)",
+		.nargs = 2,
+		.argtypes = {INT4OID, INT4OID}
+	};
+	Stream	   *stream = pull->stream;
+	Datum		values[3] = {Int32GetDatum(stream->stream_id), Int32GetDatum(stream->epoch), TimestampTzGetDatum(until)};
+	Datum		value;
+	bool		isnull;
+
+	jdy_execute(&remove, values, NULL);
+	jdy_execute(&cover, values, NULL);
+	value = jdy_spi_datum(0, 1, &isnull);
+	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
+	value = jdy_spi_datum(0, 2, &isnull);
+	pull->cursor = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 }
 
 static int
@@ -561,16 +605,16 @@ read_tick(Pull *pull, Reading *reading)
 				continue;
 			}
 			page = jdy_list_answer(call);
+			window.sighting.shown_at = call->answered_at;
 			last_count = page->count;
 			full = page->nrows >= pull->cap;
 			n = jdy_page_rows(page, &rows);
-			n = jdy_sort_rows(rows, n, true);
+			n = jdy_sort_rows(rows, n, pull->stream);
 			for (int i = 0; i < page->nrows && counted && nids < (pages + 1) * pull->cap; i++)
-				if (page->rows[i].id != NULL)
-					hashes[nids++] = hash_bytes_extended((unsigned char *) page->rows[i].id,
-														 strlen(page->rows[i].id), 0);
+				hashes[nids++] = page->rows[i].id == NULL ? page->rows[i].digest :
+					hash_bytes_extended((unsigned char *) page->rows[i].id, strlen(page->rows[i].id), 0);
 			jdy_pull_begin(pull);
-			jdy_pull_land(pull, rows, n, &window.sighting);
+			land(pull, &window, rows, n);
 			jdy_pull_reject(pull, page, &window.sighting);
 			jdy_pull_commit(pull);
 			pfree(rows);

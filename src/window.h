@@ -18,6 +18,10 @@ typedef struct Window
 	Sighting	sighting;		/* from, to are filled in per window read */
 	bool		prove;			/* settled: enters the ledger */
 	Lane		lane;
+
+	/* Lands the rows of an answer, in its transaction, in place of jdy_pull_land; NULL = nobody does. */
+	void		(*land) (void *arg, const struct Window *window, Row **rows, int nrows);
+	void	   *land_arg;
 } Window;
 
 /* What a ledger row says besides its span. */
@@ -46,6 +50,12 @@ extern TimestampTz jdy_tick_floor(const Pull *pull, TimestampTz at);
 
 /* Enters [from, to) into the ledger (DT_NOBEGIN = since ever) and moves the watermark; in a transaction. */
 extern void jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proof);
+
+/*
+ * What was proven up to later than `until` is not: it leaves ledger and coverage, and the cursor goes back to
+ * the end of what is left (DT_NOBEGIN = nothing is).  In a transaction.
+ */
+extern void jdy_ledger_take_back(Pull *pull, TimestampTz until);
 
 /* The next windows begin at `until`, although not all before it is proven: the ledger keeps the gap.  In a transaction. */
 extern void jdy_ledger_skip(Pull *pull, TimestampTz until);

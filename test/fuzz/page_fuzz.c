@@ -113,7 +113,7 @@ check_rows(const ListPage *page, const char *body, size_t size)
 	for (int i = 0; i < page->nrows; i++)
 	{
 		const Row  *row = &page->rows[i];
-		Scan		scan;
+		JsonScan	scan;
 		Slice		value;
 
 		require(row->text >= last && row->length > 0 && row->text + row->length <= body + size,

@@ -69,7 +69,7 @@ sub drop_stream
 }
 
 # Runs of the streams that there are do nothing but pull, however far the clock is stepped.
-sub no_certificates { my ($node) = @_; $node->safe_psql('postgres', "UPDATE jdysync.stream SET verify_at = 'infinity'"); return; }
+sub no_certificates { my ($node) = @_; $node->safe_psql('postgres', "UPDATE jdysync.stream SET verify_at = 'infinity', audit_at = 'infinity'"); return; }
 
 sub query { my ($node, $sql) = @_; return $node->safe_psql('postgres', $sql); }
 

@@ -144,6 +144,51 @@ format_of(const Request *req)
 	return req->list != NULL ? req->list->format : config.window_format;
 }
 
+/* yyyyMM as the first instant of that month and of the next one. */
+static bool
+parse_period(const char *text, int64_t *from, int64_t *to)
+{
+	int64_t		period;
+	int			year;
+	int			month;
+	char		day[32];
+
+	if (strlen(text) != 6 || !parse_digits(text, 6, &period))
+		return false;
+	year = (int) (period / 100);
+	month = (int) (period % 100);
+	snprintf(day, sizeof(day), "%04d-%02d-01", year, month);
+	if (!parse_clock(day, "%Y-%m-%d", from))
+		return false;
+	snprintf(day, sizeof(day), "%04d-%02d-01", month == 12 ? year + 1 : year, month % 12 + 1);
+	return parse_clock(day, "%Y-%m-%d", to);
+}
+
+/* The span of a report, in whole days or periods; false when it is not one. */
+static bool
+read_range(const Request *req, Filter *f)
+{
+	const char *start = request_param(req, req->list->range_start);
+	const char *end = request_param(req, req->list->range_end);
+	int64_t		ignored;
+
+	if (start == NULL || end == NULL)
+		return false;
+	if (req->list->range_format == FORMAT_PERIOD)
+	{
+		if (!parse_period(start, &f->modify_from, &ignored) || !parse_period(end, &ignored, &f->modify_to))
+			return false;
+	}
+	else
+	{
+		if (!parse_clock(start, "%Y-%m-%d", &f->modify_from) || !parse_clock(end, "%Y-%m-%d", &f->modify_to))
+			return false;
+		f->modify_to += DAY_MS;
+	}
+	f->modify_to--;
+	return f->modify_from <= f->modify_to;
+}
+
 /* A value of that format as an instant; false when it has another one. */
 static bool
 parse_time(const Request *req, const char *text, int64_t *ms)
@@ -251,6 +296,8 @@ read_filter(const Request *req, Entity entity, Filter *f)
 		f->enable = enable == 0 || enable == 1 ? (int32_t) enable : -1;
 		f->groups = groups_asked(request_param(req, entity == MATERIAL ? "parent" : "group"));
 	}
+	if (req->list != NULL && req->list->range_start[0] != '\0')
+		return read_range(req, f);
 	read_times(req, f);
 	return true;
 }
@@ -377,12 +424,18 @@ put_row(Request *req, Buf *out, const Version *v, size_t row, bool plain)
 
 	if (row > 0)
 		buf_char(out, ',');
+	fault_twist(req, (int64_t) row, &twist);
 	if (req->list != NULL)
 	{
 		otherlist_row(out, req->list, v, false);
+		if (twist.name_raw != NULL)
+		{
+			out->len--;			/* the brace */
+			buf_printf(out, ",\"note\":\"%s\"}", twist.name_raw);
+		}
+		buf_free(&twist.tail);
 		return;
 	}
-	fault_twist(req, (int64_t) row, &twist);
 	shape_row(out, v, form, true, &twist);
 	buf_free(&twist.tail);
 	if (req->fault == NULL || req->fault->row != (int64_t) row)

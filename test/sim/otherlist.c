@@ -7,8 +7,10 @@
  * records are borrowed: documents (bill_no) show orders, all others customers,
  * so that changes, churn, faults and switches work for them as well.  A row has
  * little more than its keys: what is in it is not what these lists are here for.
+ * A report shows the records that were modified last in the span it is asked for.
  *
- * A key of several fields is spread so that no field alone is unique.
+ * A key of several fields is spread so that no field alone is unique.  Where nothing is a key, no two
+ * rows are equal.
  *-------------------------------------------------------------------------
  */
 #include "otherlist.h"
@@ -21,7 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COLUMNS 16
+#define COLUMNS 19
 #define SHARED_BY 3				/* records whose first key field is the same */
 
 static char *text;				/* the file; every text of lists[] lies in it */
@@ -96,6 +98,9 @@ read_line(char *line, OtherList *list)
 	list->count = column[13][0] == '\0' ? "" : column[14];
 	list->count_is_text = strcmp(column[13], "string") == 0;
 	list->row_time = strcmp(column[15], "1") == 0;
+	list->range_start = column[16];
+	list->range_end = column[17][0] == '\0' ? column[16] : column[17];
+	list->range_format = strcmp(column[18], "period") == 0 ? FORMAT_PERIOD : FORMAT_DATE;
 	list->entity = strcmp(list->number, "bill_no") == 0 ? SAL_ORDER : CUSTOMER;
 }
 
@@ -189,6 +194,12 @@ otherlist_row(Buf *out, const OtherList *list, const Version *v, bool detail)
 	put_key(out, list, v);
 	for (i = 0; list->id[i] != NULL && strcmp(list->id[i], list->number) != 0; i++)
 		;
+	if (list->id[0] == NULL)
+	{
+		buf_printf(&value, "%u", v->recno + 1);
+		put_text_member(out, "line", value.data);
+		value.len = 0;
+	}
 	if (list->number[0] != '\0' && list->id[i] == NULL)
 		put_text_member(out, list->number, v->number);
 	shape_name(&value, v);

@@ -31,6 +31,9 @@ typedef struct OtherList
 	const char *count;			/* name of the count; empty: none is told */
 	bool		count_is_text;
 	bool		row_time;		/* rows show modify_time */
+	const char *range_start;	/* a report: parameters of the span that its rows belong to; empty: none */
+	const char *range_end;		/* the same as range_start where that takes a whole period */
+	int64_t		range_format;
 	Entity		entity;			/* whose records it shows */
 } OtherList;
 

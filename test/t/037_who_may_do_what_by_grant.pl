@@ -50,6 +50,9 @@ as('etl', q{SELECT * FROM jdy_sync('customer', 'verify')});
 $sim->post('/_sim/target/poison', { ids => ['c1'] });
 as('etl', q{SELECT * FROM jdy_push('out')});
 query($node, q{INSERT INTO jdysync.reject (stream_id, run_id, id, reason, digest, raw, next_try) SELECT stream_id, 1, 'x', 'broken', 'x', 'x', 'infinity' FROM jdysync.stream});
+query($node, q{INSERT INTO jdysync.lag SELECT stream_id, array_fill(1, '{14}'), array_fill(0, '{14}'), 7, NULL, NULL FROM jdysync.stream});
+query($node, q{INSERT INTO jdysync.missed (stream_id, id, run_id, found_by, cause) SELECT stream_id, 'c1', 1, 'certificate', 'late' FROM jdysync.stream});
+query($node, q{INSERT INTO jdysync.audit (stream_id, epoch, run_id, began_at, findings) SELECT stream_id, epoch, 1, now(), '[{"id": "c1"}]' FROM jdysync.stream});
 query($node, q{INSERT INTO jdysync.run (stream_id, name, kind, mode, status, started_at, finished_at, sqlstate, error) SELECT stream_id, name, 'pull', 'auto', 'failed', now(), now(), '22P02', 'record c1 says' FROM jdysync.stream});
 query($node, q{INSERT INTO jdysync.incident (name, severity, what, detail, advice) VALUES ('customer', 'warning', 'a test', 'record c1', 'none'), ('server kingdee of etl', 'warning', 'a test', NULL, 'none'), ('server kingdee', 'warning', 'a test', NULL, 'none')});
 
@@ -92,6 +95,10 @@ my @views = (
 	[ 'jdy_coverage', 'jdy_coverage WHERE exceptions IS NOT NULL', \%all ],
 	[ 'jdy_certificates', 'jdy_certificates', \%health ],
 	[ 'jdy_certified', 'jdy_certified', \%all ],
+	[ 'jdy_lag', 'jdy_lag', \%health ],
+	[ 'jdy_missed', 'jdy_missed', \%all ],
+	[ 'jdy_audits', 'jdy_audits', \%health ],
+	[ 'jdy_audits', 'jdy_audits WHERE findings IS NOT NULL', \%all ],
 	[ 'jdy_progress', 'jdy_progress', \%health, 1 ],
 	[ 'jdy_deliveries', "jdy_deliveries WHERE status = 'dead'", \%all ],
 	[ 'jdy_deliveries', 'jdy_deliveries WHERE request IS NOT NULL OR reply IS NOT NULL', \%owner ],

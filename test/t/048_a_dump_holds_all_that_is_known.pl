@@ -30,7 +30,10 @@ $node->safe_psql('postgres', 'CREATE SCHEMA elsewhere; ALTER TABLE jdysync.stagi
 sync_ok($node, '客户', 'a stream');
 sync_ok($node, 'moved', 'another, whose table stands elsewhere');
 sync_ok($node, 'moved', 'a certificate', q{jdy_sync('moved', 'verify')});
+sync_ok($node, '客户', 'an audit', q{jdy_sync('客户', 'audit')});
 
+$node->safe_psql('postgres', q{INSERT INTO jdysync.lag SELECT stream_id, array_fill(1, '{14}'), array_fill(0, '{14}'), 7, '2 min', now() FROM jdysync.stream;
+INSERT INTO jdysync.missed (stream_id, id, run_id, found_by, cause, later_than) SELECT stream_id, 'c1', 1, 'certificate', 'late', '2 min' FROM jdysync.stream});
 $node->safe_psql('postgres', q{INSERT INTO jdysync.breaker VALUES ('kingdee', 7, now(), 'no reply in time', 2, now())});
 
 dump_and_restore('copy');
@@ -40,7 +43,13 @@ my @state = (
 	'SELECT w FROM jdysync."window" w ORDER BY 1',
 	'SELECT g FROM jdysync.sighted g ORDER BY 1',
 	'SELECT c FROM jdysync.certificate c ORDER BY 1',
+	'SELECT l FROM jdysync.lag l ORDER BY 1',
+	'SELECT m FROM jdysync.missed m ORDER BY 1',
+	'SELECT l FROM jdy_lag l ORDER BY name, up_to',
+	'SELECT m FROM jdy_missed m ORDER BY 1',
 	'SELECT proven, "count" FROM jdy_certificates',
+	'SELECT a FROM jdysync.audit a ORDER BY 1',
+	'SELECT name, windows, details FROM jdy_audits',
 	'SELECT count(*) FROM jdy_certified',
 	'SELECT r FROM jdysync.run r ORDER BY 1',
 	'SELECT k FROM jdysync.call k ORDER BY 1',
@@ -51,7 +60,7 @@ my @state = (
 	'SELECT c FROM jdy_coverage c ORDER BY 1',
 	'SELECT t FROM jdysync."staging_客户" t ORDER BY 1',
 	'SELECT t FROM elsewhere.staging_moved t ORDER BY 1',
-	(map { "SELECT last_value, is_called FROM jdysync.${_}_seq" } qw(stream_stream_id run_run_id certificate_certificate_id reject_reject_id incident_id)));
+	(map { "SELECT last_value, is_called FROM jdysync.${_}_seq" } qw(stream_stream_id run_run_id certificate_certificate_id audit_audit_id reject_reject_id incident_id)));
 for my $sql (@state)
 {
 	is($node->safe_psql('copy', $sql), $node->safe_psql('postgres', $sql), "the same: $sql");
@@ -60,7 +69,7 @@ for my $sql (@state)
 $sim->post('/_sim/change', { entity => 'customer', op => 'insert', count => 3 });
 is($node->safe_psql('copy', q{SELECT string_agg(DISTINCT status, ',') FROM jdy_status}), 'held', 'a copy is held');
 is($node->safe_psql('copy', 'SELECT jdy_adopt()'), '2', 'until it is adopted');
-is($node->safe_psql('copy', q{SELECT run_id, status, inserted FROM jdy_sync('客户')}), '4|ok|3', 'the copy makes an incremental run');
+is($node->safe_psql('copy', q{SELECT run_id, status, inserted FROM jdy_sync('客户')}), '5|ok|3', 'the copy makes an incremental run');
 like($node->safe_psql('copy', q{SELECT jdy_add_stream('material', 'kingdee')}), qr/staging_material/, 'and takes a new stream');
 
 dump_and_restore('bare', '--schema-only');

@@ -160,6 +160,7 @@ subtest 'a service that does not tell its time' => sub {
 	my $id = change(op => 'update', count => 1)->[0];
 	sync_ok($node, 'timeless', 'a run after a change');
 	is_true($node, 'timeless', 'brings it', entity => 'customer');
+	is(query($node, "SELECT max(detailed_at) < now() - interval '23 hours' FROM jdysync.staging_timeless"), 't', 'and takes no detail for younger than it surely is');
 	wait_out($sim, 2);
 	sync_ok($node, 'timeless', 'a run when it should have settled');
 	is(coverage("complete_until BETWEEN now() - interval '25 hours' AND now() - interval '23 hours'", 'timeless'), 't',

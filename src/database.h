@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
- * launcher.h
+ * database.h
  *		When each database is due next, in shared memory.
  *-------------------------------------------------------------------------
  */
-#ifndef JDY_LAUNCHER_H
-#define JDY_LAUNCHER_H
+#ifndef JDY_DATABASE_H
+#define JDY_DATABASE_H
 
 #include "postgres.h"
 
@@ -14,7 +14,7 @@
 /* Something in `database` is due at `at` (or earlier): the launcher sends a scheduler then. Never raises. */
 extern void jdy_database_due(Oid database, TimestampTz at);
 
-/* It looks at once whether something is due.  Never raises. */
+/* The launcher looks at once whether something is due.  Never raises. */
 extern void jdy_launcher_wake(void);
 
 /* A worker is free again: due now if a scheduler left work behind in `database`, or in the one that is first in line. */
@@ -34,16 +34,18 @@ extern void jdy_database_stop(Oid database);
 extern uint64 jdy_database_visit(Oid database, int scheduler_pid);
 extern void jdy_database_visited(Oid database, uint64 generation, TimestampTz next_due);
 
-/* Whose queued run was started last in a database, so that the next one is another's. */
-extern Oid	jdy_database_last_owner(Oid database);
-extern void jdy_database_set_last_owner(Oid database, Oid owner);
+/* What is known of a database, as a copy; all zero when nothing is. */
+extern DatabaseSlot jdy_database_slot(Oid database);
 
-/* When the logs of a database are to be trimmed next, by jdy_clock_now(); 0 = they were not since the server started. */
-extern TimestampTz jdy_database_trim_at(Oid database);
-extern void jdy_database_set_trim_at(Oid database, TimestampTz trim_at);
+/*
+ * The slot itself, locked until jdy_database_unlock, which is to follow soon and also when
+ * there is none: nothing in between may raise an error.  `create`: makes one where
+ * there is none; NULL then only when work is left in all databases that have one.
+ */
+extern DatabaseSlot *jdy_database_lock(Oid database, bool create);
+extern void jdy_database_unlock(void);
 
-/* Whether the logs were too small then: the server's log says so when that changes. */
-extern LogShortage jdy_database_shortage(Oid database);
-extern void jdy_database_set_shortage(Oid database, LogShortage shortage);
+/* Between these two: something became due from outside, at `at`. */
+extern void jdy_database_mark_due(DatabaseSlot *slot, TimestampTz at);
 
-#endif							/* JDY_LAUNCHER_H */
+#endif							/* JDY_DATABASE_H */
