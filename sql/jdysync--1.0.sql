@@ -57,7 +57,9 @@ CREATE TABLE jdysync.stream (
 	tail_until timestamptz,
 	verify_at timestamptz,
 	audit_at timestamptz,
-	contract jsonb NOT NULL DEFAULT '{}',
+	given_up_until timestamptz,
+	unproven text,
+	unplaced bigint NOT NULL DEFAULT 0,
 	source bytea,
 	remedy text,
 	CONSTRAINT watermark_within_first_range CHECK
@@ -78,9 +80,30 @@ COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that th
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
 COMMENT ON COLUMN jdysync.stream.audit_at IS 'from then on a scheduled run audits it, too; NULL = its first load is not over';
-COMMENT ON COLUMN jdysync.stream.contract IS 'what was found out about the service''s behaviour, with dates';
+COMMENT ON COLUMN jdysync.stream.given_up_until IS 'the next run begins here minus overlap although not all before it is proven; NULL = nothing was given up';
+COMMENT ON COLUMN jdysync.stream.unproven IS 'months of a report of which it is not known whether all of them came; NULL = none';
+COMMENT ON COLUMN jdysync.stream.unplaced IS 'rows that are their own keys and came in reads that proved nothing: what they take the place of may be proven gone later';
 COMMENT ON COLUMN jdysync.stream.remedy IS 'its second schedule, which reads a wider window again (omissionRemedy of metadata); NULL = none';
 COMMENT ON COLUMN jdysync.stream.source IS 'SHA-256 of address and account that all this was read from; NULL = no run has been there yet';
+
+CREATE TABLE jdysync.contract (
+	stream_id integer NOT NULL,
+	question text COLLATE "C" NOT NULL,
+	answer text COLLATE "C" NOT NULL,
+	since timestamptz NOT NULL,
+	asked_at timestamptz NOT NULL,
+	evidence text NOT NULL,
+	known text COLLATE "C",
+	PRIMARY KEY (stream_id, question)
+);
+COMMENT ON TABLE jdysync.contract IS 'how the service answers, asked at the first run of a stream and once a week: the rules follow it';
+COMMENT ON COLUMN jdysync.contract.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.contract.question IS 'filter | start edge | end edge | grain | page size | echoed size | offset | order | past the end | count | clock | list rows';
+COMMENT ON COLUMN jdysync.contract.answer IS 'unknown = it could not be had: evidence says why';
+COMMENT ON COLUMN jdysync.contract.since IS 'since when the answer is this';
+COMMENT ON COLUMN jdysync.contract.asked_at IS 'when it was asked last';
+COMMENT ON COLUMN jdysync.contract.evidence IS 'what was seen then';
+COMMENT ON COLUMN jdysync.contract.known IS 'the last answer that could be had: another one is told; NULL = there was none';
 
 CREATE TABLE jdysync.listing (
 	stream_id integer NOT NULL,
@@ -331,7 +354,7 @@ CREATE TABLE jdysync.home (
 );
 CREATE UNIQUE INDEX home_only ON jdysync.home ((true));
 COMMENT ON TABLE jdysync.home IS 'where all this was made: in any other database it is a copy, and nothing runs until jdy_adopt()';
-COMMENT ON COLUMN jdysync.home.cluster IS 'its system identifier';
+COMMENT ON COLUMN jdysync.home.cluster IS 'system identifier of the server';
 COMMENT ON COLUMN jdysync.home.database IS 'oid of the database';
 COMMENT ON COLUMN jdysync.home.extension IS 'oid of the extension: a dump that is restored where it was made is a copy, too';
 
@@ -642,6 +665,7 @@ CREATE TABLE jdysync.catalog (
 	required text[] NOT NULL DEFAULT '{}',
 	fixed jsonb NOT NULL DEFAULT '{}',
 	modified_field text,
+	rich_rows text,
 	list_secrets text[] NOT NULL DEFAULT '{}',
 	detail_secrets text[] NOT NULL DEFAULT '{}',
 	line_items text
@@ -659,6 +683,7 @@ COMMENT ON COLUMN jdysync.catalog.size_param IS 'parameter for the rows of a pag
 COMMENT ON COLUMN jdysync.catalog.required IS 'parameters without which the service refuses: metadata must give them';
 COMMENT ON COLUMN jdysync.catalog.fixed IS 'parameters always sent unless the metadata sends them; they widen a list, never narrow it, or say what a report sums up by';
 COMMENT ON COLUMN jdysync.catalog.modified_field IS 'field of the detail that holds the modify time (server''s zone)';
+COMMENT ON COLUMN jdysync.catalog.rich_rows IS 'parameter that makes list rows show more of the detail; NULL = there is none';
 COMMENT ON COLUMN jdysync.catalog.list_secrets IS 'encrypted fields of list rows';
 COMMENT ON COLUMN jdysync.catalog.detail_secrets IS 'encrypted fields of details';
 COMMENT ON COLUMN jdysync.catalog.line_items IS 'array of the detail whose elements are rows of jdy_<stream>_entry; NULL = there is none';
@@ -685,20 +710,20 @@ COMMENT ON COLUMN jdysync.catalog_field.sensitive IS 'how jdy_<stream>_masked sh
 
 INSERT INTO jdysync.catalog
 	(entry, title, api, id_fields, number_field, detail_api, start_param, end_param, window_format,
-	 fixed, modified_field, list_secrets, detail_secrets, line_items)
+	 fixed, modified_field, list_secrets, detail_secrets, line_items, rich_rows)
 VALUES
 	('customer', '客户', '/jdy/v2/bd/customer', '{id}', 'number', '/jdy/v2/bd/customer_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', 'modify_time', '{}',
-	 '{addr,bank_account,invoice_phone,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}', NULL),
+	 '{addr,bank_account,invoice_phone,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}', NULL, 'show_contact_detail'),
 	('supplier', '供应商', '/jdy/v2/bd/supplier', '{id}', 'number', '/jdy/v2/bd/supplier_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL,
 	 '{Row.bank_account,bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat}',
-	 '{bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat,accountentity.income_acc_no,accountentity.income_bank_code}', NULL),
+	 '{bomentity.birthday,bomentity.contact_address,bomentity.email,bomentity.mobile,bomentity.phone,bomentity.qq,bomentity.wechat,accountentity.income_acc_no,accountentity.income_bank_code}', NULL, 'show_contact_detail'),
 	('material', '商品', '/jdy/v2/bd/material', '{id}', 'number', '/jdy/v2/bd/material_detail',
-	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL, '{}', '{}', NULL),
+	 'modify_start_time', 'modify_end_time', 'ms', '{"enable": "-1"}', NULL, '{}', '{}', NULL, NULL),
 	('sal_order', '销售订单', '/jdy/v2/scm/sal_order', '{id}', 'bill_no', '/jdy/v2/scm/sal_order_detail',
 	 'modify_start_time', 'modify_end_time', 'ms', '{}', 'modify_time', '{}',
-	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}', 'material_entity');
+	 '{contact_address,contact_phone,dispatcher_address,dispatcher_phone}', 'material_entity', NULL);
 
 /*
  * The other lists that the documents describe.  dialect: how a span of modify time is asked; enable = -1 asks
@@ -1362,7 +1387,7 @@ COMMENT ON FUNCTION jdy_resync(text, timestamptz, timestamptz) IS
 CREATE FUNCTION jdy_start(name text, mode text DEFAULT 'auto')
 RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_start(text, text) IS
-'queues a run and returns its run_id; it starts when the transaction commits';
+'queues a run of a stream or push and returns its run_id; it starts when the transaction commits; mode as for jdy_sync';
 
 CREATE FUNCTION jdy_cancel(run_id bigint)
 RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
@@ -1420,7 +1445,7 @@ COMMENT ON FUNCTION jdy_pause(text) IS
 CREATE FUNCTION jdy_resume(name text, force boolean DEFAULT false)
 RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION jdy_resume(text, boolean) IS
-'ends jdy_pause; force: lets a push that is held because too many records changed at once go once; true when that changed something';
+'ends jdy_pause; force: lets a push go once that is held because too many records changed, or are gone, at once; true when that changed something';
 
 CREATE FUNCTION jdy_grant(name text, role regrole, privilege text)
 RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
@@ -1584,7 +1609,7 @@ COMMENT ON COLUMN jdysync.subject.owner IS 'owner of that; NULL = it is gone';
 COMMENT ON COLUMN jdysync.subject.is_push IS 'a push';
 COMMENT ON COLUMN jdysync.subject.own IS 'the current role is a member of its owner; of what has none, a superuser';
 COMMENT ON COLUMN jdysync.subject.may_read IS 'or was granted that with jdy_grant';
-COMMENT ON COLUMN jdysync.subject.mapping IS 'as whom it calls what: name of the incidents of that';
+COMMENT ON COLUMN jdysync.subject.mapping IS 'its server and its owner, whose user mapping it calls with: name of the incidents of these calls';
 
 CREATE VIEW jdysync.at_work AS
 SELECT k.objid AS stream_id
@@ -1643,6 +1668,25 @@ CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(10::oid, 'USAGE') OR i.name = 
 WHERE a.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
+CREATE VIEW jdysync.breach AS
+SELECT c.stream_id, bool_or(c.question = 'filter' AND c.answer = 'ignored') AS filter_ignored,
+	string_agg(CASE
+		WHEN c.question = 'filter' AND c.answer = 'ignored' THEN 'the service ignores the time filter, so only certificates prove anything'
+		WHEN c.question = 'count' AND c.answer = 'none' THEN 'the service does not count this list, so there is no certificate'
+		WHEN c.question = 'count' AND c.answer = 'does not add up' THEN 'the service''s count does not add up, so there is no certificate'
+		WHEN c.question = 'count' AND c.answer = 'unknown' THEN 'whether the service''s count adds up is not known, so there is no certificate'
+		WHEN c.question = 'order' AND c.answer = 'unstable' AND NOT EXISTS (SELECT FROM jdysync.contract f
+			WHERE f.stream_id = c.stream_id AND f.question = 'filter' AND f.answer = 'honoured')
+			THEN 'the list has no stable order and cannot be read by modify time, so records may be missing'
+		END, '; ' ORDER BY c.question DESC) AS uncertified
+FROM jdysync.contract c
+WHERE c.question IN ('filter', 'count', 'order')
+GROUP BY c.stream_id;
+COMMENT ON VIEW jdysync.breach IS 'streams whose service does not answer as proofs need it';
+COMMENT ON COLUMN jdysync.breach.stream_id IS 'stream';
+COMMENT ON COLUMN jdysync.breach.filter_ignored IS 'its windows prove nothing';
+COMMENT ON COLUMN jdysync.breach.uncertified IS 'what cannot be proven, and why; NULL = nothing is wrong';
+
 /*
  * One look into an index for each thing that is asked: millions of runs and deliveries
  * must not slow down who only wants to know whether all is well.
@@ -1682,6 +1726,7 @@ SELECT s.name, CASE WHEN s.is_push THEN 'push' ELSE 'pull' END AS kind, v.status
 				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven AND c.at > now() - interval '26 hours')
 			THEN COALESCE('last certificate ' || (SELECT date_trunc('hour', now() - max(c.at)) FROM jdysync.certificate c
 				WHERE c.stream_id = s.stream_id AND c.epoch = t.epoch AND c.proven) || ' ago', 'no certificate so far') || ', see jdy_certificates' END,
+		(SELECT 'uncertified: ' || w.uncertified || ', see jdy_contract' FROM jdysync.breach w WHERE w.stream_id = s.stream_id AND NOT s.is_push),
 		CASE WHEN n.started_at IS NOT NULL THEN 'a run goes on since ' || m.running || ', see jdy_progress'
 			WHEN EXISTS (SELECT FROM jdysync.run r WHERE r.stream_id = s.stream_id AND r.status = 'queued') THEN 'a run is queued' END), ''), '') AS why,
 	g.next_at::timestamptz(0) AS next_run,
@@ -1750,7 +1795,7 @@ COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all we
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name,
 	CASE WHEN s.loaded_at IS NULL OR q.oldest = '-infinity' THEN NULL
-		WHEN s.watermark IS NULL OR s.contract->>'filter' = 'ignored' THEN g.content_until
+		WHEN s.watermark IS NULL OR b.filter_ignored THEN g.content_until
 		ELSE LEAST(s.watermark, q.oldest) END AS complete_until,
 	s.listed_until,
 	COALESCE(q.due, 0) AS details_due,
@@ -1759,9 +1804,10 @@ SELECT s.name,
 		ELSE tstzmultirange(tstzrange(s.start_from, upper(s.coverage))) - s.coverage END AS gaps,
 	CASE WHEN c.may_read AND COALESCE(q.set_aside, 0) + r.rejected > 0
 		THEN (q.exceptions || r.exceptions)[1:100] END AS exceptions,
-	s.loaded_at, s.coverage AS windows
+	s.loaded_at, s.coverage AS windows, b.uncertified
 FROM jdysync.stream s
 JOIN jdysync.subject c ON c.stream_id = s.stream_id AND c.owner IS NOT NULL
+LEFT JOIN jdysync.breach b ON b.stream_id = s.stream_id
 LEFT JOIN LATERAL (
 	SELECT min(l.due_since) FILTER (WHERE l.due AND l.problem IS NULL) AS oldest,
 		count(*) FILTER (WHERE l.due AND l.problem IS NULL) AS due,
@@ -1778,6 +1824,15 @@ CROSS JOIN LATERAL (
 WHERE c.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_coverage IS
 'how far each stream is proven: every change stamped before complete_until is in staging, but for the records named in exceptions; NULL = the first load is not over, or nothing is proven yet';
+
+CREATE VIEW @extschema@.jdy_contract WITH (security_barrier) AS
+SELECT s.name, c.question, c.answer, c.since, c.asked_at, CASE WHEN k.may_read THEN c.evidence END AS evidence
+FROM jdysync.contract c
+JOIN jdysync.stream s USING (stream_id)
+JOIN jdysync.subject k ON k.stream_id = s.stream_id
+WHERE k.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW @extschema@.jdy_contract IS
+'how each stream''s service answers, asked at the first run and once a week: the rules that prove something follow it';
 
 CREATE VIEW @extschema@.jdy_certificates WITH (security_barrier) AS
 SELECT c.certificate_id, s.name, c.at, c.proven, c.instant, c."count", c.digest, c.calls, c.missed,
@@ -1875,7 +1930,8 @@ SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.
 	LEAST(q.due, 10000) AS details_due, LEAST(q.set_aside + j.n, 10000) AS set_aside,
 	LEAST(d.pending, 10000) AS pending, COALESCE(b.sent, 0) AS sent, COALESCE(b.in_doubt, 0) AS in_doubt, LEAST(d.dead, 10000) AS dead,
 	t.listed_until,
-	CASE WHEN t.loaded_at IS NULL OR t.contract->>'filter' = 'ignored' OR q.oldest = '-infinity' THEN NULL
+	CASE WHEN t.loaded_at IS NULL OR q.oldest = '-infinity'
+			OR EXISTS (SELECT FROM jdysync.contract c WHERE c.stream_id = t.stream_id AND c.question = 'filter' AND c.answer = 'ignored') THEN NULL
 		WHEN q.due + q.set_aside <= 10000 THEN LEAST(t.watermark, q.oldest)
 		ELSE LEAST(t.watermark, NULLIF((SELECT min(l.due_since) FROM jdysync.listing l
 			WHERE l.stream_id = t.stream_id AND l.due AND l.problem IS NULL), '-infinity')) END AS complete_until,
@@ -1948,8 +2004,20 @@ LEFT JOIN (VALUES
 	('missed by windows', '有变更被窗口漏读，已补 missed by windows', '数据已补齐；请用 jdy_missed 查看原因。'),
 	('dead letters', '有记录被目标拒绝 dead letters', '请查看 jdy_deliveries，修正后用 jdy_replay 重发，或用 jdy_discard 放弃。'),
 	('rows set aside', '有数据无法入库 rows set aside', '请查看 jdy_rejects，并在源系统中修正。'),
-	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。')) AS k (what, title, what_to_do) ON k.what = i.what
-CROSS JOIN LATERAL (SELECT COALESCE(k.title, i.what) AS title, k.what_to_do) t
+	('licence ends', '账套授权即将到期 licence ends', '请提醒客户续费。'),
+	('mass delete', '大批记录消失，未标记删除 mass delete', '请核实接口为何不再列出它们；确属删除则用 jdy_accept_deletes 放行。'),
+	('missed by windows', '时间窗漏读 missed by windows', '记录已补齐，原因见 jdy_missed。'),
+	('count not trusted', '计数不可信 count not trusted', '计数一致后用 jdy_resync 重读该时间段。'),
+	('time filter ignored', '时间过滤无效 time filter ignored', '每次运行都在全量读取；请检查元数据中时间参数的名字。'),
+	('no stable order', '列表顺序不稳定 no stable order', '请在元数据中为列表指定稳定的排序。'),
+	('sort key not known', '排序字段未知 sort key not known', '请在元数据的 number 中写明列表的排序字段。'),
+	('end of the list not trusted', '列表末尾不可信 end of the list not trusted', '请向接口方询问列表最多能读到多深。'),
+	('report not proven', '报表未能证明完整 report not proven', '请在较空闲时用 jdy_resync 重读这些月份。'),
+	('rows removed from staging', '暂存表中的行被删 rows removed from staging', '行已补回；请查明是谁从暂存表里删除，见 jdy_audits。'),
+	('contract changed', '接口行为改变 contract changed', '改变了什么见 jdy_contract。'),
+	('clock went back', '接口的时钟倒退 clock went back', '按错误时间读过的内容会自动重读；经常发生请询问接口方。'),
+	('no time told', '接口不报时间 no time told', '请查明是接口还是代理去掉了应答中的 Date 头。')) AS k (what, title, what_to_do) ON k.what = split_part(i.what, ': ', 1)
+CROSS JOIN LATERAL (SELECT COALESCE(k.title || substr(i.what, length(k.what) + 1), i.what) AS title, k.what_to_do) t
 CROSS JOIN LATERAL (SELECT to_char(i.opened_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS opened,
 	to_char(i.closed_at AT TIME ZONE 'Asia/Shanghai', 'YYYY-MM-DD HH24:MI') AS closed) o
 WHERE i.severity <> 'info' AND (i.closed_at IS NULL OR i.closed_at > now() - interval '1 day');
@@ -2223,8 +2291,15 @@ COMMENT ON COLUMN @extschema@.jdy_coverage.gaps IS 'spans between them that are 
 COMMENT ON COLUMN @extschema@.jdy_coverage.details_due IS 'details still to be fetched';
 COMMENT ON COLUMN @extschema@.jdy_coverage.set_aside IS 'records that cannot be had for now: their detail is refused, or PostgreSQL cannot hold their list row (jdy_rejects)';
 COMMENT ON COLUMN @extschema@.jdy_coverage.exceptions IS 'the first 100 of these ids, ? for a row without one; its owner''s to read';
+COMMENT ON COLUMN @extschema@.jdy_coverage.uncertified IS 'what cannot be proven of it, and why; NULL = nothing is wrong';
 COMMENT ON COLUMN @extschema@.jdy_coverage.loaded_at IS 'end of the first load; NULL = not over';
 
+COMMENT ON COLUMN @extschema@.jdy_contract.name IS 'stream';
+COMMENT ON COLUMN @extschema@.jdy_contract.question IS 'filter | start edge | end edge | grain | page size | echoed size | offset | order | past the end | count | clock | list rows';
+COMMENT ON COLUMN @extschema@.jdy_contract.answer IS 'what the service does; unknown = that could not be found out';
+COMMENT ON COLUMN @extschema@.jdy_contract.since IS 'since when the answer is this';
+COMMENT ON COLUMN @extschema@.jdy_contract.asked_at IS 'when it was asked last; it is asked again a week later';
+COMMENT ON COLUMN @extschema@.jdy_contract.evidence IS 'what was seen, or why it is unknown; its owner''s to read';
 COMMENT ON COLUMN @extschema@.jdy_certificates.certificate_id IS 'number of the certificate';
 COMMENT ON COLUMN @extschema@.jdy_certificates.name IS 'stream';
 COMMENT ON COLUMN @extschema@.jdy_certificates.at IS 'when it was made';
@@ -2440,7 +2515,6 @@ COMMENT ON COLUMN jdysync.reject.id IS 'the record''s id, where it has one';
 COMMENT ON COLUMN jdysync.reject.reason IS 'why PostgreSQL cannot hold it';
 COMMENT ON COLUMN jdysync.reject.digest IS 'SHA-256 of raw: each distinct row is kept once';
 COMMENT ON COLUMN jdysync.reject.raw IS 'its bytes as they came';
-COMMENT ON COLUMN jdysync.reject.tries IS 'times its window was read again for it';
 
 COMMENT ON COLUMN jdysync.incident.id IS 'number of the incident';
 COMMENT ON COLUMN jdysync.incident.name IS 'stream or push; server …: all that calls it; server … of …: all that this role owns and calls it; (this database)';
@@ -2482,13 +2556,14 @@ COMMENT ON SEQUENCE jdysync.incident_id_seq IS 'numbers of incidents';
  * As long as nothing is known of them, they are taken for tables of hundreds of rows, and autovacuum does not look
  * at a handful: each look at jdy_status would be compiled for its supposed cost.
  */
-ANALYZE jdysync.stream, jdysync.push, jdysync.agenda, jdysync.breaker;
+ANALYZE jdysync.stream, jdysync.contract, jdysync.push, jdysync.agenda, jdysync.breaker;
 
 ---------------------------------------------------------------------------
 -- What a dump must hold
 ---------------------------------------------------------------------------
 
 SELECT pg_catalog.pg_extension_config_dump('jdysync.stream', '');
+SELECT pg_catalog.pg_extension_config_dump('jdysync.contract', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.listing', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync."window"', '');
 SELECT pg_catalog.pg_extension_config_dump('jdysync.sighted', '');

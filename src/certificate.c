@@ -216,7 +216,8 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
 		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $5 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
 		" (SELECT jsonb_build_object('settle', $19::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
-		"  'contract', s.contract) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
+		"  'contract', (SELECT jsonb_object_agg(n.question, jsonb_build_object('answer', n.answer, 'asked_at', n.asked_at))"
+		"   FROM jdysync.contract n WHERE n.stream_id = s.stream_id)) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
 		.nargs = 19,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
 		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,

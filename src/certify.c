@@ -32,6 +32,7 @@
 #include "certify.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "probe.h"
 #include "progress.h"
 #include "sighted.h"
 #include "spi.h"
@@ -161,7 +162,7 @@ uncertifiable(Pull *pull)
 	jdy_execute(&look, values, NULL);
 	distrusted = SPI_processed > 0;
 	jdy_pull_commit(pull);
-	return distrusted ? "the service's counts were found wrong, see jdy_incidents" : NULL;
+	return distrusted ? "the service's counts were found wrong, see jdy_incidents" : jdy_probe_count(pull);
 }
 
 static void

@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #define CALLS_BEFORE 7			/* sign in, learn the clock, try the filter, find the pages' order, list what changed meanwhile */
+#define CALLS_CONTRACT 14		/* of the first run, beyond the filter: probe.c */
 #define ROWS_A_PAGE 0.88		/* of its size: pages overlap, so that each shows where the last one ended */
 #define ROWS_A_WINDOW 0.40		/* windows are split until each is one answer */
 #define EXAMPLE_ROWS 10000
@@ -54,8 +55,7 @@ static JdyStatement all_entries = {
 
 /* What is known of a stream besides its definition. */
 static JdyStatement stream_state = {
-	.sql = "SELECT s.schedule, s.enabled, to_char(s.loaded_at, 'YYYY-MM-DD HH24:MI'), s.contract->>'filter', s.contract->>'cap',"
-	" to_char(to_timestamp((s.contract->>'filter_probed_epoch')::bigint), 'YYYY-MM-DD'), s.contract->>'given_up_until',"
+	.sql = "SELECT s.schedule, s.enabled, to_char(s.loaded_at, 'YYYY-MM-DD HH24:MI'), s.given_up_until::text,"
 	" COALESCE((SELECT w.\"rows\" FROM jdysync.\"window\" w WHERE w.stream_id = s.stream_id AND w.rule = 'load'"
 	"  ORDER BY w.proven_at DESC LIMIT 1), NULLIF(k.reltuples, -1)::bigint, 0),"
 	" (SELECT count(*) FROM jdysync.listing l WHERE l.stream_id = s.stream_id AND l.due AND l.problem IS NULL),"
@@ -100,6 +100,7 @@ static void say_list(const Outline *outline, const char *loaded_at);
 static void say_every_run(const Outline *outline);
 static void say_window(const Outline *outline);
 static void say_proof(const Outline *outline);
+static void say_contract(const Outline *outline);
 static void say_how_to_add(const Outline *outline, const char *entry);
 static void say_schedule(const Outline *outline, double calls, const char *what);
 static double list_calls(const Outline *outline, double rows);
@@ -186,8 +187,6 @@ explain_stream(Outline *outline, int stream_id)
 	bool		isnull;
 	bool		enabled;
 	char	   *loaded_at;
-	char	   *cap;
-	char	   *probed;
 	char	   *given_up;
 	int64		due;
 	int64		set_aside;
@@ -199,14 +198,12 @@ explain_stream(Outline *outline, int stream_id)
 	outline->schedule = jdy_spi_text(0, 1);
 	enabled = DatumGetBool(jdy_spi_datum(0, 2, &isnull));
 	loaded_at = jdy_spi_text(0, 3);
-	outline->filter = jdy_spi_text(0, 4);
-	cap = jdy_spi_text(0, 5);
-	probed = jdy_spi_text(0, 6);
-	given_up = jdy_spi_text(0, 7);
-	outline->rows = jdy_spi_int64(0, 8, 0);
-	due = jdy_spi_int64(0, 9, 0);
-	set_aside = jdy_spi_int64(0, 10, 0);
-	gaps = jdy_spi_int64(0, 11, 0);
+	given_up = jdy_spi_text(0, 4);
+	outline->rows = jdy_spi_int64(0, 5, 0);
+	due = jdy_spi_int64(0, 6, 0);
+	set_aside = jdy_spi_int64(0, 7, 0);
+	gaps = jdy_spi_int64(0, 8, 0);
+	outline->filter = stream->contract->of[Q_FILTER].answer;
 	outline->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL &&
 		(outline->filter == NULL || strcmp(outline->filter, "honoured") == 0);
 
@@ -218,13 +215,8 @@ explain_stream(Outline *outline, int stream_id)
 	say_proof(outline);
 	if (stream->range_param != NULL)
 		line(outline, "  Contract: nothing to find out, a report is asked for its months");
-	else if (stream->plan->start_param == NULL)
-		line(outline, "  Contract: nothing to find out, the list has no time filter");
-	else if (outline->filter == NULL)
-		line(outline, "  Contract: not known yet; the first run asks for a window of tomorrow, which must be empty");
 	else
-		line(outline, "  Contract: filter %s (tried %s, again after a week)%s%s%s", outline->filter, probed,
-			 cap != NULL ? ", an answer holds up to " : "", cap != NULL ? cap : "", cap != NULL ? " rows" : "");
+		say_contract(outline);
 	line(outline, "  Pending: details %s%s, set aside %s, gaps in the ledger %s", number(due),
 		 due > 0 ? psprintf(" (%s)", duration_of(outline->endpoint, due, loaded_at != NULL ? 100 : outline->endpoint->backfill_share)) : "",
 		 number(set_aside), number(gaps));
@@ -291,7 +283,7 @@ say_list(const Outline *outline, const char *loaded_at)
 	const Stream *stream = outline->stream;
 	int			share = outline->endpoint->backfill_share;
 	double		rows = outline->rows > 0 ? outline->rows : EXAMPLE_ROWS;
-	double		list = list_calls(outline, rows);
+	double		list = list_calls(outline, rows) + (loaded_at == NULL ? CALLS_CONTRACT : 0);
 	double		details = stream->details ? rows : 0;
 	const char *cost;
 
@@ -399,6 +391,33 @@ say_proof(const Outline *outline)
 		line(outline, "  Proof of every run: none, there is no time filter; complete_until is what certificates prove");
 	if (stream->narrowing != NULL)
 		line(outline, "  Narrowed by %s: what is proven is what that leaves, and it cannot be certified", stream->narrowing);
+}
+
+/* How the service answers, as it was asked last. */
+static void
+say_contract(const Outline *outline)
+{
+	const Contract *contract = outline->stream->contract;
+	StringInfoData known;
+	StringInfoData unknown;
+
+	initStringInfo(&known);
+	initStringInfo(&unknown);
+	for (int q = 0; q < QUESTIONS; q++)
+	{
+		const char *answer = contract->of[q].answer;
+		StringInfo	text = answer != NULL && strcmp(answer, A_UNKNOWN) != 0 ? &known : &unknown;
+
+		if (answer != NULL)
+			appendStringInfo(text, "%s%s%s%s", text->len > 0 ? ", " : "", jdy_contract_question(q), text == &known ? " " : "",
+							 text == &known ? answer : "");
+	}
+	if (known.len == 0 && unknown.len == 0)
+		line(outline, "  Contract: not known yet; the first run asks the service about itself, about 15 calls, and so does one a week");
+	else
+		line(outline, "  Contract: %s%s", known.len > 0 ? known.data : "nothing is known", known.len > 0 ? " (asked once a week)" : "");
+	if (unknown.len > 0)
+		line(outline, "    Not known: %s; see jdy_contract", unknown.data);
 }
 
 static void

@@ -19,6 +19,7 @@
 #include "html.h"
 #include "mb/pg_wchar.h"
 #include "pgtime.h"
+#include "phrasebook.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -67,6 +68,8 @@ static void put_css_text(StringInfo page, const char *utf8);
 static void put_narrow_heads(StringInfo style, const char *id, const TableColumn *columns, int ncolumns);
 static void put_cell(StringInfo page, CellKind kind, Datum value);
 static void put_word(StringInfo page, const Word *words, const char *word);
+static void put_sentence(StringInfo page, const char *text);
+static void put_both(StringInfo page, Label label, int most);
 static const char *cell_class(CellKind kind);
 
 void
@@ -78,11 +81,7 @@ jdy_html_text(StringInfo page, const char *text)
 void
 jdy_html_label(StringInfo page, Label label)
 {
-	appendStringInfoString(page, "<span lang=\"en\">");
-	put_text(page, label.en, INT_MAX);
-	appendStringInfoString(page, "</span><span lang=\"zh\">");
-	put_text(page, label.zh, INT_MAX);
-	appendStringInfoString(page, "</span>");
+	put_both(page, label, INT_MAX);
 }
 
 void
@@ -204,6 +203,9 @@ put_cell(StringInfo page, CellKind kind, Datum value)
 		case CELL_TEXT:
 			jdy_html_text(page, TextDatumGetCString(value));
 			break;
+		case CELL_SENTENCE:
+			put_sentence(page, TextDatumGetCString(value));
+			break;
 		case CELL_NAME:
 			appendStringInfoString(page, "<bdi>");
 			jdy_html_text(page, TextDatumGetCString(value));
@@ -250,12 +252,34 @@ put_word(StringInfo page, const Word *words, const char *word)
 	appendStringInfoString(page, "</i>");
 }
 
+static void
+put_sentence(StringInfo page, const char *text)
+{
+	char	   *zh = jdy_in_chinese(text);
+
+	if (zh != NULL)
+		put_both(page, (Label) {text, zh}, MOST_CHARACTERS);
+	else
+		jdy_html_text(page, text);
+}
+
+static void
+put_both(StringInfo page, Label label, int most)
+{
+	appendStringInfoString(page, "<span lang=\"en\">");
+	put_text(page, label.en, most);
+	appendStringInfoString(page, "</span><span lang=\"zh\">");
+	put_text(page, label.zh, most);
+	appendStringInfoString(page, "</span>");
+}
+
 static const char *
 cell_class(CellKind kind)
 {
 	switch (kind)
 	{
 		case CELL_TEXT:
+		case CELL_SENTENCE:
 			return "text";
 		case CELL_NAME:
 			return "name";

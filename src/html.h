@@ -22,6 +22,7 @@ typedef struct Label
 typedef enum CellKind
 {
 	CELL_TEXT,					/* text of others, cut when very long */
+	CELL_SENTENCE,				/* text of our own, maybe with others' in it: in both languages where it is known */
 	CELL_NAME,					/* text: stream or push */
 	CELL_STATUS,				/* text: status of jdy_status or jdy_runs */
 	CELL_KIND,					/* text: pull or push */

@@ -13,7 +13,7 @@
 
 #define JDY_VERSION "1.0"
 
-/* Where "how many calls are logged" is chosen: jdysync.log_calls. */
+/* Values of jdysync.log_calls: which calls are logged. */
 typedef enum LogCalls
 {
 	LOG_CALLS_OFF,

@@ -164,8 +164,7 @@ jdy_lag_raise_settle(Pull *pull, int64 later_than_us, TimestampTz missed_at, con
 	/* As jdy_ledger_prove has it: the watermark is the end of the span that begins where the stream does. */
 	static JdyStatement raise = {
 		.sql = "UPDATE jdysync.stream s SET settle = $2, overlap = $3, coverage = c.coverage, watermark = c.watermark,"
-		"  listed_until = c.watermark, contract = CASE WHEN (s.contract->>'given_up_until')::timestamptz > $4"
-		"   THEN s.contract || jsonb_build_object('given_up_until', $4) ELSE s.contract END"
+		"  listed_until = c.watermark, given_up_until = CASE WHEN s.given_up_until > $4 THEN $4 ELSE s.given_up_until END"
 		" FROM (SELECT n.coverage, (SELECT upper(r) FROM unnest(n.coverage) AS r"
 		"   WHERE (lower_inf(r) OR lower(r) <= n.start_from) AND (n.start_from IS NULL OR upper(r) > n.start_from)"
 		"   ORDER BY r LIMIT 1) AS watermark"

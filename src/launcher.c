@@ -61,6 +61,7 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 #include "utils/wait_event.h"
+#include "worker.h"
 
 #define RESTART_S 5
 #define ROUND_MS 60000			/* longest sleep */

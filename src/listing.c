@@ -6,7 +6,7 @@
  * lands in the same way: rows into staging, marks into the queue, bad rows
  * among the rejects, in one short transaction.
  *
- * Called by pull.c, load.c, window.c and detail.c.
+ * Called by pull.c, probe.c, load.c, window.c and detail.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -78,6 +78,16 @@ add_edge(Call *call, const Stream *stream, const char *param, WindowFormat forma
 Call *
 jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size)
 {
+	Call	   *call = jdy_list_try(pull, lane, from, to, page, size);
+
+	if (!jdy_list_past_end(call))
+		(void) jdy_list_answer(call);
+	return call;
+}
+
+Call *
+jdy_list_try(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size)
+{
 	Call	   *call;
 
 	Assert(jdy_client_pending(pull->client) == 0);
@@ -87,8 +97,6 @@ jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, 
 		call = jdy_client_next(pull->client, 200);
 		jdy_pull_progress(pull);
 	} while (call == NULL);
-	if (!jdy_list_past_end(call))
-		(void) jdy_list_answer(call);
 	return call;
 }
 
@@ -135,6 +143,21 @@ jdy_list_past_end(const Call *call)
 	if (call->outcome == OUTCOME_FAILED)
 		return call->verdict == VERDICT_STOP && call->errcode > 0;
 	return call->outcome == OUTCOME_OK && ask->answer->nrows == 0 && ask->answer->page < ask->page;
+}
+
+TimestampTz
+jdy_server_now(Pull *pull)
+{
+	bool		known;
+	TimestampTz now = jdy_client_server_time(pull->client, &known);
+
+	if (!known)
+	{
+		jdy_client_release(pull->client, jdy_list_ask(pull, LANE_TAIL, DT_NOBEGIN, DT_NOEND, 1, 1));
+		now = jdy_client_server_time(pull->client, &known);
+		pull->timeless = !known;
+	}
+	return now;
 }
 
 void

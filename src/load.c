@@ -88,7 +88,7 @@ static void land_answer(Pull *pull, ListPage *page, const Sighting *sighting);
 static void look_ahead(Load *load);
 static bool is_all(const ListPage *page, int full);
 static void compare_order(Load *load, ListPage *page);
-static void choose_page(int64 last, int cap, int *page, int *size);
+static void choose_page(int64 last, int cap, bool larger, int *page, int *size);
 static void consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size);
 static void ask_ahead(Load *load);
 static void ask_page(Load *load, int page, int size);
@@ -124,10 +124,11 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	load = palloc0(sizeof(Load));
 	load->pull = pull;
 	load->sighting = sighting;
-	load->cap = pull->stream->plan->page_size;
+	load->cap = pull->cap;
 	load->last = load->ahead = -1;
 	load->count = -1;
-	pull->doubt = pull->stream->order_holds ? NO_DOUBT : DOUBT_SORT_KEY;
+	pull->doubt = !pull->stream->order_holds ? DOUBT_SORT_KEY :
+		jdy_contract_says(pull->stream->contract, Q_ORDER, A_UNSTABLE) ? DOUBT_ORDER : NO_DOUBT;
 	if (resume)
 		restore(load, pull->stream->load_state);
 	else
@@ -252,10 +253,11 @@ compare_order(Load *load, ListPage *page)
 /*
  * The page that begins at or before row `last` and brings the most rows after it.
  * Where pages of all sizes end at `last` (row 2520 for sizes up to 10), a larger
- * one is asked, of which the service gives as many rows as it gives.
+ * one is asked, of which the service gives as many rows as it gives: unless it is known to count
+ * the rows before a page by what it gives.
  */
 static void
-choose_page(int64 last, int cap, int *page, int *size)
+choose_page(int64 last, int cap, bool larger, int *page, int *size)
 {
 	int64		best = 0;
 
@@ -265,7 +267,7 @@ choose_page(int64 last, int cap, int *page, int *size)
 		return;
 	for (int z = cap; z >= 1; z--)
 		consider_page(last, cap, z, &best, page, size);
-	for (int z = cap + 1; z <= 2 * cap && best == 0; z++)
+	for (int z = cap + 1; z <= 2 * cap && best == 0 && larger; z++)
 		consider_page(last, cap, z, &best, page, size);
 	if (best == 0)
 		ereport(ERROR,
@@ -295,6 +297,7 @@ ask_ahead(Load *load)
 {
 	int			most = load->count < 0 || load->last < 0 ? 1 :
 		Min(MAX_AHEAD, load->pull->stream->endpoint->concurrency);
+	bool		larger = !jdy_contract_says(load->pull->stream->contract, Q_OFFSET, A_GIVEN_SIZE);
 
 	while (list_length(load->asked) < most && !load->at_end)
 	{
@@ -305,7 +308,7 @@ ask_ahead(Load *load)
 			load->ahead = load->last;
 		else if (load->ahead >= load->count - 1)
 			break;				/* the rest is asked already */
-		choose_page(load->ahead, load->cap, &page, &size);
+		choose_page(load->ahead, load->cap, larger, &page, &size);
 		ask_page(load, page, size);
 		load->ahead = (int64) (page - 1) * size + Min(size, load->cap) - 1;
 	}

@@ -27,7 +27,6 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
-#include "jdysync.h"
 #include "miscadmin.h"
 #include "name.h"
 #include "options.h"

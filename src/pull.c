@@ -4,7 +4,7 @@
  *
  * What one run does, in order:
  *
- *	1. find out whether the list's time filter is honoured (once a week);
+ *	1. find out how the service answers, the list's time filter first (once a week, probe.c);
  *	2. the first run: read the whole list (load.c), landing list rows;
  *	3. every run: list what was modified since the watermark (window.c);
  *	   a list without a time filter is read whole instead, a report by months (range.c);
@@ -29,6 +29,7 @@
 #include "clock.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "probe.h"
 #include "progress.h"
 #include "pull.h"
 #include "range.h"
@@ -41,7 +42,6 @@
 #include "watch.h"
 #include "window.h"
 
-#define FILTER_PROBE_DAYS 7		/* how long an answer about the filter is believed */
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
 #define ALL_PIECES (1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL)
 #define MIN_RELIST_US USECS_PER_SEC
@@ -49,11 +49,7 @@
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
-static bool filter_works(Pull *pull);
-static bool probe_filter(Pull *pull);
-static void note_filter(Pull *pull, bool honoured);
 static void first_load(Pull *pull);
-static void learn_cap(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
 static void load_everything(Pull *pull);
 static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
@@ -63,6 +59,7 @@ static TimestampTz load_may_begin(Pull *pull);
 static TimestampTz promised_until(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
+static void note_learned(Pull *pull);
 static void list_changes(Pull *pull);
 static bool holds_all(ListPage *page);
 static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
@@ -79,7 +76,6 @@ static void read_rejected(Pull *pull, bool loaded_all);
 static void note_tail(Pull *pull, TimestampTz from, TimestampTz until);
 static void finish_run(Pull *pull);
 static void note_clock(Pull *pull);
-static TimestampTz server_now(Pull *pull);
 static Window *make_window(Pull *pull, SightingKind kind, TimestampTz from, TimestampTz to);
 
 void
@@ -120,13 +116,14 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 
 	/* With one bound alone no window can be split. */
 	pull->by_day = stream->plan->start_format == WINDOW_DATE || stream->plan->end_format == WINDOW_DATE;
-	pull->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL && filter_works(pull);
+	pull->windowed = stream->plan->start_param != NULL && stream->plan->end_param != NULL && jdy_probe_filter(pull, false);
 	if (pull->mode == MODE_RANGE && !pull->windowed)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("list \"%s\" cannot be read by modify time", stream->api),
 				 errdetail("It has no time filter, or the service ignores it."),
 				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all of it.", stream->name)));
+	jdy_probe_list(pull);
 
 	if (!stream->loaded && stream->start_from != 0 && pull->windowed)
 		first_load(pull);
@@ -150,6 +147,7 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 	read_rejected(pull, loaded_all);
 	settle_absent(pull, false);
 	fetch_details(pull);
+	jdy_probe_records(pull);
 	if (pull->mode == MODE_VERIFY)
 	{
 		jdy_certify(pull, keep_up);
@@ -168,7 +166,7 @@ static Pull *
 open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context)
 {
 	static JdyStatement cursor = {
-		.sql = "SELECT greatest(upper(s.coverage), (s.contract->>'given_up_until')::timestamptz,"
+		.sql = "SELECT greatest(upper(s.coverage), s.given_up_until,"
 		"  CASE WHEN s.loaded_at IS NOT NULL THEN s.start_from END) FROM jdysync.stream s WHERE s.stream_id = $1",
 		.nargs = 1,
 		.argtypes = {INT4OID}
@@ -177,7 +175,6 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	Datum		values[1] = {Int32GetDatum(stream_id)};
 	bool		isnull;
 	Datum		value;
-	char	   *cap;
 
 	pull->run_id = run_id;
 	pull->mode = mode;
@@ -197,73 +194,13 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	jdy_tx_commit();
 	MemoryContextSwitchTo(context);
 
-	pull->cap = pull->stream->plan->page_size;
-	cap = jdy_jsonb_text(pull->stream->contract, "cap");
-	if (cap != NULL)
-		pull->cap = Max(Min(pull->cap, atoi(cap)), 1);
+	pull->cap = jdy_contract_cap(pull->stream->contract, pull->stream->plan->page_size);
 	pull->log = jdy_runlog_open(run_id, stream_id, TopMemoryContext);
 	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, context);
 	jdy_progress_limits(pull->stream->endpoint, pull->stream->details);
 	pull->client = jdy_client_open(pull->stream->endpoint, pull->stream->endpoint->concurrency, true, context,
 								   jdy_runlog_attempt, pull->log);
 	return pull;
-}
-
-/*
- * A misspelt or unsupported filter is ignored by the service without a word and
- * reads like success, so a window in the future is asked: it must be empty.
- */
-static bool
-filter_works(Pull *pull)
-{
-	Jsonb	   *contract = pull->stream->contract;
-	char	   *answer = jdy_jsonb_text(contract, "filter");
-	char	   *at = jdy_jsonb_text(contract, "filter_probed_epoch");
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (answer != NULL && at != NULL &&
-		(int64) timestamptz_to_time_t(now) - strtoll(at, NULL, 10) < FILTER_PROBE_DAYS * SECS_PER_DAY)
-		return strcmp(answer, "honoured") == 0;
-	jdy_progress_phase(PHASE_STARTING);
-	return probe_filter(pull);
-}
-
-static bool
-probe_filter(Pull *pull)
-{
-	TimestampTz tomorrow = jdy_tick_floor(pull, server_now(pull)) + USECS_PER_DAY;
-	Call	   *call = jdy_list_ask(pull, LANE_TAIL, tomorrow, tomorrow + USECS_PER_DAY, 1, 1);
-	bool		honoured = jdy_list_answer(call)->nrows == 0;
-
-	jdy_client_release(pull->client, call);
-	note_filter(pull, honoured);
-	return honoured;
-}
-
-static void
-note_filter(Pull *pull, bool honoured)
-{
-	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET contract = s.contract || jsonb_build_object('filter', $2::text,"
-		" 'filter_probed_epoch', floor(date_part('epoch', $3::timestamptz))::bigint) WHERE s.stream_id = $1",
-		.nargs = 3,
-		.argtypes = {INT4OID, TEXTOID, TIMESTAMPTZOID}
-	};
-	Datum		values[3];
-
-	jdy_pull_begin(pull);
-	values[0] = Int32GetDatum(pull->stream->stream_id);
-	values[1] = CStringGetTextDatum(honoured ? "honoured" : "ignored");
-	values[2] = TimestampTzGetDatum(GetCurrentTimestamp());
-	jdy_execute(&note, values, NULL);
-	if (honoured)
-		jdy_incident_close(pull->stream->name, "time filter ignored");
-	else
-		jdy_incident_open(pull->stream->name, "warning", "time filter ignored",
-						  psprintf("A window of tomorrow returned rows, so %s and %s have no effect.",
-								   pull->stream->plan->start_param, pull->stream->plan->end_param),
-						  "Every run reads the whole list and every detail. Check the names of the time parameters in the metadata.");
-	jdy_pull_commit(pull);
 }
 
 /* Modify times from start_from on: by windows, which need no order and can be resumed at the watermark. */
@@ -281,34 +218,11 @@ first_load(Pull *pull)
 	}
 	if (pull->stream->watermark > from)
 		from = pull->stream->watermark;
-	if (from < began)
-		learn_cap(pull, from, began);
 	load_range(pull, from, Max(from, began));
 	end_load(pull, false);
 
 	/* Nothing was proven: it began a moment ago, or a count is wrong. */
 	pull->cursor = Max(pull->cursor, start);
-}
-
-/* How many rows one answer holds: fewer than asked although there are more, twice. */
-static void
-learn_cap(Pull *pull, TimestampTz from, TimestampTz to)
-{
-	int			seen = 0;
-
-	for (int i = 0; i < 2; i++)
-	{
-		Call	   *call = jdy_list_ask(pull, LANE_BACKFILL, from, to, 1, pull->cap);
-		ListPage   *page = jdy_list_answer(call);
-		bool		cut = page->nrows > 1 && page->nrows < pull->cap && page->count > page->nrows;
-
-		if (i == 1 && cut && page->nrows == seen)
-			pull->cap = seen;
-		seen = page->nrows;
-		jdy_client_release(pull->client, call);
-		if (!cut)
-			break;
-	}
 }
 
 static void
@@ -331,7 +245,7 @@ load_everything(Pull *pull)
 	bool		resume = !stream->loaded && stream->load_state != NULL && stream->load_began != 0 &&
 		pull->mode != MODE_FULL;
 	Sighting	sighting = {SEEN_IN_LOAD};
-	TimestampTz now = server_now(pull);
+	TimestampTz now = jdy_server_now(pull);
 
 	if (!resume)
 		begin_load(pull, load_may_begin(pull));
@@ -400,7 +314,7 @@ read_report(Pull *pull, TimestampTz from, TimestampTz to)
 static TimestampTz
 load_may_begin(Pull *pull)
 {
-	TimestampTz now = server_now(pull);
+	TimestampTz now = jdy_server_now(pull);
 	TimestampTz began = jdy_tick_floor(pull, now - pull->stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
 	return pull->windowed && pull->stream->loaded && pull->cursor != DT_NOBEGIN ? Min(began, pull->cursor) : began;
@@ -483,14 +397,13 @@ end_load(Pull *pull, bool prove)
 {
 	static JdyStatement end = {
 		.sql = "UPDATE jdysync.stream s SET loaded_at = COALESCE(s.loaded_at, clock_timestamp()), load_state = NULL,"
-		" verify_at = COALESCE(s.verify_at, $4 + interval '1 hour'), audit_at = COALESCE(s.audit_at, $4 + interval '1 day'),"
-		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END,"
-		" contract = s.contract || jsonb_build_object('cap', $3) WHERE s.stream_id = $1",
-		.nargs = 4,
-		.argtypes = {INT4OID, BOOLOID, INT4OID, TIMESTAMPTZOID}
+		" verify_at = COALESCE(s.verify_at, $3 + interval '1 hour'), audit_at = COALESCE(s.audit_at, $3 + interval '1 day'),"
+		" listed_until = CASE WHEN $2 THEN s.listed_until ELSE s.load_began END WHERE s.stream_id = $1",
+		.nargs = 3,
+		.argtypes = {INT4OID, BOOLOID, TIMESTAMPTZOID}
 	};
 	Stream	   *stream = pull->stream;
-	Datum		values[4];
+	Datum		values[3];
 
 	jdy_pull_begin(pull);
 	if (prove && pull->windowed)
@@ -503,11 +416,26 @@ end_load(Pull *pull, bool prove)
 		jdy_ledger_skip(pull, stream->load_began);
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = BoolGetDatum(pull->windowed);
-	values[2] = Int32GetDatum(pull->cap);
-	values[3] = TimestampTzGetDatum(jdy_clock_now());
-	jdy_execute(&end, values, stream->range_param != NULL ? "   n" : NULL);
+	values[2] = TimestampTzGetDatum(jdy_clock_now());
+	jdy_execute(&end, values, stream->range_param != NULL ? "  n" : NULL);
+	note_learned(pull);
 	jdy_pull_commit(pull);
 	stream->loaded = true;
+}
+
+/* What the load learned of the service goes on record like any other answer; in a transaction. */
+static void
+note_learned(Pull *pull)
+{
+	Stream	   *stream = pull->stream;
+	int			asked = stream->plan->page_size;
+
+	if (pull->cap < jdy_contract_cap(stream->contract, asked))
+		jdy_contract_note(stream->contract, stream->stream_id, stream->name, Q_PAGE_SIZE, psprintf("%d", pull->cap),
+						  psprintf("a load was given %d rows where %d were asked for", pull->cap, asked));
+	if (pull->doubt == DOUBT_ORDER && !jdy_contract_says(stream->contract, Q_ORDER, A_UNSTABLE))
+		jdy_contract_note(stream->contract, stream->stream_id, stream->name, Q_ORDER, A_UNSTABLE,
+						  "a load saw the same rows in different order");
 }
 
 /*
@@ -555,7 +483,7 @@ list_changes(Pull *pull)
 	jdy_client_release(pull->client, call);
 
 	/* So much at once is rare, and to split windows of a filter without effect would never end. */
-	if (full && !probe_filter(pull))
+	if (full && !jdy_probe_filter(pull, true))
 	{
 		pull->windowed = false;
 		load_everything(pull);
@@ -780,7 +708,7 @@ read_remedy(Pull *pull)
 		.nargs = 3,
 		.argtypes = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	TimestampTz now = server_now(pull);
+	TimestampTz now = jdy_server_now(pull);
 	RequestPlan *plan = pull->stream->plan;
 	const char *narrowing = pull->stream->narrowing;
 	Remedy		remedy;
@@ -908,22 +836,6 @@ note_clock(Pull *pull)
 		jdy_incident_open(pull->stream->name, "warning", what,
 						  "The service's replies have no Date, so its clock is not known.",
 						  "Changes are taken for settled only a day later, by this server's clock. Ask who removes the header: the service, or a proxy.");
-}
-
-/* Asks for something when the service has not told its time in this run yet: our clock may be wrong. */
-static TimestampTz
-server_now(Pull *pull)
-{
-	bool		known;
-	TimestampTz now = jdy_client_server_time(pull->client, &known);
-
-	if (!known)
-	{
-		jdy_client_release(pull->client, jdy_list_ask(pull, LANE_TAIL, DT_NOBEGIN, DT_NOEND, 1, 1));
-		now = jdy_client_server_time(pull->client, &known);
-		pull->timeless = !known;
-	}
-	return now;
 }
 
 static Window *

@@ -2,8 +2,8 @@
  * pull.h
  *		A stream's run: what its parts share.
  *
- * pull.c decides what a run does; load.c reads a whole list, window.c spans of
- * modify time, detail.c the details that became due.  They share one Pull.
+ * pull.c decides what a run does; probe.c asks how the service answers, load.c reads a whole list,
+ * window.c spans of modify time, detail.c the details that became due.  They share one Pull.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_PULL_H
@@ -102,6 +102,9 @@ extern Call *jdy_list_submit(Pull *pull, Lane lane, TimestampTz from, TimestampT
  */
 extern Call *jdy_list_ask(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size);
 
+/* The same, whatever came of it. */
+extern Call *jdy_list_try(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, int size);
+
 /* Whether a call that came back asked for a page past the list's end: some services refuse it, some show another. */
 extern bool jdy_list_past_end(const Call *call);
 
@@ -110,6 +113,9 @@ extern Call *jdy_detail_submit(Pull *pull, Lane lane, const char *id, void *owne
 
 /* The answer of a list call that came back; raises when it failed. */
 extern ListPage *jdy_list_answer(Call *call);
+
+/* What time it is there: asks for something when the service has not told its time in this run yet, since our clock may be wrong. */
+extern TimestampTz jdy_server_now(Pull *pull);
 
 /* Lands rows and marks details due, in the caller's transaction; bad rows go to the rejects. */
 extern void jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting);

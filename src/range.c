@@ -230,22 +230,20 @@ note_month(Pull *pull, int month)
 	jdy_pull_commit(pull);
 }
 
-/* The months of which it is not known whether all of them came: in the contract, separated by blanks. */
+/* The months of which it is not known whether all of them came. */
 static void
 note_proven(Pull *pull, int month, bool proven)
 {
 	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET contract = CASE WHEN $2 = '' THEN s.contract - 'unproven'"
-		" ELSE s.contract || jsonb_build_object('unproven', $2) END WHERE s.stream_id = $1 RETURNING s.contract",
+		.sql = "UPDATE jdysync.stream s SET unproven = NULLIF($2, '') WHERE s.stream_id = $1",
 		.nargs = 2,
 		.argtypes = {INT4OID, TEXTOID}
 	};
-	char	   *unproven = jdy_jsonb_text(pull->stream->contract, "unproven");
+	char	   *unproven = pull->stream->unproven;
 	char	   *name = month_text(month);
 	StringInfoData others;
 	bool		stood = false;
 	Datum		values[2];
-	bool		isnull;
 
 	initStringInfo(&others);
 	for (char *at = unproven; at != NULL && *at != '\0'; at += strspn(at, " "))
@@ -266,8 +264,7 @@ note_proven(Pull *pull, int month, bool proven)
 	values[0] = Int32GetDatum(pull->stream->stream_id);
 	values[1] = CStringGetTextDatum(others.data);
 	jdy_execute(&note, values, NULL);
-	MemoryContextSwitchTo(pull->context);
-	pull->stream->contract = DatumGetJsonbPCopy(jdy_spi_datum(0, 1, &isnull));
+	pull->stream->unproven = others.len > 0 ? MemoryContextStrdup(pull->context, others.data) : NULL;
 	jdy_pull_commit(pull);
 }
 
@@ -275,7 +272,7 @@ static void
 report_doubt(Pull *pull)
 {
 	const Stream *stream = pull->stream;
-	char	   *unproven = jdy_jsonb_text(stream->contract, "unproven");
+	char	   *unproven = stream->unproven;
 
 	jdy_pull_begin(pull);
 	if (unproven == NULL)

@@ -209,7 +209,7 @@ put_health(Report *report)
 		{{"Status", "状态"}, CELL_STATUS},
 		{{"Name", "名称"}, CELL_NAME},
 		{{"Kind", "类型"}, CELL_KIND},
-		{{"Why", "原因"}, CELL_TEXT},
+		{{"Why", "原因"}, CELL_SENTENCE},
 		{{"Last run", "上次运行"}, CELL_TIME},
 		{{"Lag", "滞后"}, CELL_SPAN},
 		{{"Next run", "下次运行"}, CELL_TIME}
@@ -235,9 +235,9 @@ put_incidents(Report *report)
 		{{"Severity", "级别"}, CELL_SEVERITY},
 		{{"Since", "开始时间"}, CELL_TIME},
 		{{"Name", "名称"}, CELL_NAME},
-		{{"What", "事件"}, CELL_TEXT},
-		{{"Detail", "详情"}, CELL_TEXT},
-		{{"What to do", "如何处理"}, CELL_TEXT}
+		{{"What", "事件"}, CELL_SENTENCE},
+		{{"Detail", "详情"}, CELL_SENTENCE},
+		{{"What to do", "如何处理"}, CELL_SENTENCE}
 	};
 
 	put_section(report, "incidents", (Label) {"Open incidents", "未结事件"});
@@ -373,7 +373,7 @@ put_rejects(Report *report)
 	static const TableColumn columns[] = {
 		{{"Rows", "行数"}, CELL_NUMBER},
 		{{"Name", "名称"}, CELL_NAME},
-		{{"Reason", "原因"}, CELL_TEXT},
+		{{"Reason", "原因"}, CELL_SENTENCE},
 		{{"Last", "最近一次"}, CELL_TIME},
 		{{"One of the ids", "其中一个 id"}, CELL_TEXT}
 	};

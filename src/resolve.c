@@ -45,6 +45,7 @@ typedef struct Entry
 	WindowFormat range_format;
 	Jsonb	   *fixed;
 	char	   *modified_field;
+	char	   *rich_rows;
 	List	   *list_secrets;
 	List	   *detail_secrets;
 } Entry;
@@ -52,7 +53,7 @@ typedef struct Entry
 static JdyStatement find_entry = {
 	.sql = "SELECT c.entry, c.api, c.method, c.id_fields, c.number_field, c.detail_api, c.detail_param,"
 	" c.start_param, c.end_param, c.window_format, c.fixed, c.modified_field, c.list_secrets, c.detail_secrets,"
-	" c.window_off, c.page_param, c.size_param, c.required, c.range_param, c.range_end_params, c.range_format"
+	" c.window_off, c.page_param, c.size_param, c.required, c.range_param, c.range_end_params, c.range_format, c.rich_rows"
 	" FROM jdysync.catalog c WHERE c.entry = $1 OR c.api = $2",
 	.nargs = 2,
 	.argtypes = {TEXTOID, TEXTOID}
@@ -128,6 +129,7 @@ jdy_stream_resolve(Stream *stream, const char *entry_name, Jsonb *metadata, bool
 		stream->detail_api = entry->detail_api;
 		stream->detail_param = entry->detail_param;
 		stream->modified_field = entry->modified_field;
+		stream->rich_rows = entry->rich_rows;
 		if (kingdee)
 		{
 			stream->list_secrets = entry->list_secrets;
@@ -355,6 +357,7 @@ read_entry(const char *name, const char *api)
 	entry->range_end_params = text_array_list(jdy_spi_datum(0, 20, &isnull));
 	format = jdy_spi_text(0, 21);
 	entry->range_format = format != NULL && strcmp(format, "period") == 0 ? WINDOW_PERIOD : WINDOW_DATE;
+	entry->rich_rows = jdy_spi_text(0, 22);
 	return entry;
 }
 

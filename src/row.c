@@ -16,7 +16,6 @@
 #include "common/hashfn.h"
 #include "common/string.h"
 #include "compat.h"
-#include "jdysync.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "row.h"

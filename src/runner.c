@@ -22,14 +22,8 @@
  *					reads that as "interrupted"; the next runner writes it
  *	kill -9			the cluster restarts; the row as above
  *
- * The lock must outlive errors: PostgreSQL drops ordinary locks, session-level
- * ones included, whenever a transaction aborts, and a run goes on after that (to
- * write tx2, or because one bad record is not the end).  So the lock has an
- * object's tag, which no SQL function can take, but the manager's method of
- * advisory locks, which keeps it until it is released or the process ends.
- * pg_advisory_unlock_all() releases it, and the owner's triggers may call that: so
- * every transaction of the run looks whether it is still held (jdy_tx_guard), and
- * whether the extension is still the one that the run was asked of.
+ * Every transaction of a run looks whether its lock (streamlock.c) is still held, and
+ * whether the extension is still the one that the run was asked of (jdy_tx_guard).
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -41,7 +35,6 @@
 
 #include "access/xact.h"
 #include "agenda.h"
-#include "catalog/namespace.h"
 #include "clock.h"
 #include "compat.h"
 #include "database.h"
@@ -61,21 +54,20 @@
 #include "spi.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
-#include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "stream.h"
+#include "streamlock.h"
 #include "tcop/tcopprot.h"
 #include "trim.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "watch.h"
+#include "worker.h"
 
 #define RETRY_MS 30000			/* a queued run whose runner died before it began */
 #define KEPT_BYTES (16 * 1024 * 1024)	/* of freed memory */
@@ -97,7 +89,6 @@ static struct
 	RunError	last_words;		/* of a FATAL error */
 }			job;
 
-static LOCKTAG stream_lock_tag;
 static volatile sig_atomic_t cancel_signalled = false;
 static emit_log_hook_type previous_emit_log_hook = NULL;
 
@@ -118,7 +109,6 @@ static void blame(const char *message, int sqlstate, const char *hint);
 static void finish(void);
 static void finish_at_exit(int code, Datum arg);
 static void keep_last_words(ErrorData *edata);
-static void set_lock_tag(LOCKTAG *tag, int stream_id);
 
 void
 jdy_runner_main(Datum slot)
@@ -146,19 +136,6 @@ jdy_runner_main(Datum slot)
 		end_run(context);
 	finish();
 	proc_exit(0);
-}
-
-void
-jdy_worker_describe(BackgroundWorker *worker, const char *kind)
-{
-	MemSet(worker, 0, sizeof(*worker));
-	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker->bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker->bgw_library_name, "jdysync", sizeof(worker->bgw_library_name));
-	snprintf(worker->bgw_function_name, sizeof(worker->bgw_function_name), "jdy_%s_main", kind);
-	snprintf(worker->bgw_name, sizeof(worker->bgw_name), "jdysync %s", kind);
-	snprintf(worker->bgw_type, sizeof(worker->bgw_type), "jdysync %s", kind);
 }
 
 bool
@@ -197,87 +174,6 @@ bool
 jdy_runner_cancel(int64 run_id)
 {
 	return jdy_slot_cancel(run_id);
-}
-
-bool
-jdy_stream_lock(int stream_id, bool wait)
-{
-	bool		own_transaction = !IsTransactionState();
-	LockAcquireResult result;
-
-	if (own_transaction)
-		StartTransactionCommand();
-	set_lock_tag(&stream_lock_tag, stream_id);
-
-	/* A new transaction for the wait: one that read the catalogs would hold back vacuum. */
-	if (own_transaction)
-	{
-		CommitTransactionCommand();
-		StartTransactionCommand();
-	}
-	pgstat_report_activity(STATE_RUNNING, "wait for the stream's lock");
-	result = LockAcquire(&stream_lock_tag, ExclusiveLock, true, !wait);
-	if (own_transaction)
-		CommitTransactionCommand();
-	return result != LOCKACQUIRE_NOT_AVAIL;
-}
-
-void
-jdy_stream_unlock(int stream_id)
-{
-	Assert(stream_lock_tag.locktag_field3 == stream_id);
-	LockRelease(&stream_lock_tag, ExclusiveLock, true);
-}
-
-bool
-jdy_stream_lock_for_change(int stream_id)
-{
-	LOCKTAG		tag;
-
-	jdy_require_primary();
-	set_lock_tag(&tag, stream_id);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-/*
- * What roles and databases may have set for their sessions must not change what
- * a worker does.  Off for synchronous_commit would let a crash take back what
- * the service was already told or what a certificate already says.
- */
-void
-jdy_pin_settings(void)
-{
-	static const struct
-	{
-		const char *name;
-		const char *value;
-	}			pins[] = {
-		{"role", "none"},
-		{"search_path", JDY_SAFE_SEARCH_PATH},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_deferrable", "off"},
-		{"statement_timeout", "0"},
-		{"lock_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"transaction_timeout", "0"},	/* since PostgreSQL 17 */
-		{"TimeZone", "UTC"},
-		{"DateStyle", "ISO, YMD"},
-		{"IntervalStyle", "postgres"},
-		{"bytea_output", "hex"},
-		{"extra_float_digits", "1"},
-		{"jit", "off"},
-		{"zero_damaged_pages", "off"}
-	};
-
-	for (int i = 0; i < lengthof(pins); i++)
-		if (GetConfigOption(pins[i].name, true, false) != NULL)
-			SetConfigOption(pins[i].name, pins[i].value, PGC_SUSET, PGC_S_OVERRIDE);
-
-	SetConfigOption("synchronous_commit",
-					synchronous_commit == SYNCHRONOUS_COMMIT_OFF ? "local" :
-					GetConfigOption("synchronous_commit", false, false),
-					PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* pg_cancel_backend, or jdy_cancel. */
@@ -357,7 +253,7 @@ begin_run(void)
 	bool		permitted = true;
 
 	jdy_stream_lock(job.request.stream_id, true);
-	jdy_tx_guard(job.request.extension, &stream_lock_tag);
+	jdy_tx_guard(job.request.extension, jdy_stream_lock_tag());
 	jdy_slot_running(&job.ticket);
 	job.began_us = jdy_monotonic_us();
 	job.began_at = jdy_clock_now();
@@ -587,8 +483,7 @@ finish(void)
 {
 	int64		elapsed_us = jdy_monotonic_us() - job.began_us;
 
-	if (stream_lock_tag.locktag_field3 != 0 && LockHeldByMe(&stream_lock_tag, ExclusiveLock, false))
-		LockRelease(&stream_lock_tag, ExclusiveLock, true);
+	jdy_stream_unlock();
 	job.finished = true;
 	jdy_slot_finish(&job.ticket, job.status, &job.counters, &job.error, elapsed_us);
 
@@ -608,7 +503,6 @@ finish_at_exit(int code, Datum arg)
 	if (job.finished)
 		return;
 	job.finished = true;
-	stream_lock_tag.locktag_field3 = 0;
 	cancelled = jdy_slot_cancelled(&job.ticket);
 	job.status = cancelled ? "cancelled" : "failed";
 	if (cancelled)
@@ -639,19 +533,4 @@ keep_last_words(ErrorData *edata)
 		jdy_run_error(&job.last_words, edata->sqlerrcode, edata->message, NULL, edata->hint);
 	if (previous_emit_log_hook)
 		previous_emit_log_hook(edata);
-}
-
-static void
-set_lock_tag(LOCKTAG *tag, int stream_id)
-{
-	Oid			schema = get_namespace_oid("jdysync", true);
-	Oid			class = OidIsValid(schema) ? get_relname_relid("stream", schema) : InvalidOid;
-
-	if (!OidIsValid(class))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension jdysync does not exist in this database"),
-				 errhint("Run CREATE EXTENSION jdysync.")));
-	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, class, stream_id, 0);
-	tag->locktag_lockmethodid = USER_LOCKMETHOD;
 }

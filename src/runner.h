@@ -47,31 +47,10 @@ extern StartResult jdy_runner_start_queued(const RunRequest *request);
 /* Asks the run to stop; false when it is not open here. */
 extern bool jdy_runner_cancel(int64 run_id);
 
-/*
- * The lock that says "this stream has a runner": session-level, on the stream's
- * row object.  Kept over errors and ends of transactions until jdy_stream_unlock
- * or the end of the process.  wait: until it is free, interrupts served; outside
- * of a transaction nothing but a virtual transaction id is held meanwhile.
- */
-extern bool jdy_stream_lock(int stream_id, bool wait);
-extern void jdy_stream_unlock(int stream_id);
-
-/* The same lock until the end of the transaction, for who changes the stream; false when a run is open. */
-extern bool jdy_stream_lock_for_change(int stream_id);
-
 #define JDY_GRANT_CONNECT_HINT "GRANT CONNECT ON DATABASE … TO the role, or give the stream another owner."
-
-/* Settings that a worker's work relies on, whatever the role or database says. */
-extern void jdy_pin_settings(void);
 
 /* Tells the launcher that this database has something due, when the transaction commits. */
 extern void jdy_wake_launcher_at_commit(void);
-
-/*
- * A worker of ours, ready to be registered: it starts when writing is possible and is not
- * restarted.  kind: "launcher", "scheduler" or "runner", whose main function is jdy_<kind>_main.
- */
-extern void jdy_worker_describe(BackgroundWorker *worker, const char *kind);
 
 PGDLLEXPORT void jdy_runner_main(Datum slot);
 PGDLLEXPORT void jdy_launcher_main(Datum arg);

@@ -8,10 +8,9 @@
  *	accounts_lock	accounts[] (budget.c), budget_users[] (usage.c)
  *	sessions_lock	sessions[] (session.c): tokens, clock offset, router
  *	runs_lock		runs[], lines[] (runslot.c, line.c, progress.c)
- *	databases_lock	databases[], launcher, starved_database (launcher.c, scheduler.c)
+ *	databases_lock	databases[], starved_database (database.c), where the launcher is (launcher.c)
  *
- * No lock is held while anything is waited for, but for these locks' own order:
- * none is taken while another is held.
+ * No lock is held while anything is waited for, and none is taken while another is held.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_SHMEM_H

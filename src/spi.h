@@ -94,7 +94,7 @@ extern void jdy_tx_guard(Oid extension, const LOCKTAG *lock);
 /* Whether another process waits for that lock. */
 extern bool jdy_tx_lock_is_wanted(void);
 
-/* Column `name` (1-based `column`) of row `row` of SPI_tuptable; NULL / 0 when null. */
+/* Column `column`, from 1, of row `row`, from 0, of SPI_tuptable; NULL or when_null where it is null.  text: palloc'ed. */
 extern char *jdy_spi_text(uint64 row, int column);
 extern int64 jdy_spi_int64(uint64 row, int column, int64 when_null);
 extern Datum jdy_spi_datum(uint64 row, int column, bool *isnull);

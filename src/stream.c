@@ -32,7 +32,6 @@
 #include "range.h"
 #include "remedy.h"
 #include "runlog.h"
-#include "runner.h"
 #include "schedule.h"
 #include "sighted.h"
 #include "spi.h"
@@ -47,6 +46,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "catalog/pg_authid.h"
+#include "streamlock.h"
 
 #define MAX_SPAN_YEARS 100		/* of settle and overlap */
 
@@ -73,7 +73,7 @@ static JdyStatement all_refs = {
 static JdyStatement load_stream = {
 	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
 	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.contract, s.source, s.tail_from"
+	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.source, s.tail_from, s.unproven, s.unplaced"
 	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -348,6 +348,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
+		{.sql = "DELETE FROM jdysync.contract c WHERE c.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.run r WHERE r.stream_id = $1 AND r.status = 'queued'",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.tally t WHERE t.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.stream s WHERE s.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
@@ -486,11 +487,13 @@ jdy_stream_load(int stream_id)
 	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
 	value = jdy_spi_datum(0, 17, &isnull);
 	stream->tail_until = isnull ? 0 : DatumGetTimestampTz(value);
-	stream->contract = DatumGetJsonbPCopy(jdy_spi_datum(0, 18, &isnull));
-	value = jdy_spi_datum(0, 19, &isnull);
+	value = jdy_spi_datum(0, 18, &isnull);
 	source = isnull ? NULL : DatumGetByteaPCopy(value);
-	value = jdy_spi_datum(0, 20, &isnull);
+	value = jdy_spi_datum(0, 19, &isnull);
 	stream->tail_from = isnull ? 0 : DatumGetTimestampTz(value);
+	stream->unproven = jdy_spi_text(0, 20);
+	stream->unplaced = jdy_spi_int64(0, 21, 0);
+	stream->contract = jdy_contract_read(stream_id);
 
 	stream->endpoint = jdy_endpoint_load(server, stream->owner);
 	jdy_endpoint_require_complete(stream->endpoint);
@@ -523,7 +526,9 @@ jdy_stream_note_source(Stream *stream)
 	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = 0;
 	stream->load_state = NULL;
 	stream->loaded = false;
-	stream->contract = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+	stream->unproven = NULL;
+	stream->unplaced = 0;
+	stream->contract = jdy_contract_read(stream->stream_id);
 	stream->source_changed = false;
 	ereport(LOG,
 			(errmsg("a stream is read from another source than before"),
@@ -645,7 +650,8 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 {
 	static JdyStatement statements[] = {
 		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, audit_at = NULL, contract = '{}', source = $2"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, audit_at = NULL,"
+			" given_up_until = NULL, unproven = NULL, unplaced = 0, source = $2"
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
 		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
@@ -658,6 +664,7 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 	for (int i = 0; i < lengthof(statements); i++)
 		jdy_execute(&statements[i], values, source ? NULL : " n");
 	jdy_sighted_forget(stream_id);
+	jdy_contract_forget(stream_id);
 
 	/* Its gap went with the ledger, and what was held with the list that lacked it. */
 	jdy_incident_close(name, "count not trusted");

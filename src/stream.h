@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "contract.h"
 #include "datatype/timestamp.h"
 #include "endpoint.h"
 #include "metadata.h"
@@ -104,6 +105,7 @@ typedef struct Stream
 	char	   *detail_api;
 	char	   *detail_param;	/* name of the parameter that takes the id */
 	char	   *modified_field; /* of detail or row, may be NULL */
+	char	   *rich_rows;		/* parameter that makes list rows show more of the detail; NULL = there is none */
 	bool		decrypt;
 	List	   *list_secrets;	/* sensitive fields of list rows */
 	List	   *detail_secrets;
@@ -121,7 +123,9 @@ typedef struct Stream
 	TimestampTz watermark;		/* 0 = none */
 	TimestampTz tail_from;		/* start of what the last run asked for; 0 = not known by the service's clock */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
-	Jsonb	   *contract;
+	char	   *unproven;		/* report: months of which it is not known whether all of them came, separated by blanks; NULL = none */
+	int64		unplaced;		/* rows that are their own keys and came in reads that proved nothing */
+	Contract   *contract;		/* what is known of how the service answers */
 	bool		source_changed; /* what is proven was read from another source than endpoint is now */
 } Stream;
 

@@ -155,20 +155,18 @@ jdy_sweep_judge(Pull *pull)
 
 /*
  * What a row that is its own key changed to may have come in a read that proved nothing, long before a
- * later one proves what it was to be gone: so the contract remembers how much came.
+ * later one proves what it was to be gone: so the stream remembers how much came.
  */
 static void
 note_unplaced(Pull *pull)
 {
 	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET contract = CASE WHEN $2 = 0 THEN s.contract - 'unplaced'"
-		" ELSE s.contract || jsonb_build_object('unplaced', $2) END WHERE s.stream_id = $1",
+		.sql = "UPDATE jdysync.stream s SET unplaced = $2 WHERE s.stream_id = $1",
 		.nargs = 2,
 		.argtypes = {INT4OID, INT8OID}
 	};
 	Sweep	   *sweep = pull->sweep;
-	char	   *text = jdy_jsonb_text(pull->stream->contract, "unplaced");
-	int64		before = text != NULL ? strtoi64(text, NULL, 10) : 0;
+	int64		before = pull->stream->unplaced;
 	int64		now = sweep->unplaced + sweep->arrived;
 	Datum		values[2];
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * testruns.c
- *		Doors to internals for the regression tests: streams, runs, schedules, logs.
+ *		Doors to internals for the regression tests: streams, runs, schedules, logs, reports.
  *
  * The install script declares none of these: a test that needs one creates it
  * (CREATE FUNCTION … AS '$libdir/jdysync', 'jdy_test_…'), which only a superuser can.
@@ -15,12 +15,13 @@
 #include "jdysync.h"
 #include "lib/stringinfo.h"
 #include "pgtime.h"
+#include "phrasebook.h"
 #include "progress.h"
 #include "runlog.h"
-#include "runner.h"
 #include "schedule.h"
 #include "spi.h"
 #include "stream.h"
+#include "streamlock.h"
 #include "trim.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -34,6 +35,7 @@ PG_FUNCTION_INFO_V1(jdy_test_progress_line);
 PG_FUNCTION_INFO_V1(jdy_test_schedule_next);
 PG_FUNCTION_INFO_V1(jdy_test_clock);
 PG_FUNCTION_INFO_V1(jdy_test_trim);
+PG_FUNCTION_INFO_V1(jdy_test_chinese);
 
 /* (name text [, note boolean]) returns what a run would know of a stream; note: as a run begins by doing */
 Datum
@@ -88,7 +90,7 @@ jdy_test_stream_lock(PG_FUNCTION_ARGS)
 {
 	if (PG_GETARG_BOOL(1))
 		PG_RETURN_BOOL(jdy_stream_lock(PG_GETARG_INT32(0), false));
-	jdy_stream_unlock(PG_GETARG_INT32(0));
+	jdy_stream_unlock();
 	PG_RETURN_BOOL(true);
 }
 
@@ -182,4 +184,15 @@ jdy_test_trim(PG_FUNCTION_ARGS)
 	more = jdy_trim(PG_GETARG_TIMESTAMPTZ(0));
 	SPI_finish();
 	PG_RETURN_BOOL(more);
+}
+
+/* (text text) returns text, NULL = nothing in it is known */
+Datum
+jdy_test_chinese(PG_FUNCTION_ARGS)
+{
+	char	   *chinese = jdy_in_chinese(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	if (chinese == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(chinese));
 }

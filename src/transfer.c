@@ -20,7 +20,6 @@
 
 #include "jdysync.h"
 #include "transfer.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Caps. */

@@ -49,8 +49,8 @@ typedef struct ReplyFacts
 } ReplyFacts;
 
 /*
- * Judges one reply; *reason is constant text for logs and people.  Pure.  Whether
- * an "once" was used up already is the caller's business.
+ * Judges one reply; *reason is constant text for logs and people.  Pure.  Whether what
+ * may be done once was done already is the caller's business.
  */
 extern Verdict jdy_judge(CallKind kind, const ReplyFacts *facts, const char **reason);
 

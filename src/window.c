@@ -9,7 +9,10 @@
  * by pages, last to first, and believed only when the counts agree.
  *
  * Whether the service's bounds are inclusive is not documented, so a window is
- * asked one tick wider on both sides; only the window itself enters the ledger.
+ * asked one tick wider on both sides; only the window itself enters the ledger.  Where the service was seen
+ * to have both edges inside (probe.c), a tick that is too full is asked by itself: nothing else rests on
+ * that, since it may change without a word.  Where stamps were seen to be finer than a second, such a second
+ * is split into windows of milliseconds.
  *
  * Rows, ledger and watermark are committed together.  Parts are read in any
  * order, but enter the ledger in order of time: the next run begins at the
@@ -75,6 +78,8 @@ typedef struct Reading
 	int			mismatches;
 	int			first_rows;		/* rows of the first answer, */
 	uint64		first_ids;		/* and their ids, added up */
+	int64		tick_us;		/* what it is split down to, and asked wider by */
+	bool		alone;			/* asked without that: a full tick between edges that are inside */
 } Reading;
 
 /* What an answer says of its window. */
@@ -87,12 +92,13 @@ typedef enum Finding
 } Finding;
 
 static Reading *make_reading(Pull *pull, const Window *window, Span *span, TimestampTz from, TimestampTz to);
-static TimestampTz asked_from(const Pull *pull, const Window *window);
+static TimestampTz asked_from(const Reading *reading);
 static void ask(Pull *pull, Reading *reading);
 static void take_answer(Pull *pull, Call *call);
 static void release(Pull *pull, Call *call);
 static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
+static bool narrow(Pull *pull, Reading *reading);
 static void land(Pull *pull, const Window *window, Row **rows, int nrows);
 static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
 static void read_tick(Pull *pull, Reading *reading);
@@ -245,18 +251,21 @@ make_reading(Pull *pull, const Window *window, Span *span, TimestampTz from, Tim
 	reading->window.from = from;
 	reading->window.to = to;
 	reading->window.sighting.from = from;
-	reading->window.sighting.asked_from = asked_from(pull, &reading->window);
 	reading->window.sighting.to = to;
+	reading->tick_us = jdy_tick_us(pull);
+
+	/* Details show whole ticks. */
+	reading->window.sighting.asked_from = jdy_tick_floor(pull, from) - reading->tick_us;
 	if (window->sighting.kind == SEEN_SETTLED)
 		reading->window.sighting.fresh_since = to + pull->stream->settle_us;
 	return reading;
 }
 
-/* Whether the service's bounds are inclusive is not known. */
+/* Whether the service's bounds are inclusive is not known for certain. */
 static TimestampTz
-asked_from(const Pull *pull, const Window *window)
+asked_from(const Reading *reading)
 {
-	return window->from - jdy_tick_us(pull);
+	return reading->window.from - (reading->alone ? 0 : reading->tick_us);
 }
 
 static void
@@ -273,7 +282,7 @@ ask(Pull *pull, Reading *reading)
 		size = reading->first_rows - 1;
 	}
 	reading->calls++;
-	call = jdy_list_submit(pull, window->lane, asked_from(pull, window), window->to, page, size, reading);
+	call = jdy_list_submit(pull, window->lane, asked_from(reading), window->to, page, size, reading);
 	((ListAsk *) call->owner)->proves = true;
 }
 
@@ -397,29 +406,54 @@ static void
 split(Pull *pull, Reading *reading, int64 count)
 {
 	const Window *window = &reading->window;
-	int64		ticks = (window->to - window->from) / jdy_tick_us(pull);
+	int64		ticks;
 	int64		parts = count > 0 ? count * 2 / pull->cap + 2 : 2;
 	List	   *split_off = NIL;
 	List	   *later;
 
-	if (ticks <= 1)
+	if (window->to - window->from <= reading->tick_us && !narrow(pull, reading))
 	{
 		pull->full_ticks = lappend(pull->full_ticks, reading);
 		return;
 	}
+	if (reading->alone)
+	{
+		reading->stage = STAGE_FIRST;
+		ask(pull, reading);
+		return;
+	}
+	ticks = (window->to - window->from) / reading->tick_us;
 	parts = Min(Min(parts, MAX_PARTS), ticks);
 	for (int64 i = 0; i < parts; i++)
 	{
-		TimestampTz from = window->from + ticks * i / parts * jdy_tick_us(pull);
-		TimestampTz to = window->from + ticks * (i + 1) / parts * jdy_tick_us(pull);
+		TimestampTz from = window->from + ticks * i / parts * reading->tick_us;
+		TimestampTz to = window->from + ticks * (i + 1) / parts * reading->tick_us;
+		Reading    *part = make_reading(pull, window, reading->span, from, i + 1 < parts ? to : window->to);
 
-		split_off = lappend(split_off, make_reading(pull, window, reading->span, from, i + 1 < parts ? to : window->to));
+		part->tick_us = reading->tick_us;
+		split_off = lappend(split_off, part);
 	}
 	/* The earliest first: the watermark moves as soon as it can, and no more than a split of each depth waits. */
 	later = pull->to_read;
 	pull->to_read = list_concat(split_off, later);
 	list_free(later);
 	pfree(reading);
+}
+
+/* A tick with too many rows: what the service was seen to do may help.  false: nothing does. */
+static bool
+narrow(Pull *pull, Reading *reading)
+{
+	const Contract *contract = pull->stream->contract;
+
+	if (reading->tick_us > JDY_FINEST_US && jdy_contract_says(contract, Q_GRAIN, A_MILLISECOND))
+		reading->tick_us = JDY_FINEST_US;
+	else if (!reading->alone && jdy_contract_says(contract, Q_START_EDGE, A_INCLUSIVE) &&
+			 jdy_contract_says(contract, Q_END_EDGE, A_INCLUSIVE))
+		reading->alone = true;
+	else
+		return false;
+	return true;
 }
 
 static void
@@ -500,8 +534,7 @@ void
 jdy_ledger_skip(Pull *pull, TimestampTz until)
 {
 	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET contract = s.contract || jsonb_build_object('given_up_until', $2)"
-		" WHERE s.stream_id = $1",
+		.sql = "UPDATE jdysync.stream s SET given_up_until = $2 WHERE s.stream_id = $1",
 		.nargs = 2,
 		.argtypes = {INT4OID, TIMESTAMPTZOID}
 	};
@@ -521,7 +554,7 @@ jdy_ledger_take_back(Pull *pull, TimestampTz until)
 	};
 	static JdyStatement cover = {
 		.sql = "UPDATE jdysync.stream s SET coverage = c.coverage, watermark = " WATERMARK_OF("c.coverage", "s.start_from") ","
-		" listed_until = " WATERMARK_OF("c.coverage", "s.start_from") ", contract = s.contract - 'given_up_until'"
+		" listed_until = " WATERMARK_OF("c.coverage", "s.start_from") ", given_up_until = NULL"
 		" FROM (SELECT o.coverage * COALESCE((SELECT range_agg(w.span) FROM jdysync.\"window\" w"
 		"   WHERE w.stream_id = $1 AND w.epoch = $2), '{}') AS coverage FROM jdysync.stream o WHERE o.stream_id = $1) AS c"
 		" WHERE s.stream_id = $1 RETURNING s.watermark, greatest(upper(c.coverage), s.start_from)",
@@ -575,7 +608,7 @@ read_tick(Pull *pull, Reading *reading)
 		Call	   *call;
 		ListPage   *page;
 
-		call = jdy_list_ask(pull, window.lane, asked_from(pull, &window), window.to, 1, pull->cap);
+		call = jdy_list_ask(pull, window.lane, asked_from(reading), window.to, 1, pull->cap);
 		page = jdy_list_answer(call);
 		proof.calls++;
 		first_count = page->count;
@@ -594,7 +627,7 @@ read_tick(Pull *pull, Reading *reading)
 			int			n;
 			bool		full;
 
-			call = jdy_list_ask(pull, window.lane, asked_from(pull, &window), window.to, page_number, pull->cap);
+			call = jdy_list_ask(pull, window.lane, asked_from(reading), window.to, page_number, pull->cap);
 			proof.calls++;
 			if (jdy_list_past_end(call))
 			{

@@ -42,8 +42,11 @@ extern void jdy_windows_read(Pull *pull, List *windows);
 /* No stamp is older (1970-01-02): a window from here on counts as one since ever. */
 #define JDY_FIRST_TICK ((UNIX_EPOCH_JDATE + 1 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 
-/* Until a finer stamp was seen, modify times count in whole seconds; dates do in days. */
+/* Modify times count in whole seconds, as details show them; dates do in days. */
 extern int64 jdy_tick_us(const Pull *pull);
+
+/* What windows in milliseconds are split down to where stamps were seen to be finer than a second. */
+#define JDY_FINEST_US INT64CONST(1000)
 
 /* The start of the tick that `at` lies in: a whole second, or midnight in the server's time zone. */
 extern TimestampTz jdy_tick_floor(const Pull *pull, TimestampTz at);

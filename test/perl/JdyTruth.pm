@@ -16,7 +16,7 @@ use POSIX qw(ceil);
 use Test::More;
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(pull_node pull_server add_stream drop_stream no_certificates query sync_stream sync_ok sync_fails
+our @EXPORT = qw(pull_node pull_server add_stream skip_probe drop_stream no_certificates query sync_stream sync_ok sync_fails
   differences is_true calm wait_out wait_settled truth paths %NO_LIMITS);
 
 # Simulator switches that leave only what a test is about.
@@ -49,15 +49,31 @@ sub pull_server
 	return $name;
 }
 
-# Named arguments are SQL text.  Unless given: server kingdee, settle and overlap of two seconds.
+# Named arguments are SQL text.  Unless given: server kingdee, settle and overlap of two seconds.  How the service
+# answers counts as asked, once and for all, with nothing found out but that it counts: tests
+# that count calls are not about that.  probe => 1: as any other stream.
 sub add_stream
 {
 	my ($node, $name, %arguments) = @_;
 	my $server = delete $arguments{server} // "'kingdee'";
+	my $probe = delete $arguments{probe};
 
 	%arguments = (settle => "'2 s'", overlap => "'2 s'", %arguments);
 	my $more = join '', map { ", $_ => $arguments{$_}" } sort keys %arguments;
-	return $node->safe_psql('postgres', "SELECT jdy_add_stream('$name', $server$more)");
+	my $added = $node->safe_psql('postgres', "SELECT jdy_add_stream('$name', $server$more)");
+
+	skip_probe($node, $name) unless $probe;
+	return $added;
+}
+
+# Nothing is asked of the service but whether it heeds the time filter.
+sub skip_probe
+{
+	my ($node, $name, $database) = @_;
+
+	return $node->safe_psql($database // 'postgres', qq{INSERT INTO jdysync.contract (stream_id, question, answer, since, asked_at, evidence)
+		SELECT s.stream_id, q.question, CASE q.question WHEN 'count' THEN 'given' ELSE 'unknown' END, now(), 'infinity', 'not asked'
+		FROM jdysync.stream s CROSS JOIN (VALUES ('start edge'), ('count'), ('list rows')) AS q (question) WHERE s.name = '$name'});
 }
 
 sub drop_stream

@@ -102,6 +102,7 @@ static const Switch switches[] = {
 	NAME(not_found, "1030002003", "1030002003|null_data|empty_data|http404"),
 	ONOFF(ids_as_numbers, "off"),
 	ONOFF(row_modify_time, "off"),
+	NAME(contact_detail, "ignored", "ignored|contacts|all"),
 	ONOFF(tells_time, "on"),
 	ONOFF(has_details, "on"),
 	ONOFF(description_cn, "off"),

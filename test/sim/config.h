@@ -28,6 +28,7 @@ enum {DUPLICATES_EXTRA, DUPLICATES_DISPLACE};
 enum {ROUTER_502, ROUTER_404, ROUTER_5001};
 enum {CONCURRENCY_429, CONCURRENCY_5007};
 enum {GRAIN_MS, GRAIN_S};
+enum {CONTACTS_IGNORED, CONTACTS_ONLY, CONTACTS_AND_ALL};
 enum {FORMAT_MS, FORMAT_S, FORMAT_DATETIME, FORMAT_DATE, FORMAT_PERIOD};
 enum {TARGET_BEARER, TARGET_BASIC, TARGET_NONE};
 enum {MAP_EMPTY, MAP_FILLED};
@@ -98,6 +99,7 @@ typedef struct Config
 	int64_t		not_found;
 	int64_t		ids_as_numbers;
 	int64_t		row_modify_time;
+	int64_t		contact_detail;
 	int64_t		tells_time;
 	int64_t		has_details;
 	int64_t		description_cn;

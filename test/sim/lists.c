@@ -415,11 +415,22 @@ place_page(Page *p)
 	return true;
 }
 
+/* What a row of a signed list shows. */
+static Form
+list_form(const Request *req)
+{
+	const char *contacts = request_param(req, "show_contact_detail");
+
+	if (contacts == NULL || strcmp(contacts, "true") != 0 || config.contact_detail == CONTACTS_IGNORED)
+		return FORM_LIST;
+	return config.contact_detail == CONTACTS_AND_ALL ? FORM_UNION : FORM_CONTACTS;
+}
+
 /* Writes one row, bent by a fault when it is that fault's row. */
 static void
 put_row(Request *req, Buf *out, const Version *v, size_t row, bool plain)
 {
-	Form		form = plain ? FORM_PLAIN : FORM_LIST;
+	Form		form = plain ? FORM_PLAIN : list_form(req);
 	Twist		twist;
 
 	if (row > 0)

@@ -38,7 +38,9 @@ in_form(const Out *o, const Field *f)
 	switch (o->form)
 	{
 		case FORM_LIST:
+		case FORM_CONTACTS:
 			return (f->where & IN_LIST) ||
+				((f->where & CONTACTS) && o->form == FORM_CONTACTS) ||
 				((f->where & ROW_TIME) && config.row_modify_time);
 		case FORM_DETAIL:
 			return (f->where & IN_DETAIL) != 0;

@@ -12,6 +12,7 @@
 typedef enum Form
 {
 	FORM_LIST,
+	FORM_CONTACTS,				/* a list row with contacts */
 	FORM_DETAIL,
 	FORM_UNION,					/* both key sets, the detail wins */
 	FORM_PLAIN					/* id, number, name */

@@ -18,6 +18,7 @@ enum
 	IS_NAME = 16,
 	ROW_TIME = 32,				/* in list rows when row_modify_time is on */
 	LIST_TWIN = 64,				/* the list's form of a key the detail has too */
+	CONTACTS = 256,				/* in list rows that were asked for with contacts */
 	OF_SERVICE = 128			/* made by the service though the line was given */
 };
 

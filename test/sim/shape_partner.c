@@ -345,7 +345,7 @@ static const Field customer_fields[] = {
 	TEXT("addr", IN_DETAIL | SECRET, text_address),
 	TEXT("bank", IN_DETAIL, text_bank),
 	TEXT("bank_account", IN_DETAIL | SECRET, text_bank_account),
-	RAW("bomentity", IN_DETAIL, raw_contacts),
+	RAW("bomentity", IN_DETAIL | CONTACTS, raw_contacts),
 	CONST("c_level_id", IN_BOTH, ""),
 	CONST("c_level_name", IN_DETAIL, ""),
 	CONST("c_level_number", IN_DETAIL, ""),

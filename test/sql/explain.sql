@@ -34,7 +34,10 @@ SELECT jdy_add_stream('explained_whole', 'explain_shop', '{"api":"list","effect"
 SELECT jdy_explain('explained_whole');
 
 -- What a run found out, and what waits
-UPDATE jdysync.stream SET contract = '{"filter": "ignored", "filter_probed_epoch": 1767200000, "cap": 50}', loaded_at = '2026-01-01 00:00+8',
+INSERT INTO jdysync.contract (stream_id, question, answer, since, asked_at, evidence)
+	SELECT s.stream_id, q.question, q.answer, '2026-01-01', '2026-01-01', '' FROM jdysync.stream s
+	CROSS JOIN (VALUES ('filter', 'ignored'), ('page size', '50'), ('offset', 'unknown'), ('past the end', 'unknown')) AS q (question, answer) WHERE s.name = 'explained';
+UPDATE jdysync.stream SET loaded_at = '2026-01-01 00:00+8',
 	coverage = '{(,"2026-01-01 00:00+8"),["2026-01-02 00:00+8","2026-01-03 00:00+8")}', start_from = NULL, detail = NULL WHERE name = 'explained';
 INSERT INTO jdysync."window" (stream_id, epoch, span, rule, calls, rows, run_id)
 	SELECT stream_id, 1, '(,"2026-01-01 00:00+8")', 'load', 1, 12345, 1 FROM jdysync.stream WHERE name = 'explained';

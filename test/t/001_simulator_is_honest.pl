@@ -321,6 +321,21 @@ subtest 'the formats of times in filters' => sub {
 	is($changed->('2025-12-05', '2025-12-06'), 3, 'date: but not the day after');
 };
 
+subtest 'list rows show more when they are asked to, if the service does' => sub {
+	fresh();
+	my $keys = sub { return scalar(keys %{ rows(business($list, "page_size=1$_[0]"))->{rows}[0] }); };
+
+	is($keys->('&show_contact_detail=true'), 7, 'as it is, they do not');
+	config(contact_detail => 'contacts');
+	is($keys->('&show_contact_detail=true'), 8, 'with contacts');
+	is($keys->('&show_contact_detail=false'), 7, 'when asked to');
+	is($keys->(''), 7, 'and only then');
+	config(contact_detail => 'all');
+	is($keys->('&show_contact_detail=true'), 52, 'with all that a detail has');
+	my $row = rows(business($list, 'page_size=1&show_contact_detail=true'))->{rows}[0];
+	is($row->{addr} eq decrypted($row->{addr}, $client_secret), '', 'encrypted as there') if $row->{addr} ne '';
+};
+
 subtest 'sensitive fields are encrypted with the client secret' => sub {
 	fresh();
 	my ($truth) = control('GET', 'truth?entity=customer') =~ /^(.*"birthday":"[^"]+.*)$/m;

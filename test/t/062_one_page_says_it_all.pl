@@ -137,6 +137,73 @@ like($page->{en}, qr/1failing.*1dead letters/s, 'the first look');
 like($page->{en}, qr/Health.*failing\s*customer.*call to the service failed.*ok\s*out/s, 'what fails stands first, with its reason');
 like($page->{en}, qr/Failed runs of the last 24 hours.*customer\s*failed\s*\w{5} call to the service failed/s, 'the run that failed');
 like($page->{en}, qr/Dead letters.*out\s*c7/s, 'the dead letter');
+like($page->{zh}, qr/${\$zh->('健康状况')}.*customer.*${\$zh->('；上次成功')} (?:[\d:]+).*out.*1 ${\$zh->('条死信，见')} jdy_deliveries/s, 'in Chinese, what we say of it, too');
+like($page->{zh}, qr/${\$zh->('有记录被目标拒绝')}.*WHERE push = 'out' AND status = 'dead'; ${\$zh->('请在源头改正')}/s, 'and of incidents');
+unlike($page->{zh}, qr/last ok|Mend them/, 'and not in English as well');
+query($node, q{CREATE FUNCTION jdy_test_chinese(text) RETURNS text LANGUAGE c STRICT AS '$libdir/jdysync'});
+is(query($node, q{SELECT jdy_test_chinese('what others say; last ok 10:00:00, 3 min ago; 1 row set aside, see jdy_rejects; 2 incidents, see jdy_incidents')}),
+	'what others say；上次成功 10:00:00，3 分钟前；1 行被搁置，见 jdy_rejects；2 个事件，见 jdy_incidents', 'what others say stays as they say it');
+is(query($node, q{SELECT jdy_test_chinese('what others say') IS NULL}), 't', 'alone, too');
+
+# ---------------------------------------------------------------------------
+# Every incident that the code can open has its words in Chinese.
+# ---------------------------------------------------------------------------
+my $STRING = qr/"(?:\\.|[^"\\])*"/;
+my $DIRECTIVE = qr/%(?:s|d|lld)/;
+my @files = map { PostgreSQL::Test::Utils::slurp_file($_) } glob("$FindBin::RealBin/../../src/*.[ch]");
+my %macros = map { /^#define (\w+) ($STRING)\s*$/mg } @files;
+
+sub unquoted { return join '', map { s/\\(.)/$1/gr } $_[0] =~ /"((?:\\.|[^"\\])*)"/g; }
+
+# What an argument can say: a text by its name, or a format with whatever the code may put in; nothing of a variable.
+sub sayings
+{
+	my ($argument, $code) = @_;
+
+	if (my ($name) = $argument =~ /^\s*(\w+)\s*$/)
+	{
+		my ($text) = $code =~ /^(?:#define $name|\tstatic const char \*const $name =) ($STRING);?\s*$/m;
+		$text //= $macros{$name} // return;
+		return unquoted($text);
+	}
+	my ($form, $values) = $argument =~ /^\s*(?:psprintf\()?\s*($STRING(?:\s*$STRING)*)(.*)/s or return ();
+	return if $form !~ /[a-z]{3}/;
+	my @values = ('x', map { unquoted($_) } $values =~ /$STRING/g);
+	my @sayings = (unquoted($form));
+	while ($sayings[0] =~ $DIRECTIVE)
+	{
+		my @filled;
+		foreach my $value (@values) { push @filled, map { s/$DIRECTIVE/$value/r } @sayings }
+		@sayings = @filled;
+	}
+	return @sayings;
+}
+
+my (@all, @kinds, $calls_of_open);
+foreach my $code (@files)
+{
+	while ($code =~ /^\t+jdy_incident_open(\((?:[^()"]|$STRING|(?1))*\))/mg)
+	{
+		my ($depth, @arguments) = (0, '');
+		foreach my $token (substr($1, 1, -1) =~ /$STRING|[^"]/g)
+		{
+			$depth += ($token eq '(') - ($token eq ')');
+			if ($token eq ',' && $depth == 0) { push @arguments, '' }
+			else { $arguments[-1] .= $token }
+		}
+		$calls_of_open++;
+		push @all, [ sayings($_, $code) ] for @arguments[ 2 .. 4 ];
+		push @kinds, sayings($arguments[2], $code) unless $arguments[1] =~ /info/;
+	}
+}
+cmp_ok($calls_of_open, '>=', 15, 'the code opens incidents');
+my $known = query($node, 'SELECT string_agg(t, chr(10)) FROM (' . join(' UNION ALL ', map {
+	my $saying = $_->[0] =~ s/'/''/gr;
+	"SELECT '$saying' AS t WHERE NOT (" . join(' OR ', map { "jdy_test_chinese('" . s/'/''/gr . "') IS NOT NULL" } @$_) . ')'
+} grep { @$_ } @all) . ') AS u');
+is($known, '', 'every incident that the code opens has its words in Chinese (phrasebook.c)');
+my $alarm = query($node, q{SELECT pg_get_viewdef('jdysync.alarm'::regclass)});
+is(join(', ', grep { $alarm !~ /'\Q$_\E'/ } @kinds), '', 'in messages to a chat, too');
 
 # ---------------------------------------------------------------------------
 # Names that would like to be more than names.
