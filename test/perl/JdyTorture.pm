@@ -24,7 +24,7 @@ use PostgreSQL::Test::Utils;
 use POSIX qw(floor);
 use Time::HiRes qw(time usleep);
 
-my $HANGS_AFTER = 60;			# seconds
+my $HANGS_AFTER = $ENV{JDY_TORTURE_PATIENCE} // 60;	# seconds
 my $json = JSON::PP->new->utf8->canonical;
 
 sub new
@@ -152,7 +152,7 @@ sub lists
 			details => $details eq 't' ? 1 : 0, by_day => $format eq 'date' ? 1 : 0, one_key => $fields =~ /^\w+\z/ ? 1 : 0 }
 	  } split /\n/, $self->patient(q{SELECT entry, api, array_to_string(id_fields, ','), start_param IS NOT NULL AND end_param IS NOT NULL,
 		detail_api IS NOT NULL, number_field IS NOT DISTINCT FROM 'bill_no', COALESCE(window_format, '') FROM jdy_catalog
-		WHERE required = '{}' AND api NOT IN ('/jdy/v2/bd/customer', '/jdy/v2/bd/supplier', '/jdy/v2/bd/material', '/jdy/v2/scm/sal_order') ORDER BY api});
+		WHERE kind = 'list' AND required = '{}' AND api NOT IN ('/jdy/v2/bd/customer', '/jdy/v2/bd/supplier', '/jdy/v2/bd/material', '/jdy/v2/scm/sal_order') ORDER BY api});
 }
 
 # ---------------------------------------------------------------------------
@@ -381,7 +381,7 @@ sub keep_settle
 
 	return if $raised eq '' || $raised <= $self->{settle_s};
 	$self->{stats}{settle_raised}++;
-	$self->wrong("settle was raised from $self->{settle_s} s to $raised s, though nothing was late") unless grep { $self->{lies}{$_} } qw(lags backdates clock_back unstamped);
+	$self->wrong("settle was raised from $self->{settle_s} s to $raised s, though nothing was late") if $self->{plan}{judge_settle} || !grep { $self->{lies}{$_} } qw(lags backdates clock_back unstamped);
 	$self->patient("SELECT jdy_alter_stream('$self->{name}', settle => '" . 1000 * $self->{settle_s} . " ms')");
 	return;
 }
