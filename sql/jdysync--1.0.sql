@@ -54,6 +54,7 @@ CREATE TABLE jdysync.stream (
 	watermark timestamptz,
 	listed_until timestamptz,
 	tail_from timestamptz,
+	listed_at timestamptz,
 	tail_until timestamptz,
 	verify_at timestamptz,
 	audit_at timestamptz,
@@ -76,6 +77,7 @@ COMMENT ON COLUMN jdysync.stream.load_state IS 'where an unfinished first load s
 COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merged, half-open';
 COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus overlap; never beyond the first proven span';
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
+COMMENT ON COLUMN jdysync.stream.listed_at IS 'when that was, by our clock: where more time has passed for us than for the service, its clock went back';
 COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that the same run asked for; NULL = it could not tell the service''s time';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
@@ -261,7 +263,7 @@ COMMENT ON COLUMN jdysync.audit.compare_until IS 'modify times before this are c
 COMMENT ON COLUMN jdysync.audit.compared_until IS 'how far that has come';
 COMMENT ON COLUMN jdysync.audit.windows IS 'spans of modify time compared';
 COMMENT ON COLUMN jdysync.audit.details_due IS 'details that it is to read again';
-COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that: those that wait for their detail anyhow are passed over';
+COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that';
 COMMENT ON COLUMN jdysync.audit.after_id IS 'the last of these: from there on the next audit goes on';
 COMMENT ON COLUMN jdysync.audit.calls IS 'calls of its own';
 COMMENT ON COLUMN jdysync.audit.found IS 'records that were not here as the service has them';

@@ -45,7 +45,7 @@
 static JdyStatement load_stream = {
 	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
 	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.source, s.tail_from, s.unproven, s.unplaced"
+	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.source, s.tail_from, s.unproven, s.unplaced, s.listed_at"
 	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
 	.nargs = 1,
 	.argtypes = {INT4OID}
@@ -388,6 +388,8 @@ jdy_stream_load(int stream_id)
 	source = isnull ? NULL : DatumGetByteaPCopy(value);
 	value = jdy_spi_datum(0, 19, &isnull);
 	stream->tail_from = isnull ? 0 : DatumGetTimestampTz(value);
+	value = jdy_spi_datum(0, 22, &isnull);
+	stream->listed_at = isnull ? 0 : DatumGetTimestampTz(value);
 	stream->unproven = jdy_spi_text(0, 20);
 	stream->unplaced = jdy_spi_int64(0, 21, 0);
 	stream->contract = jdy_contract_read(stream_id);
@@ -420,7 +422,7 @@ jdy_stream_note_source(Stream *stream)
 	}
 	start_anew(stream->stream_id, stream->name, stream->endpoint->source);
 	stream->epoch++;
-	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = 0;
+	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = stream->listed_at = 0;
 	stream->load_state = NULL;
 	stream->loaded = false;
 	stream->unproven = NULL;
@@ -547,7 +549,7 @@ start_anew(int stream_id, const char *name, const uint8 *source)
 {
 	static JdyStatement statements[] = {
 		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, audit_at = NULL,"
+			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, listed_at = NULL, verify_at = NULL, audit_at = NULL,"
 			" given_up_until = NULL, unproven = NULL, unplaced = 0, source = $2"
 			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
 		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
