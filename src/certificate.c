@@ -229,14 +229,14 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	static JdyStatement insert = {
 		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent, content_until, missed_ids,"
 		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
-		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $5 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
+		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $20 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
 		" (SELECT jsonb_build_object('settle', $19::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
 		"  'contract', (SELECT jsonb_object_agg(n.question, jsonb_build_object('answer', n.answer, 'asked_at', n.asked_at))"
 		"   FROM jdysync.contract n WHERE n.stream_id = s.stream_id)) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 19,
+		.nargs = 20,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
 		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,
-		BOOLOID, BOOLOID, TEXTARRAYOID, INTERVALOID}
+		BOOLOID, BOOLOID, TEXTARRAYOID, INTERVALOID, TIMESTAMPTZOID}
 	};
 
 	/* Not all streams at the same time, and never later than a day. */
@@ -254,8 +254,8 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	};
 	const Stream *stream = c->pull->stream;
 	Interval	settle = {.time = c->settle_us};
-	Datum		values[19];
-	char		nulls[20] = "                   ";
+	Datum		values[20];
+	char		nulls[21] = "                    ";
 
 	if (c->evidence.len > 0)
 		appendStringInfoChar(&c->evidence, ']');
@@ -282,7 +282,11 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	nulls[13] = proven ? ' ' : 'n';
 	values[14] = Int64GetDatum(absent);
 
-	/* Details were asked since the load of this run began, list rows after the instant. */
+	/*
+	 * Details were asked since the load of this run began, list rows after the instant.  The count may be
+	 * behind by up to settle: what came in between need not have been counted, nor shown.
+	 */
+	values[19] = TimestampTzGetDatum(instant ? instant->at - settle.time - (c->pull->timeless ? OUR_CLOCK_ERROR_US : 0) : 0);
 	values[15] = BoolGetDatum(stream->details);
 	values[16] = BoolGetDatum(c->pull->windowed);
 	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, JDY_JUDGED_MISSED)) : (Datum) 0;
