@@ -54,6 +54,7 @@ CREATE TABLE jdysync.stream (
 	watermark timestamptz,
 	listed_until timestamptz,
 	tail_from timestamptz,
+	listed_at timestamptz,
 	tail_until timestamptz,
 	verify_at timestamptz,
 	audit_at timestamptz,
@@ -76,6 +77,7 @@ COMMENT ON COLUMN jdysync.stream.load_state IS 'where an unfinished first load s
 COMMENT ON COLUMN jdysync.stream.coverage IS 'proven spans of modify time, merged, half-open';
 COMMENT ON COLUMN jdysync.stream.watermark IS 'the next run begins here minus overlap; never beyond the first proven span';
 COMMENT ON COLUMN jdysync.stream.listed_until IS 'every change stamped before this was listed';
+COMMENT ON COLUMN jdysync.stream.listed_at IS 'when that was, by our clock: where more time has passed for us than for the service, its clock went back';
 COMMENT ON COLUMN jdysync.stream.tail_from IS 'start of the modify times that the same run asked for; NULL = it could not tell the service''s time';
 COMMENT ON COLUMN jdysync.stream.tail_until IS 'end of the unsettled tail that the last run read, by the service''s clock';
 COMMENT ON COLUMN jdysync.stream.verify_at IS 'from then on a scheduled run certifies the list, too; NULL = its first load is not over';
@@ -205,7 +207,7 @@ COMMENT ON COLUMN jdysync.certificate.instant IS 'when the list was counted, by 
 COMMENT ON COLUMN jdysync.certificate."count" IS 'what the service counted then';
 COMMENT ON COLUMN jdysync.certificate.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN jdysync.certificate.calls IS 'calls of its own: counts and pages';
-COMMENT ON COLUMN jdysync.certificate.content_until IS 'a list without a time filter: all that was there before this is in staging as it was then or later; NULL = windows say how far that goes';
+COMMENT ON COLUMN jdysync.certificate.content_until IS 'a list without a time filter: all that was there before this (instant less settle) is in staging as it was then or later; NULL = windows say how far that goes';
 COMMENT ON COLUMN jdysync.certificate.missed IS 'records in the list that no window had listed';
 COMMENT ON COLUMN jdysync.certificate.missed_ids IS 'the first 100 of these';
 COMMENT ON COLUMN jdysync.certificate.absent IS 'records in staging that were not in the list';
@@ -261,7 +263,7 @@ COMMENT ON COLUMN jdysync.audit.compare_until IS 'modify times before this are c
 COMMENT ON COLUMN jdysync.audit.compared_until IS 'how far that has come';
 COMMENT ON COLUMN jdysync.audit.windows IS 'spans of modify time compared';
 COMMENT ON COLUMN jdysync.audit.details_due IS 'details that it is to read again';
-COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that: those that wait for their detail anyhow are passed over';
+COMMENT ON COLUMN jdysync.audit.details IS 'records whose turn came for that';
 COMMENT ON COLUMN jdysync.audit.after_id IS 'the last of these: from there on the next audit goes on';
 COMMENT ON COLUMN jdysync.audit.calls IS 'calls of its own';
 COMMENT ON COLUMN jdysync.audit.found IS 'records that were not here as the service has them';
@@ -2171,7 +2173,7 @@ COMMENT ON COLUMN @extschema@.jdy_runs.kind IS 'pull | push';
 COMMENT ON COLUMN @extschema@.jdy_runs.status IS 'queued | running | ok | failed | cancelled | interrupted (its process died)';
 COMMENT ON COLUMN @extschema@.jdy_runs.started_at IS 'NULL while queued';
 COMMENT ON COLUMN @extschema@.jdy_runs.finished_at IS 'NULL while it runs';
-COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | audit | range';
+COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | audit | range (jdy_resync) | remedy (by the stream''s second schedule)';
 COMMENT ON COLUMN @extschema@.jdy_runs.listed IS 'list rows read and landed; one that several windows hold counts in each; push: records of its source that it looked at';
 COMMENT ON COLUMN @extschema@.jdy_runs.details IS 'details fetched and landed';
 COMMENT ON COLUMN @extschema@.jdy_runs.inserted IS 'records new to staging';

@@ -2,16 +2,7 @@
  * budget.c
  *		The shared call budget of an account.
  *
- * The service counts the calls of an account, whoever makes them, in a sliding
- * window.  So does the budget: a log of call times in shared memory, from which a
- * call is granted only if fewer than `limit` others can have been counted by the
- * service within the last window.  A counter per minute would let twice the
- * limit through around each full minute, and a token bucket bursts after idling.
- *
- * When the service counts a call is known only roughly: after it was started,
- * and before its reply came.  A call is therefore logged at the latest time that
- * is possible, which is its time-out as long as it is under way.  With that, no
- * window of the service's holds more than `limit` calls, however slow the network.
+ * How calls are counted is callcount.c's; here is whose budget it is, and the lock.
  *
  * accounts_lock guards accounts[]; it is held for one pass over at most
  * JDY_ACCOUNT_RING numbers, never while waiting.  Without a limit it is not taken
@@ -35,12 +26,7 @@
 #include "utils/timestamp.h"
 
 #define PRIVATE_ACCOUNTS 8		/* of a process without shared memory */
-#define TOKEN_WINDOW_US INT64CONST(60000000)
-#define NEVER (PG_INT64_MIN / 4)	/* a time before all others */
-#define MARGIN_US 2000			/* the service's clock ticks in ms, and so do waits */
-#define MARGIN_DIVISOR 1000		/* two clocks may differ by 0.1 % */
 #define PERSIST_RETRY_US 1000000
-#define MIN_SCALE 0.05
 #define AUDIT_COMES_US INT64CONST(200000)	/* when it may, an audit that waited asks again within this */
 
 struct Budget
@@ -74,16 +60,8 @@ static Account *create(const Budget *budget);
 static void lock(Budget *budget);
 static void unlock(void);
 static bool is_free(const Budget *budget);
-static void adopt_limit(Budget *budget, Account *account, int64 now);
-static void recover_scale(Account *account, int64 now);
-static int	entries_allowed(const Account *account, int calls);
-static int64 counted_window(const Account *account);
-static int64 wait_for_call(const Budget *budget, Lane lane, int64 now);
-static bool joins_newest(const Account *account, Lane lane);
-static void count_call(Budget *budget, Lane lane, int64 now);
-static void add_entry(Account *account, Lane lane, int64 at);
+static void adopt_limit(Budget *budget, int64 now);
 static bool load_row(const Budget *budget, Account *account);
-static int64 last_call(const Account *account, int64 now);
 
 Budget *
 jdy_budget_open(const Endpoint *endpoint)
@@ -135,7 +113,7 @@ jdy_budget_join(Budget *budget, const char *account_id)
 
 	lock(budget);
 	for (i = 0; i < n; i++)
-		add_entry(budget->account, lanes[i] ? LANE_BACKFILL : LANE_TAIL, times[i]);
+		jdy_count_entry(budget->account, lanes[i] ? LANE_BACKFILL : LANE_TAIL, times[i]);
 	unlock();
 }
 
@@ -155,12 +133,12 @@ jdy_budget_take(Budget *budget, Lane lane)
 
 	now = jdy_monotonic_us();
 	lock(budget);
-	adopt_limit(budget, budget->account, now);
-	wait = wait_for_call(budget, lane, now);
+	adopt_limit(budget, now);
+	wait = jdy_count_wait(budget->account, lane, budget->backfill_share, now);
 	if (lane == LANE_AUDIT)
 		budget->account->audit_waits_until = wait > 0 ? now + wait + AUDIT_COMES_US : 0;
 	if (wait == 0)
-		count_call(budget, lane, now);
+		budget->ticket = jdy_count_call(budget->account, lane, budget->timeout_us, now);
 	unlock();
 	return wait;
 }
@@ -170,21 +148,17 @@ jdy_budget_take_token(Budget *budget)
 {
 	int64		now = jdy_monotonic_us();
 	int64		wait;
-	int64		token_wait;
-	int64		window_us;
 	Account    *account;
 
 	lock(budget);
 	account = budget->account;
-	adopt_limit(budget, account, now);
-	wait = wait_for_call(budget, LANE_TAIL, now);
-	window_us = Min(TOKEN_WINDOW_US, budget->window_us);	/* tests shorten it */
-	token_wait = account->token_calls[0] + window_us + window_us / MARGIN_DIVISOR + MARGIN_US - now;
-	wait = Max(wait, token_wait);
+	adopt_limit(budget, now);
+	wait = jdy_count_wait(account, LANE_TAIL, budget->backfill_share, now);
+	wait = Max(wait, jdy_count_token_wait(account, budget->window_us, now));
 	if (wait <= 0)
 	{
 		wait = 0;
-		count_call(budget, LANE_TAIL, now);
+		budget->ticket = jdy_count_call(account, LANE_TAIL, budget->timeout_us, now);
 		account->token_calls[0] = account->token_calls[1];
 		account->token_calls[1] = now;
 		budget->token_ticket = budget->ticket;
@@ -211,13 +185,7 @@ jdy_budget_answered(Budget *budget, uint64 ticket)
 	now = jdy_monotonic_us();
 	lock(budget);
 	account = budget->account;
-	if (ticket <= account->sequence && account->sequence - ticket < (uint64) account->used)
-	{
-		int64	   *entry = &account->ring[(ticket - 1) % JDY_ACCOUNT_RING];
-
-		/* Of a group others may still be under way: its time only grows. */
-		*entry = account->group > 1 ? Max(*entry, now) : Min(*entry, now);
-	}
+	jdy_count_answered(account, ticket, now);
 	if (ticket == budget->token_ticket)
 		account->token_calls[1] = Max(account->token_calls[1], now);
 	unlock();
@@ -227,21 +195,9 @@ void
 jdy_budget_refused(Budget *budget, int64 retry_after_ms)
 {
 	int64		now = jdy_monotonic_us();
-	int64		until;
-	Account    *account;
 
 	lock(budget);
-	account = budget->account;
-	until = now + (retry_after_ms >= 0 ? retry_after_ms * 1000 : budget->window_us);
-
-	/* Calls that were under way together are refused together: that is one refusal. */
-	if (now >= account->paused_until)
-	{
-		recover_scale(account, now);
-		account->scale = Max(MIN_SCALE, account->scale / 2);
-	}
-	account->paused_until = Max(account->paused_until, until);
-	account->scale_changed_at = account->paused_until;
+	jdy_count_refused(budget->account, now + (retry_after_ms >= 0 ? retry_after_ms * 1000 : budget->window_us), now);
 	unlock();
 }
 
@@ -256,24 +212,11 @@ jdy_budget_left(Budget *budget)
 		return -1;
 	now = jdy_monotonic_us();
 	lock(budget);
-	adopt_limit(budget, budget->account, now);
+	adopt_limit(budget, now);
 	if (budget->account->limit > 0)
 		left = jdy_account_left(budget->account, now, &calls);
 	unlock();
 	return left;
-}
-
-int
-jdy_account_left(const Account *account, int64 now, int *calls)
-{
-	int64		since = now - counted_window(account);
-
-	*calls = 0;
-	for (int i = 0; i < account->used; i++)
-		*calls += account->ring[i] > since ? account->group : 0;
-	if (now < account->paused_until)
-		return 0;
-	return Max(0, entries_allowed(account, account->limit) * account->group - *calls);
 }
 
 bool
@@ -304,16 +247,16 @@ jdy_budget_persist(Budget *budget, bool final)
 
 	lock(budget);
 	token_at = budget->account->token_calls[1];
-	until = final ? last_call(budget->account, now) : now + budget->account->window_us;
+	until = final ? jdy_count_last(budget->account, now) : now + budget->account->window_us;
 	if (final)
 		budget->account->persisted_until = Min(budget->account->persisted_until, until);
 	unlock();
-	if (until == NEVER)
+	if (until == JDY_NEVER)
 		return;
 
 	budget->save_after = now + PERSIST_RETRY_US;
 	budget->token_unsaved = false;
-	if (jdy_account_save(budget->key, wall + (until - now), token_at == NEVER ? 0 : wall - (now - token_at)) && !final)
+	if (jdy_account_save(budget->key, wall + (until - now), token_at == JDY_NEVER ? 0 : wall - (now - token_at)) && !final)
 		budget->saved_until = until;
 }
 
@@ -457,12 +400,7 @@ create(const Budget *budget)
 	memset(oldest, 0, sizeof(*oldest));
 	oldest->in_use = true;
 	memcpy(oldest->key, budget->key, JDY_DIGEST_LENGTH);
-	oldest->limit = budget->limit;
-	oldest->window_us = budget->window_us;
-	oldest->scale = 1.0;
-	oldest->group = Max(1, (budget->limit + JDY_ACCOUNT_RING - 1) / JDY_ACCOUNT_RING);
-	oldest->persisted_until = NEVER;
-	oldest->token_calls[0] = oldest->token_calls[1] = NEVER;
+	jdy_count_begin(oldest, budget->limit, budget->window_us);
 	return oldest;
 }
 
@@ -495,149 +433,17 @@ is_free(const Budget *budget)
 	return budget->limit == 0 && ((volatile Account *) budget->account)->limit == 0;
 }
 
-/*
- * The smallest limit wins as long as somebody calls under it; two windows after
- * the last such call it is forgotten, so that a limit can be raised.
- */
 static void
-adopt_limit(Budget *budget, Account *account, int64 now)
+adopt_limit(Budget *budget, int64 now)
 {
-	bool		ours = account->limit == budget->limit && account->window_us == budget->window_us;
-	bool		smaller = budget->limit > 0 && (account->limit == 0 || budget->limit < account->limit);
-	bool		forgotten = now - account->limit_seen > 2 * account->window_us;
-	int			group;
+	Account    *account = budget->account;
 
-	account->last_used = now;
-	if (!ours && (smaller || forgotten))
-	{
-		/* Entries of larger groups would count for too little. */
-		group = Max(1, (budget->limit + JDY_ACCOUNT_RING - 1) / JDY_ACCOUNT_RING);
-		if (group < account->group && account->used > 0)
-			account->paused_until = Max(account->paused_until, now + account->window_us);
-		account->limit = budget->limit;
-		account->window_us = budget->window_us;
-		account->group = group;
-		ours = true;
-	}
-	if (ours)
-		account->limit_seen = now;
+	jdy_count_adopt(account, budget->limit, budget->window_us, now);
 	if (budget->saved_until != 0)
 	{
 		account->persisted_until = Max(account->persisted_until, budget->saved_until);
 		budget->saved_until = 0;
 	}
-	recover_scale(account, now);
-}
-
-/* +10 % for each window without a refusal. */
-static void
-recover_scale(Account *account, int64 now)
-{
-	while (account->scale < 1.0 && now - account->scale_changed_at >= account->window_us)
-	{
-		account->scale = Min(1.0, account->scale + 0.1);
-		account->scale_changed_at += account->window_us;
-	}
-}
-
-/* How many entries of the ring `calls` a window make, as the budget stands after refusals; at least one. */
-static int
-entries_allowed(const Account *account, int calls)
-{
-	return Max(1, (int) (calls * account->scale) / account->group);
-}
-
-/* The window as we count it: a little longer, so that two clocks' differences never show. */
-static int64
-counted_window(const Account *account)
-{
-	return account->window_us + account->window_us / MARGIN_DIVISOR + MARGIN_US;
-}
-
-/* Microseconds until a call may be counted, 0 = now.  A lower bound: whoever waited asks again. */
-static int64
-wait_for_call(const Budget *budget, Lane lane, int64 now)
-{
-	const Account *account = budget->account;
-	int64		window = counted_window(account);
-	int64		since = now - window;
-	int64		first = PG_INT64_MAX;
-	int64		first_backfill = PG_INT64_MAX;
-	int			counted = 0;
-	int			backfill = 0;
-	int			share = (int64) account->limit * budget->backfill_share / 100;
-	int			i;
-
-	if (now < account->paused_until)
-		return account->paused_until - now;
-	if (account->limit == 0 || joins_newest(account, lane))
-		return 0;
-
-	for (i = 0; i < account->used; i++)
-	{
-		int64		at = account->ring[i];
-
-		if (at <= since)
-			continue;
-		/* One under way may be answered any moment: then it counts for a window from there. */
-		at = Min(at, now);
-		counted++;
-		first = Min(first, at);
-		if (account->backfill[i])
-		{
-			backfill++;
-			first_backfill = Min(first_backfill, at);
-		}
-	}
-	if (counted >= entries_allowed(account, account->limit))
-		return Max(1, first + window - now);
-	if (lane != LANE_TAIL && backfill >= entries_allowed(account, share))
-		return Max(1, first_backfill + window - now);
-	/* Whichever process wakes first: an audit that waits goes before first loads. */
-	if (lane == LANE_BACKFILL && now < account->audit_waits_until)
-		return account->audit_waits_until - now;
-	return 0;
-}
-
-/* True when the newest entry has room for one more call of its lane. */
-static bool
-joins_newest(const Account *account, Lane lane)
-{
-	return account->used > 0 && account->newest_calls < account->group &&
-		(account->backfill[(account->sequence - 1) % JDY_ACCOUNT_RING] != 0) == (lane != LANE_TAIL);
-}
-
-static void
-count_call(Budget *budget, Lane lane, int64 now)
-{
-	Account    *account = budget->account;
-
-	if (account->limit == 0)
-	{
-		budget->ticket = 0;
-		return;
-	}
-	if (joins_newest(account, lane))
-	{
-		account->newest_calls++;
-		account->ring[(account->sequence - 1) % JDY_ACCOUNT_RING] = now;
-	}
-	else
-		add_entry(account, lane, account->group > 1 ? now : now + budget->timeout_us);
-	budget->ticket = account->sequence;
-}
-
-static void
-add_entry(Account *account, Lane lane, int64 at)
-{
-	int			place = account->sequence % JDY_ACCOUNT_RING;
-
-	account->ring[place] = at;
-	account->backfill[place] = lane != LANE_TAIL;
-	account->sequence++;
-	account->newest_calls = 1;
-	if (account->used < JDY_ACCOUNT_RING)
-		account->used++;
 }
 
 /*
@@ -661,18 +467,6 @@ load_row(const Budget *budget, Account *account)
 	account->in_use = true;
 	account->paused_until = rest > 0 ? now + rest : 0;
 	account->token_calls[0] = account->token_calls[1] =
-		last_token_at == 0 ? NEVER : now - Max(0, wall - last_token_at);
+		last_token_at == 0 ? JDY_NEVER : now - Max(0, wall - last_token_at);
 	return true;
-}
-
-/* Time of the account's last call, NEVER when it made none. */
-static int64
-last_call(const Account *account, int64 now)
-{
-	int64		last = NEVER;
-	int			i;
-
-	for (i = 0; i < account->used; i++)
-		last = Max(last, Min(account->ring[i], now));
-	return Max(last, account->token_calls[1]);
 }

@@ -8,20 +8,12 @@
 
 #include "postgres.h"
 
+#include "callcount.h"
 #include "endpoint.h"
-
-
-typedef enum Lane
-{
-	LANE_TAIL,					/* fresh data, pushes, token calls: the whole budget */
-	LANE_AUDIT,					/* audits: backfill_share of it, before first loads */
-	LANE_BACKFILL				/* first loads and certificates: what audits leave of that */
-} Lane;
 
 #define JDY_LANES (LANE_BACKFILL + 1)
 
 typedef struct Budget Budget;
-struct Account;
 
 /*
  * The budget of `endpoint` known so far: keyed by url, auth and credentials until
@@ -54,9 +46,6 @@ extern void jdy_budget_refused(Budget *budget, int64 retry_after_ms);
 
 /* Calls left in the running window; -1 = no limit. */
 extern int	jdy_budget_left(Budget *budget);
-
-/* The same of an account with a limit, under accounts_lock or of a copy; *calls: those counted in the window. */
-extern int	jdy_account_left(const struct Account *account, int64 now, int *calls);
 
 /*
  * True when the account's row must be written before the next call (at most once

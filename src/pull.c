@@ -29,6 +29,7 @@
 #include "clock.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "lag.h"
 #include "probe.h"
 #include "progress.h"
 #include "pull.h"
@@ -45,6 +46,8 @@
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
 #define ALL_PIECES (1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL)
 #define MIN_RELIST_US USECS_PER_SEC
+#define CLOCK_DRIFT_US USECS_PER_MINUTE	/* two clocks may differ so much more than the last time they were looked at */
+#define MAX_SLICES 64			/* that a piece is read in at first */
 #define CLOCK_WENT_BACK "clock went back"
 
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
@@ -61,11 +64,14 @@ static void begin_load(Pull *pull, TimestampTz began);
 static void end_load(Pull *pull, bool prove);
 static void note_learned(Pull *pull);
 static void list_changes(Pull *pull);
+static int64 clock_went_back(const Pull *pull, TimestampTz asked_at);
+static void take_back(Pull *pull, TimestampTz until);
+static bool is_few(Pull *pull, int64 count);
 static bool holds_all(ListPage *page);
 static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
-static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now);
-static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess);
-static void take_back(Pull *pull, TimestampTz settled);
+static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now, TimestampTz answered_at);
+static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess, int64 count);
+static List *slices(Pull *pull, const Window *window, int64 rows);
 static bool relist(Pull *pull, bool look);
 static void settle_absent(Pull *pull, bool anew);
 static void fetch_details(Pull *pull);
@@ -73,6 +79,7 @@ static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void read_remedy(Pull *pull);
 static void read_rejected(Pull *pull, bool loaded_all);
+static void note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now);
 static void note_tail(Pull *pull, TimestampTz from, TimestampTz until);
 static void finish_run(Pull *pull);
 static void note_clock(Pull *pull);
@@ -262,7 +269,7 @@ load_everything(Pull *pull)
 	}
 }
 
-/* Where rows are their own keys, those that the list does not show any more are looked for each time. */
+/* Where rows are their own keys, those that the list does not show any more are looked for each time; what that proves needs no order. */
 static void
 read_whole(Pull *pull, const Sighting *sighting, bool resume)
 {
@@ -275,7 +282,8 @@ read_whole(Pull *pull, const Sighting *sighting, bool resume)
 	}
 	jdy_sweep_begin(pull, "");
 	jdy_load_list(pull, sighting, false);
-	(void) jdy_sweep_end(pull, &news);
+	if (jdy_sweep_end(pull, &news))
+		pull->doubt = NO_DOUBT;
 	jdy_sweep_judge(pull);
 }
 
@@ -291,10 +299,10 @@ read_report(Pull *pull, TimestampTz from, TimestampTz to)
 	TimestampTz now = jdy_client_server_time(pull->client, &known);
 	bool		resume = !pull->stream->loaded && pull->stream->load_state != NULL && pull->stream->load_began != 0;
 
-	if (pull->mode == MODE_VERIFY)
+	if (pull->mode == MODE_VERIFY || pull->mode == MODE_AUDIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("report \"%s\" cannot be certified", pull->stream->api),
+				 errmsg("report \"%s\" cannot be %s", pull->stream->api, pull->mode == MODE_AUDIT ? "audited" : "certified"),
 				 errdetail("Its rows are figures of months, not records."),
 				 errhint("SELECT * FROM jdy_sync('%s', 'full') reads all its months again; what one does not show any more is marked then.",
 						 pull->stream->name)));
@@ -453,11 +461,12 @@ list_changes(Pull *pull)
 	TimestampTz end = jdy_tick_floor(pull, now) + (clock_known ? CLOCK_ERROR_US : ANY_CLOCK_US);
 	TimestampTz asked_at;
 	TimestampTz settled;
+	int64		went_back_us;
 	Call	   *call;
 	ListPage   *page;
 	bool		full;
-	bool		went_back;
 	bool		whole;			/* nothing more must be asked */
+	int64		count;
 	int			guess = 0;
 
 	jdy_progress_phase(PHASE_LISTING);
@@ -468,10 +477,12 @@ list_changes(Pull *pull)
 	pull->cap = Max(pull->cap, page->nrows);
 	pull->timeless = call->asked_at == 0;
 	asked_at = pull->timeless ? now : call->asked_at;
+	pull->asked_at = GetCurrentTimestamp() - (jdy_monotonic_us() - call->left_us);
 	settled = jdy_tick_floor(pull, Min(asked_at, end) - stream->settle_us - (pull->timeless ? OUR_CLOCK_ERROR_US : 0));
 
-	went_back = pull->cursor > asked_at + (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US);
-	whole = !went_back && begin <= settled &&
+	went_back_us = clock_went_back(pull, asked_at);
+	count = page->count;
+	whole = went_back_us == 0 && begin <= settled &&
 		(page->nrows == 0 ? page->count <= 0 : !full && !pull->by_day && holds_all(page));
 	if (whole && page->nrows > 0 && stream->details)
 	{
@@ -479,19 +490,19 @@ list_changes(Pull *pull)
 		whole = false;
 	}
 	if (whole)
-		take_whole(pull, page, begin, settled, Min(asked_at, end));
+		take_whole(pull, page, begin, settled, Min(asked_at, end), call->answered_at);
 	jdy_client_release(pull->client, call);
 
-	/* So much at once is rare, and to split windows of a filter without effect would never end. */
-	if (full && !jdy_probe_filter(pull, true))
+	/* To split windows of a filter without effect would never end. */
+	if (full && !is_few(pull, count) && !jdy_probe_filter(pull, true))
 	{
 		pull->windowed = false;
 		load_everything(pull);
 		return;
 	}
-	if (went_back)
+	if (went_back_us > 0)
 	{
-		take_back(pull, settled);
+		take_back(pull, Min(settled, pull->cursor - went_back_us));
 		begin = Max(jdy_tick_floor(pull, pull->cursor - stream->overlap_us), stream->start_from);
 	}
 
@@ -499,25 +510,68 @@ list_changes(Pull *pull)
 	if (begin > settled)
 		begin = Max(jdy_tick_floor(pull, settled - stream->overlap_us), stream->start_from);
 	if (!whole)
-		list_pieces(pull, begin, settled, asked_at, guess);
+		list_pieces(pull, begin, settled, asked_at, guess, full ? count : 0);
 	pull->listed_at_us = jdy_monotonic_us();
 }
 
 /*
- * The service's clock went back, and the ledger holds what has not come yet.  What was proven by the
- * wrong time is not: it is read anew, else all that happens until then would be taken for known.
+ * By how much the service's clock has gone back since the tail was listed; 0 = not so far that it matters.  Either the
+ * ledger holds what has not come yet, or more time has passed for us than for the service.
+ */
+static int64
+clock_went_back(const Pull *pull, TimestampTz asked_at)
+{
+	const Stream *stream = pull->stream;
+	int64		ahead_us = pull->cursor - asked_at;
+	int64		lost_us = (pull->asked_at - stream->listed_at) - (asked_at - stream->tail_until);
+
+	if (ahead_us > (pull->timeless ? OUR_CLOCK_ERROR_US : CLOCK_ERROR_US))
+		return Max(ahead_us, lost_us);
+	if (!pull->timeless && stream->listed_at != 0 && lost_us > Max(stream->overlap_us, CLOCK_DRIFT_US))
+		return lost_us;
+	return 0;
+}
+
+/*
+ * What was proven by a time that was wrong is not: it is read anew, else all that
+ * happens until then would be taken for known.  Where ours went ahead instead, that costs some windows.
  */
 static void
-take_back(Pull *pull, TimestampTz settled)
+take_back(Pull *pull, TimestampTz until)
 {
+	Stream	   *stream = pull->stream;
+
 	jdy_pull_begin(pull);
-	jdy_ledger_take_back(pull, settled);
-	jdy_incident_open(pull->stream->name, "warning", CLOCK_WENT_BACK,
-					  "What was proven lay in the future of the service's clock, as its last reply tells it.",
-					  "Nothing must be done: what was read by the wrong time is read again. If it happens often, ask the service's support which of its servers is wrong.");
+	jdy_ledger_take_back(pull, until);
+	jdy_queue_take_back(stream, until);
+	jdy_incident_open(stream->name, "warning", CLOCK_WENT_BACK,
+					  psprintf("Less time has passed by the service's clock than since the last run, or what was proven lies in its future. What was proven up to later than %s is read again.",
+							   timestamptz_to_str(until)),
+					  "Nothing must be done. If it happens often, look at this server's clock, and ask the service's support which of theirs is wrong.");
 	jdy_pull_commit(pull);
+	stream->tail_until = stream->tail_from = 0;
 	if (pull->cursor == DT_NOBEGIN)
 		load_everything(pull);
+}
+
+/* Far less than the last certificate counted: so the time filter has its effect. */
+static bool
+is_few(Pull *pull, int64 count)
+{
+	static JdyStatement look = {
+		.sql = "SELECT c.\"count\" FROM jdysync.certificate c WHERE c.stream_id = $1 AND c.epoch = $2 AND c.proven"
+		" ORDER BY c.certificate_id DESC LIMIT 1",
+		.nargs = 2,
+		.argtypes = {INT4OID, INT4OID}
+	};
+	Datum		values[2] = {Int32GetDatum(pull->stream->stream_id), Int32GetDatum(pull->stream->epoch)};
+	bool		few;
+
+	jdy_pull_begin(pull);
+	jdy_execute(&look, values, NULL);
+	few = count >= 0 && SPI_processed > 0 && count < jdy_spi_int64(0, 1, 0) / 2;
+	jdy_pull_commit(pull);
+	return few;
 }
 
 /* All that the service counts, each record once, and each can be landed. */
@@ -548,7 +602,7 @@ look_where(Pull *pull, ListPage *page, TimestampTz settled)
 
 /* An answer that holds all there is, or that there is nothing. */
 static void
-take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now)
+take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now, TimestampTz answered_at)
 {
 	Proof		proof = {"one answer", 1, page->nrows, page->nrows};
 	Sighting	sighting = {SEEN_IN_NEW_TAIL};
@@ -560,10 +614,18 @@ take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, T
 	sighting.from = begin;
 	sighting.asked_from = begin - jdy_tick_us(pull);
 	sighting.to = now;
+	note_unseen(pull, &sighting, now);
+	sighting.shown_at = answered_at;
 	jdy_pull_land(pull, rows, n, &sighting);
+
+	/* What turned out unfit while it was landed is listed again, as of any window. */
+	sighting.kind = SEEN_SETTLED;
+	sighting.to = settled;
+	jdy_pull_reject(pull, page, &sighting);
 	if (settled > pull->cursor)
 		jdy_ledger_prove(pull, pull->cursor, settled, &proof);
 	note_tail(pull, begin, jdy_tick_floor(pull, now));
+	jdy_lag_settle(pull);
 	note_clock(pull);
 	jdy_pull_commit(pull);
 }
@@ -576,7 +638,7 @@ take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, T
  * the piece's last tick.
  */
 static void
-list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess)
+list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess, int64 count)
 {
 	Stream	   *stream = pull->stream;
 	TimestampTz cursor = Min(pull->cursor, settled);
@@ -594,11 +656,8 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
-	for (int i = 0; i < lengthof(pieces) && stream->tail_from != 0; i++)
-	{
-		pieces[i]->sighting.unseen_at = stream->tail_until;
-		pieces[i]->sighting.unseen_from = stream->tail_from;
-	}
+	for (int i = 0; i < lengthof(pieces); i++)
+		note_unseen(pull, &pieces[i]->sighting, now);
 
 	/* The overlap before the watermark moves on: the next run does not look back so far. */
 	if (guess & 1 << SEEN_SETTLED)
@@ -620,12 +679,10 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 				window->to -= jdy_tick_us(pull);
 			else
 				asked |= piece;
-			windows = lappend(windows, window);
 			if (pieces[i] == overlap)
-			{
-				jdy_windows_read(pull, windows);
-				windows = NIL;
-			}
+				jdy_windows_read(pull, slices(pull, window, count * (window->to - window->from) / (end - begin)));
+			else
+				windows = lappend(windows, window);
 		}
 		jdy_windows_read(pull, windows);
 	}
@@ -636,8 +693,31 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 	if ((asked & 1 << SEEN_SETTLED) == 0 && settled > pull->cursor)
 		jdy_ledger_prove(pull, pull->cursor, settled, &nothing);
 	note_tail(pull, begin, jdy_tick_floor(pull, now));
+	jdy_lag_settle(pull);
 	note_clock(pull);
 	jdy_pull_commit(pull);
+}
+
+/* A window that is not to be proven, in so many that each should fit in an answer; so many rows are expected. */
+static List *
+slices(Pull *pull, const Window *window, int64 rows)
+{
+	int64		tick_us = jdy_tick_us(pull);
+	int64		ticks = Max((window->to - window->from) / tick_us, 1);
+	int64		n = Max(Min(rows * 5 / 4 / pull->cap + (rows * 5 / 4 % pull->cap > 0), Min(ticks, MAX_SLICES)), 1);
+	List	   *result = NIL;
+
+	for (int64 i = 0; i < n; i++)
+	{
+		Window	   *slice = palloc(sizeof(Window));
+
+		*slice = *window;
+		slice->from = window->from + ticks * i / n * tick_us;
+		if (i + 1 < n)
+			slice->to = window->from + ticks * (i + 1) / n * tick_us;
+		result = lappend(result, slice);
+	}
+	return result;
 }
 
 /* While details take long, new changes are listed in between, once in a window of the budget: they go first. */
@@ -792,20 +872,35 @@ read_rejected(Pull *pull, bool loaded_all)
 	jdy_pull_commit(pull);
 }
 
+/* For the visibility lag: what the run before asked for, unless the service's clock went back since. */
+static void
+note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now)
+{
+	const Stream *stream = pull->stream;
+
+	if (stream->tail_from == 0 || stream->tail_until > now)
+		return;
+	sighting->unseen_at = stream->tail_until;
+	sighting->unseen_from = stream->tail_from;
+}
+
 /* In a transaction. */
 static void
 note_tail(Pull *pull, TimestampTz from, TimestampTz until)
 {
 	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET tail_until = $2, tail_from = $3 WHERE s.stream_id = $1"
+		.sql = "UPDATE jdysync.stream s SET tail_until = $2, tail_from = $3, listed_at = $4 WHERE s.stream_id = $1"
 		" AND (s.tail_until, s.tail_from) IS DISTINCT FROM ($2, $3)",
-		.nargs = 3,
-		.argtypes = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		.nargs = 4,
+		.argtypes = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[3] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until), TimestampTzGetDatum(from)};
+	Datum		values[4] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until), TimestampTzGetDatum(from)};
 
-	jdy_execute(&note, values, pull->timeless ? "  n" : NULL);
+	/* As of a time that is not the service's nothing can be said of its clock. */
+	values[3] = TimestampTzGetDatum(pull->asked_at);
+	jdy_execute(&note, values, pull->timeless ? "  nn" : NULL);
 	pull->stream->tail_until = until;
+	pull->stream->listed_at = pull->timeless ? 0 : pull->asked_at;
 	pull->stream->tail_from = pull->timeless ? 0 : from;
 }
 

@@ -61,7 +61,10 @@ typedef struct Pull
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
 	TimestampTz cursor;			/* end of the last span that was proven or given up: the next window begins here minus overlap; DT_NOBEGIN = none */
 	int64		listed_at_us;	/* monotonic: when the tail was last listed */
+	TimestampTz asked_at;		/* by our clock: when that was asked */
 	int64		longest_lag_us; /* that this run has seen a change to be late; 0 = none was */
+	int64		new_lag_us;		/* the same since settle was seen to last, */
+	char	   *new_lag_detail; /* and what it was, for an incident */
 } Pull;
 
 /* One request of the list: a page of a window, or of everything. */

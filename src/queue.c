@@ -396,6 +396,20 @@ jdy_queue_prune(const Stream *stream, TimestampTz before)
 	jdy_execute(&prune, values, NULL);
 }
 
+void
+jdy_queue_take_back(const Stream *stream, TimestampTz until)
+{
+	static JdyStatement forget = {
+		.sql = "UPDATE jdysync.listing l SET listed_until = NULL, tail_until = NULL"
+		" WHERE l.stream_id = $1 AND (l.listed_until > $2 OR l.tail_until > $2)",
+		.nargs = 2,
+		.argtypes = {INT4OID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {Int32GetDatum(stream->stream_id), TimestampTzGetDatum(until)};
+
+	jdy_execute(&forget, values, NULL);
+}
+
 static TimestampTz
 timestamp_or_zero(uint64 row, int column)
 {

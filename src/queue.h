@@ -111,6 +111,9 @@ extern void jdy_queue_done(const Stream *stream, char **ids, const TimestampTz *
 extern void jdy_queue_postpone(const Stream *stream, const char *id, int attempts, TimestampTz next_try,
 							   bool set_aside, const char *problem);
 
+/* The service's clock went back: what was listed up to later than `until` counts as not listed. */
+extern void jdy_queue_take_back(const Stream *stream, TimestampTz until);
+
 /* Drops notes that no later run can ask for. */
 extern void jdy_queue_prune(const Stream *stream, TimestampTz before);
 

@@ -8,8 +8,8 @@
  *
  * The queue of details is not used: it would write a row for each.  A detail that is equal to what is
  * here writes nothing, and the audit's row says how far it has come.  What waits for its detail anyhow is
- * passed over, and so is what cannot be had: the run of whoever needs it will find out why.  A record whose detail says
- * that it does not exist is for the next certificate to prove deleted.
+ * left to the queue, and what cannot be had is passed over.  A record whose detail says that it does not exist is for the
+ * next certificate to prove deleted.
  *
  * Called by audit.c and compare.c.
  *-------------------------------------------------------------------------

@@ -1,83 +1,45 @@
 /*-------------------------------------------------------------------------
  * stream.c
- *		Streams as objects: added, altered, dropped, looked up, loaded for a run.
+ *		Streams as objects: added, altered, dropped.
  *
  * A stream is a row of jdysync.stream and a staging table.  The table's owner is
  * the stream's owner, so REASSIGN OWNED and ALTER TABLE … OWNER do what one expects
  * and no second notion of ownership can differ from it.
  *
- * What a stream asks is resolve.c's; here are its row, its table and its rights.
+ * What a stream asks is resolve.c's, its table stagingtable.c's, who may do what with it
+ * streamref.c's, what a run knows of it streamload.c's; here is what people say of it.
+ * Called from SQL.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "agenda.h"
-#include "grant.h"
-#include "home.h"
-#include "access/xact.h"
-#include "catalog/dependency.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_tablespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
-#include "commands/tablespace.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "grant.h"
+#include "home.h"
 #include "incident.h"
 #include "jdysync.h"
 #include "lag.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "name.h"
 #include "range.h"
 #include "remedy.h"
-#include "runlog.h"
 #include "schedule.h"
 #include "sighted.h"
 #include "spi.h"
-#include "storage/lmgr.h"
+#include "stagingtable.h"
 #include "stream.h"
 #include "streamview.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
-#include "catalog/pg_authid.h"
-#include "streamlock.h"
 
 #define MAX_SPAN_YEARS 100		/* of settle and overlap */
-
-/* A detail is often over 2 kB, so it is compressed: lz4 takes a fifth of the time, where PostgreSQL was built with it. */
-#ifdef USE_LZ4
-#define DATA_COMPRESSION " COMPRESSION lz4"
-#else
-#define DATA_COMPRESSION ""
-#endif
-
-#define REF_COLUMNS "j.stream_id, j.name, j.owner, j.server::text, j.enabled, j.loaded, j.relation::oid, j.is_push"
-
-static JdyStatement find_ref = {
-	.sql = "SELECT " REF_COLUMNS " FROM jdysync.subject j WHERE j.name = $1 OR j.stream_id = $2",
-	.nargs = 2,
-	.argtypes = {TEXTOID, INT4OID}
-};
-
-static JdyStatement all_refs = {
-	.sql = "SELECT " REF_COLUMNS " FROM jdysync.subject j ORDER BY j.name",
-	.nargs = 0
-};
-
-static JdyStatement load_stream = {
-	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
-	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.source, s.tail_from, s.unproven, s.unplaced"
-	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
-	.nargs = 1,
-	.argtypes = {INT4OID}
-};
 
 static JdyStatement insert_stream = {
 	.sql = "INSERT INTO jdysync.stream (name, server, staging, entry, metadata, schedule, start_from, detail, decrypt,"
@@ -120,27 +82,15 @@ PG_FUNCTION_INFO_V1(jdy_add_stream);
 PG_FUNCTION_INFO_V1(jdy_alter_stream);
 PG_FUNCTION_INFO_V1(jdy_drop_stream);
 
-pg_noreturn static void staging_is_gone(void);
 static Stream *resolve(const char *name, Oid owner, const Definition *definition);
 static void load_definition(int stream_id, Definition *definition);
 static void choose_start(Stream *stream, Definition *definition);
 static bool is_another(const Definition *before, const Definition *after, const Stream *stream);
 static Jsonb *without_remedy(Jsonb *metadata);
-static void start_anew(int stream_id, const char *name, const uint8 *source);
-static Datum digest_datum(const uint8 *digest);
 static void make_views(Stream *stream, Oid staging);
 static void check_intervals(Interval *settle, Interval *overlap);
 static void check_start(TimestampTz start_from);
 static void announce_definition(const Stream *stream, Oid staging, Jsonb *metadata);
-static char *relation_name(Oid relation);
-static Oid	find_staging(const char *name, Oid *owner);
-static Oid	create_staging(const char *name, Oid owner);
-static void check_tablespace(Oid owner);
-static void drop_staging(const StreamRef *ref);
-static StreamRef *find_by_name(const char *name);
-static StreamRef *read_ref(uint64 row);
-static const char *closest_stream(const char *name);
-static void require_member(const StreamRef *ref);
 
 Datum
 jdy_add_stream(PG_FUNCTION_ARGS)
@@ -183,7 +133,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	jdy_home_note();
 	jdy_check_is_new(name);
 	jdy_name_check(name);
-	staging = find_staging(name, &owner);
+	staging = jdy_staging_table_find(name, &owner);
 	jdy_check_owner_can_log_in(owner);
 
 	/* Everything a run would trip over is said here. */
@@ -192,7 +142,7 @@ jdy_add_stream(PG_FUNCTION_ARGS)
 	choose_start(stream, &definition);
 
 	if (!OidIsValid(staging))
-		staging = create_staging(name, owner);
+		staging = jdy_staging_table_create(name, owner);
 
 	values[0] = CStringGetTextDatum(name);
 	values[1] = PG_GETARG_DATUM(1);
@@ -314,7 +264,7 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 
 	/* Before start_from changes: the watermark must lie behind it. */
 	if (filter_changed)
-		start_anew(ref->stream_id, ref->name, NULL);
+		jdy_stream_start_anew(ref->stream_id, ref->name, NULL);
 	jdy_execute(&update_stream, values, nulls);
 	if (!PG_ARGISNULL(7))
 		jdy_incident_close(ref->name, JDY_SETTLE_RAISED);	/* somebody has seen to it */
@@ -357,10 +307,7 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 	bool		keep_data = PG_GETARG_BOOL(1);
 
 	SPI_connect();
-	ref = find_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	/* Without its table a stream has no owner: then it is the superusers' to forget. */
-	if (OidIsValid(ref->owner) || !superuser())
-		require_member(ref);
+	ref = jdy_stream_ref_to_drop(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	jdy_stream_lock_or_raise(ref);
 	jdy_stream_views_drop(ref->stream_id);
 	jdy_agenda_leave(ref->stream_id);
@@ -374,186 +321,9 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 	jdy_sighted_forget(ref->stream_id);
 	jdy_grants_drop(ref->name);
 	if (!keep_data && OidIsValid(ref->owner))
-		drop_staging(ref);
+		jdy_staging_table_drop(ref->staging);
 	SPI_finish();
 	PG_RETURN_VOID();
-}
-
-StreamRef *
-jdy_stream_ref(const char *name)
-{
-	StreamRef  *ref = find_by_name(name);
-
-	require_member(ref);
-	return ref;
-}
-
-StreamRef *
-jdy_stream_ref_to_run(const char *name)
-{
-	StreamRef  *ref = find_by_name(name);
-
-	if (!jdy_may_run(ref, GetUserId()))
-		require_member(ref);
-	return ref;
-}
-
-static StreamRef *
-find_by_name(const char *name)
-{
-	Datum		values[2] = {CStringGetTextDatum(name), (Datum) 0};
-
-	jdy_execute(&find_ref, values, " n");
-	if (SPI_processed == 0)
-	{
-		const char *closest = closest_stream(name);
-
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("stream \"%s\" does not exist", name),
-				 closest ? errhint("Perhaps you meant \"%s\".", closest) :
-				 errhint("Add it with jdy_add_stream('%s', '<server>').", name)));
-	}
-	return read_ref(0);
-}
-
-StreamRef *
-jdy_stream_ref_by_id(int stream_id)
-{
-	Datum		values[2] = {(Datum) 0, Int32GetDatum(stream_id)};
-
-	jdy_execute(&find_ref, values, "n ");
-	return SPI_processed == 0 ? NULL : read_ref(0);
-}
-
-List *
-jdy_stream_refs_enabled(bool pushes)
-{
-	List	   *refs = NIL;
-
-	jdy_execute(&all_refs, NULL, NULL);
-	for (uint64 r = 0; r < SPI_processed; r++)
-	{
-		StreamRef  *ref = read_ref(r);
-
-		if (ref->is_push == pushes && ref->enabled && jdy_may_run(ref, GetUserId()))
-			refs = lappend(refs, ref);
-	}
-	return refs;
-}
-
-Stream *
-jdy_stream_load(int stream_id)
-{
-	Datum		values[1] = {Int32GetDatum(stream_id)};
-	Stream	   *stream = palloc0(sizeof(Stream));
-	bool		isnull;
-	Datum		value;
-	char	   *server;
-	char	   *entry;
-	Jsonb	   *metadata;
-	bool		detail_given;
-	bool		detail;
-	bytea	   *source;
-
-	jdy_execute(&load_stream, values, NULL);
-	if (SPI_processed == 0)
-		staging_is_gone();
-
-	stream->stream_id = stream_id;
-	stream->name = jdy_spi_text(0, 1);
-	stream->owner = DatumGetObjectId(jdy_spi_datum(0, 2, &isnull));
-	stream->staging = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
-	stream->staging_name = relation_name(stream->staging);
-	server = jdy_spi_text(0, 4);
-	entry = jdy_spi_text(0, 5);
-	value = jdy_spi_datum(0, 6, &isnull);
-	metadata = isnull ? NULL : DatumGetJsonbPCopy(value);
-	value = jdy_spi_datum(0, 7, &isnull);
-	stream->start_from = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 8, &isnull);
-	detail_given = !isnull;
-	detail = !isnull && DatumGetBool(value);
-	stream->decrypt = DatumGetBool(jdy_spi_datum(0, 9, &isnull));
-	stream->settle_us = (int64) (DatumGetFloat8(jdy_spi_datum(0, 10, &isnull)) * USECS_PER_SEC);
-	stream->overlap_us = (int64) (DatumGetFloat8(jdy_spi_datum(0, 11, &isnull)) * USECS_PER_SEC);
-	stream->epoch = (int) jdy_spi_int64(0, 12, 1);
-	value = jdy_spi_datum(0, 13, &isnull);
-	stream->load_began = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 14, &isnull);
-	stream->load_state = isnull ? NULL : DatumGetJsonbPCopy(value);
-	stream->loaded = DatumGetBool(jdy_spi_datum(0, 15, &isnull));
-	value = jdy_spi_datum(0, 16, &isnull);
-	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 17, &isnull);
-	stream->tail_until = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 18, &isnull);
-	source = isnull ? NULL : DatumGetByteaPCopy(value);
-	value = jdy_spi_datum(0, 19, &isnull);
-	stream->tail_from = isnull ? 0 : DatumGetTimestampTz(value);
-	stream->unproven = jdy_spi_text(0, 20);
-	stream->unplaced = jdy_spi_int64(0, 21, 0);
-	stream->contract = jdy_contract_read(stream_id);
-
-	stream->endpoint = jdy_endpoint_load(server, stream->owner);
-	jdy_endpoint_require_complete(stream->endpoint);
-	stream->source_changed = source != NULL &&
-		(VARSIZE(source) != VARHDRSZ + JDY_DIGEST_LENGTH ||
-		 memcmp(VARDATA(source), stream->endpoint->source, JDY_DIGEST_LENGTH) != 0);
-	jdy_stream_resolve(stream, entry, metadata, detail_given, detail);
-	jdy_stream_require(stream);
-	return stream;
-}
-
-void
-jdy_stream_note_source(Stream *stream)
-{
-	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET source = $2 WHERE s.stream_id = $1 AND s.source IS NULL",
-		.nargs = 2,
-		.argtypes = {INT4OID, BYTEAOID}
-	};
-
-	if (!stream->source_changed)
-	{
-		Datum		values[2] = {Int32GetDatum(stream->stream_id), digest_datum(stream->endpoint->source)};
-
-		jdy_execute(&note, values, NULL);
-		return;
-	}
-	start_anew(stream->stream_id, stream->name, stream->endpoint->source);
-	stream->epoch++;
-	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = 0;
-	stream->load_state = NULL;
-	stream->loaded = false;
-	stream->unproven = NULL;
-	stream->unplaced = 0;
-	stream->contract = jdy_contract_read(stream->stream_id);
-	stream->source_changed = false;
-	ereport(LOG,
-			(errmsg("a stream is read from another source than before"),
-			 errdetail("Address or account of server \"%s\" changed, so the whole list of stream \"%s\" is read again.",
-					   stream->endpoint->server_name, stream->name),
-			 errhint("Records of the earlier source stay in %s.", stream->staging_name)));
-}
-
-static void
-staging_is_gone(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("stream was dropped, or its staging table was"),
-			 errhint("Add the stream again; a kept staging table is adopted.")));
-}
-
-/* As the service writes it: no zone, seconds. */
-TimestampTz
-jdy_stream_modified_at(const Stream *stream, Jsonb *record)
-{
-	char	   *text = stream->modified_field ? jdy_jsonb_text(record, stream->modified_field) : NULL;
-	TimestampTz at;
-
-	return text != NULL && jdy_datetime_parse(text, stream->endpoint->time_zone, &at) ? at : 0;
 }
 
 /* Everything a run would trip over: server, mapping, metadata, catalogue. */
@@ -592,7 +362,7 @@ load_definition(int stream_id, Definition *definition)
 
 	jdy_execute(&read_definition, values, NULL);
 	if (SPI_processed == 0)
-		staging_is_gone();
+		jdy_staging_table_is_gone();
 	definition->server = jdy_spi_text(0, 1);
 	definition->entry = jdy_spi_text(0, 2);
 	value = jdy_spi_datum(0, 3, &isnull);
@@ -640,67 +410,11 @@ without_remedy(Jsonb *metadata)
 	return DatumGetJsonbP(rest);
 }
 
-/*
- * What is proven holds of another filter or source: the next run loads the whole
- * list.  What was due or set aside came by the old one and is listed again by the
- * new one, if it is there.  source: where it is read from; NULL = its next run says.
- */
-static void
-start_anew(int stream_id, const char *name, const uint8 *source)
-{
-	static JdyStatement statements[] = {
-		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, verify_at = NULL, audit_at = NULL,"
-			" given_up_until = NULL, unproven = NULL, unplaced = 0, source = $2"
-			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
-		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-	};
-	Datum		values[2] = {Int32GetDatum(stream_id), source ? digest_datum(source) : (Datum) 0};
-
-	for (int i = 0; i < lengthof(statements); i++)
-		jdy_execute(&statements[i], values, source ? NULL : " n");
-	jdy_sighted_forget(stream_id);
-	jdy_contract_forget(stream_id);
-
-	/* Its gap went with the ledger, and what was held with the list that lacked it. */
-	jdy_incident_close(name, "count not trusted");
-	jdy_incident_close(name, "mass delete");
-}
-
-static Datum
-digest_datum(const uint8 *digest)
-{
-	bytea	   *bytes = palloc(VARHDRSZ + JDY_DIGEST_LENGTH);
-
-	SET_VARSIZE(bytes, VARHDRSZ + JDY_DIGEST_LENGTH);
-	memcpy(VARDATA(bytes), digest, JDY_DIGEST_LENGTH);
-	return PointerGetDatum(bytes);
-}
-
-void
-jdy_check_is_new(const char *name)
-{
-	Datum		values[2] = {CStringGetTextDatum(name), (Datum) 0};
-
-	jdy_execute(&find_ref, values, " n");
-	if (SPI_processed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("%s \"%s\" exists already", read_ref(0)->is_push ? "push" : "stream", name),
-				 read_ref(0)->is_push ?
-				 errhint("Change it with jdy_alter_push, or choose another name: streams and pushes share theirs.") :
-				 errhint("Change it with jdy_alter_stream, or choose another name: the catalogue's entry can be given as entry => '...'.")));
-}
-
 static void
 make_views(Stream *stream, Oid staging)
 {
 	stream->staging = staging;
-	stream->staging_name = relation_name(staging);
+	stream->staging_name = jdy_staging_table_name(staging);
 	jdy_stream_views_make(stream);
 	jdy_grants_renew(stream->stream_id);
 }
@@ -761,13 +475,12 @@ jdy_check_owner_can_log_in(Oid owner)
 				 errhint("ALTER ROLE … LOGIN (a password is not needed), or use PostgreSQL 17 or later.")));
 }
 
-
 /* What a person should know of a new definition. */
 static void
 announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
 {
 	if (metadata != NULL)
-		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, relation_name(staging));
+		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, jdy_staging_table_name(staging));
 	if (stream->range_param != NULL)
 		ereport(NOTICE,
 				(errmsg("\"%s\" is read by months, from %s on", stream->api,
@@ -777,161 +490,4 @@ announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
 		ereport(NOTICE,
 				(errmsg("list \"%s\" has no time filter: every run reads all of it, and only certificates say how far it is complete",
 						stream->api)));
-}
-
-/* Quoted and qualified: its owner may have moved or renamed it. */
-static char *
-relation_name(Oid relation)
-{
-	char	   *name = get_rel_name(relation);
-	char	   *schema = get_namespace_name(get_rel_namespace(relation));
-
-	if (name == NULL || schema == NULL)
-		staging_is_gone();
-	return quote_qualified_identifier(schema, name);
-}
-
-/*
- * A staging table that was kept when an earlier stream of that name was dropped;
- * InvalidOid = none.  It stays its owner's, so the stream will be, too.
- */
-static Oid
-find_staging(const char *name, Oid *owner)
-{
-	char	   *relname = psprintf("staging_%s", name);
-	const char *quoted = quote_qualified_identifier("jdysync", relname);
-	Oid			staging = get_relname_relid(relname, get_namespace_oid("jdysync", false));
-	HeapTuple	tuple = OidIsValid(staging) ? SearchSysCache1(RELOID, ObjectIdGetDatum(staging)) : NULL;
-	char		kind;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	*owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	kind = ((Form_pg_class) GETSTRUCT(tuple))->relkind;
-	ReleaseSysCache(tuple);
-	if (!has_privs_of_role(GetUserId(), *owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("staging table of stream \"%s\" belongs to somebody else", name),
-				 errdetail("Table %s was kept when an earlier stream of that name was dropped.", quoted)));
-	if ((kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE) ||
-		get_attnum(staging, "row_digest") == InvalidAttrNumber ||
-		get_attnum(staging, "detailed_at") == InvalidAttrNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("table %s is not a staging table", quoted)));
-	return staging;
-}
-
-/* Made by the extension's right, since its owner may create nothing in that schema, and then given to him. */
-static Oid
-create_staging(const char *name, Oid owner)
-{
-	char	   *relname = psprintf("staging_%s", name);
-	const char *quoted = quote_qualified_identifier("jdysync", relname);
-
-	check_tablespace(owner);
-	jdy_execute_utility(psprintf("CREATE TABLE %s ("
-								 " id text COLLATE \"C\" PRIMARY KEY,"
-								 " number text,"
-								 " data jsonb" DATA_COMPRESSION " NOT NULL,"
-								 " modified_at timestamptz,"
-								 " detailed_at timestamptz,"
-								 " synced_at timestamptz NOT NULL,"
-								 " deleted_at timestamptz,"
-								 " out_of_scope_at timestamptz,"
-								 " run_id bigint NOT NULL,"
-								 " row_digest bigint)", quoted));
-	jdy_execute_utility(psprintf("COMMENT ON TABLE %s IS 'records of stream %s, one row each; made and kept by jdysync'",
-								 quoted, name));
-	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.data IS 'list row and detail joined, the detail wins; sensitive fields decrypted'", quoted));
-	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.detailed_at IS 'service time at which the detail in data was asked; NULL = list row only so far'", quoted));
-	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.deleted_at IS 'proven to be gone at the source; the row stays'", quoted));
-	jdy_execute_utility(psprintf("ALTER TABLE %s OWNER TO %s", quoted,
-								 quote_identifier(GetUserNameFromId(owner, false))));
-	return get_relname_relid(relname, get_namespace_oid("jdysync", false));
-}
-
-/* The extension's right must not open a tablespace that default_tablespace names and the owner may not use. */
-static void
-check_tablespace(Oid owner)
-{
-	Oid			tablespace = GetDefaultTablespace(RELPERSISTENCE_PERMANENT, false);
-	AclResult	aclresult;
-
-	if (!OidIsValid(tablespace) || tablespace == MyDatabaseTableSpace)
-		return;
-	aclresult = object_aclcheck(TableSpaceRelationId, tablespace, owner, ACL_CREATE);
-	if (aclresult != ACLCHECK_OK)
-		aclcheck_error(aclresult, OBJECT_TABLESPACE, get_tablespace_name(tablespace));
-}
-
-/* By its oid: its owner may have renamed or moved it, and what has its name then is another's. */
-static void
-drop_staging(const StreamRef *ref)
-{
-	ObjectAddress object = {RelationRelationId, ref->staging, 0};
-
-	LockRelationOid(ref->staging, AccessExclusiveLock);
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(ref->staging)))
-		return;
-	if (!object_ownercheck(RelationRelationId, ref->staging, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(ref->staging));
-	performDeletion(&object, DROP_RESTRICT, 0);
-}
-
-static StreamRef *
-read_ref(uint64 row)
-{
-	StreamRef  *ref = palloc(sizeof(StreamRef));
-	bool		isnull;
-	Datum		owner;
-
-	ref->stream_id = (int) jdy_spi_int64(row, 1, 0);
-	ref->name = jdy_spi_text(row, 2);
-	owner = jdy_spi_datum(row, 3, &isnull);
-	ref->owner = isnull ? InvalidOid : DatumGetObjectId(owner);
-	ref->server = jdy_spi_text(row, 4);
-	ref->enabled = DatumGetBool(jdy_spi_datum(row, 5, &isnull));
-	ref->loaded = DatumGetBool(jdy_spi_datum(row, 6, &isnull));
-	ref->staging = DatumGetObjectId(jdy_spi_datum(row, 7, &isnull));
-	ref->is_push = DatumGetBool(jdy_spi_datum(row, 8, &isnull));
-	return ref;
-}
-
-/* NULL when nothing is near.  Only what the caller may run is named. */
-static const char *
-closest_stream(const char *name)
-{
-	Closest		closest = {.word = name};
-	ListCell   *cell;
-
-	foreach(cell, list_concat(jdy_stream_refs_enabled(false), jdy_stream_refs_enabled(true)))
-		jdy_closest(&closest, ((StreamRef *) lfirst(cell))->name);
-	return closest.best;
-}
-
-static void
-require_member(const StreamRef *ref)
-{
-	if (!OidIsValid(ref->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("staging table of stream \"%s\" is gone", ref->name),
-				 errhint("A superuser can forget the stream with jdy_drop_stream('%s').", ref->name)));
-	if (!has_privs_of_role(GetUserId(), ref->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of stream \"%s\"", ref->name)));
-}
-
-/* Nothing is changed under a run: the runner holds the same lock for its session. */
-void
-jdy_stream_lock_or_raise(const StreamRef *ref)
-{
-	if (!jdy_stream_lock_for_change(ref->stream_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("stream \"%s\" has an open run", ref->name),
-				 errhint("Wait for it, or stop it: SELECT jdy_cancel(run_id) FROM jdy_progress WHERE name = '%s'.", ref->name)));
 }

@@ -1,6 +1,12 @@
 /*-------------------------------------------------------------------------
  * stream.h
- *		Streams as objects: added, altered, dropped, looked up, loaded for a run.
+ *		A stream: what is pulled, and what a run knows of it.
+ *
+ *	stream.c		streams as objects: added, altered, dropped
+ *	streamref.c		found by name or number, and who may do what with them (streamref.h)
+ *	streamload.c	loaded for a run, or begun anew
+ *	resolve.c		what is asked, by metadata and catalogue
+ *	stagingtable.c	the table (stagingtable.h)
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_STREAM_H
@@ -14,6 +20,7 @@
 #include "metadata.h"
 #include "nodes/pg_list.h"
 #include "page.h"
+#include "streamref.h"
 #include "value.h"
 
 /*
@@ -24,41 +31,6 @@
 #define JDY_IS_STAGING \
 	"k.oid = s.staging AND EXISTS (SELECT FROM pg_catalog.pg_attribute a" \
 	" WHERE a.attrelid = k.oid AND a.attname = 'row_digest' AND NOT a.attisdropped)"
-
-/* Enough to find a stream and to decide who may run it. */
-typedef struct StreamRef
-{
-	int			stream_id;
-	char	   *name;
-	Oid			owner;			/* of the staging table */
-	char	   *server;
-	bool		enabled;
-	bool		loaded;			/* the first load is over */
-	Oid			staging;		/* its table, or a push's source; may be gone: then owner is InvalidOid */
-	bool		is_push;		/* a push: stream_id is its number */
-} StreamRef;
-
-/*
- * The stream called `name`; an error with the closest match when there is
- * none, and one when the current role is not a member of its owner.  In a
- * transaction with SPI; result in the caller's context at SPI_connect.
- */
-extern StreamRef *jdy_stream_ref(const char *name);
-
-/* The same for who may run it: jdy_grant may have said so. */
-extern StreamRef *jdy_stream_ref_to_run(const char *name);
-
-/* The same by number (no privilege check; NULL when it is gone). */
-extern StreamRef *jdy_stream_ref_by_id(int stream_id);
-
-/* All enabled streams (or pushes) that the current role may run, by name. */
-extern List *jdy_stream_refs_enabled(bool pushes);
-
-/* Raises an error while the stream or push has an open run; else no run begins before the end of the transaction. */
-extern void jdy_stream_lock_or_raise(const StreamRef *ref);
-
-/* Raises an error when there is a stream or push of that name.  With SPI. */
-extern void jdy_check_is_new(const char *name);
 
 /* Raises an error for a role that no background worker can work as. */
 extern void jdy_check_owner_can_log_in(Oid owner);
@@ -121,6 +93,7 @@ typedef struct Stream
 	Jsonb	   *load_state;		/* NULL = nothing read yet */
 	bool		loaded;
 	TimestampTz watermark;		/* 0 = none */
+	TimestampTz listed_at;		/* by our clock: when tail_until was; 0 = not known */
 	TimestampTz tail_from;		/* start of what the last run asked for; 0 = not known by the service's clock */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
 	char	   *unproven;		/* report: months of which it is not known whether all of them came, separated by blanks; NULL = none */
@@ -147,6 +120,14 @@ extern Stream *jdy_stream_load(int stream_id);
  * stream not loaded yet.  Else it writes nothing, but for the first time.
  */
 extern void jdy_stream_note_source(Stream *stream);
+
+/*
+ * What is proven holds of another filter or source: the next run loads the whole
+ * list.  What was due or set aside came by the old one and is listed again by the
+ * new one, if it is there.  source: where it is read from; NULL = its next run says.
+ * In a transaction with SPI, the stream's lock held.
+ */
+extern void jdy_stream_start_anew(int stream_id, const char *name, const uint8 *source);
 
 /*
  * Fills what `stream` asks (api, plan, shape, details, secrets) from metadata or,

@@ -13,7 +13,7 @@
  */
 #include "postgres.h"
 
-#include "budget.h"
+#include "callcount.h"
 #include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"

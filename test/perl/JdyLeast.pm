@@ -4,8 +4,8 @@
 # A run must look at all modify times since the last proven end minus overlap, and must tell four
 # pieces apart, since what is due differs: the overlap, what has settled since the last run, the rest of what the last
 # run looked at, and what came later.  An answer says of its rows only that they lie in the span asked for.  So a piece with
-# rows needs an answer of its own; pieces without rows need one together that shows that they are empty; when no piece
-# has rows, one answer is enough, when all have, four are.
+# rows needs an answer of its own, for each 99 of them (a full page proves nothing); pieces without rows need one together that
+# shows that they are empty.
 #
 #	my $least = JdyLeast->new(settle => 300, overlap => 600, loaded => $now_ms);
 #	$least->changed($ms, @ids);
@@ -15,7 +15,8 @@ package JdyLeast;
 use strict;
 use warnings;
 
-use List::Util qw(max min);
+use List::Util qw(max);
+use POSIX qw(ceil);
 
 sub new
 {
@@ -34,15 +35,17 @@ sub run
 	my $settled = $now - $self->{settle};
 	my @ends = ($cursor - $self->{overlap}, $cursor, $settled, max($settled, $self->{asked}), $now);
 	my @stamps = values %{ $self->{stamps} };
-	my $pieces = 0;
+	my ($answers, $empty) = (0, 0);
 
 	for my $piece (0 .. 3)
 	{
-		$pieces++ if grep { $_ >= $ends[$piece] && $_ < $ends[ $piece + 1 ] } @stamps;
+		my $rows = grep { $_ >= $ends[$piece] && $_ < $ends[ $piece + 1 ] } @stamps;
+		$answers += ceil($rows / 99);
+		$empty = 1 if $rows == 0;
 	}
 	delete @{ $self->{stamps} }{ grep { $self->{stamps}{$_} < $ends[0] } keys %{ $self->{stamps} } };
 	$self->{asked} = $now;
-	return min($pieces + 1, 4);
+	return $answers + $empty;
 }
 
 1;

@@ -97,6 +97,8 @@ my @views = (
 	[ 'jdy_certified', 'jdy_certified', \%all ],
 	[ 'jdy_lag', 'jdy_lag', \%health ],
 	[ 'jdy_missed', 'jdy_missed', \%all ],
+	[ 'jdy_contract', 'jdy_contract', \%health ],
+	[ 'jdy_contract', 'jdy_contract WHERE evidence IS NOT NULL', \%all ],
 	[ 'jdy_audits', 'jdy_audits', \%health ],
 	[ 'jdy_audits', 'jdy_audits WHERE findings IS NOT NULL', \%all ],
 	[ 'jdy_progress', 'jdy_progress', \%health, 1 ],

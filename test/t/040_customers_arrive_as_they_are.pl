@@ -224,7 +224,7 @@ PASTED
 {
 	my $not_key = '{"api":"/jdy/v2/bd/customer","effect":"QUERY","method":"GET","id":"group_name","number":"number","request":[]}';
 	add_stream($node, 'groups', metadata => "'$not_key'", detail => 'false');
-	sync_fails($node, 'groups', '21000', qr/not a key/, 'a field that is not unique is no key: an error, never last-wins');
+	sync_fails($node, 'groups', '21000', qr/not a key.*HINT:  Name all fields.*jdy_alter_stream\('groups', metadata => '\{"api": "\/jdy.*"id": \[/s, 'a field that is not unique is no key: an error, never last-wins');
 
 	add_stream($node, 'nameless', metadata => q('{"api":"/jdy/v2/bd/customer","id":"no_such_field"}'));
 	$sim->post('/_sim/stats/reset');

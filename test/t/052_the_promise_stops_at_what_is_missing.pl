@@ -32,6 +32,41 @@ sub run_until
 	return;
 }
 
+subtest 'no watermark beyond a gap, whoever writes it' => sub {
+	add_stream($node, 'gap', entry => "'customer'", settle => "'0'");
+	sync_ok($node, 'gap', 'first load');
+	my ($from, $to) = map { "now() - interval '$_'" } '2 hours', '1 hour';
+	my $refused = sub {
+		my ($set, $what) = @_;
+		my (undef, undef, $err) = $node->psql('postgres', "UPDATE jdysync.stream SET $set WHERE name = 'gap'");
+
+		like($err, qr/violates check constraint "watermark_within_first_range"|range lower bound must be less than/, $what);
+	};
+
+	$refused->('watermark = now()', 'not beyond what is proven');
+	$refused->("watermark = 'infinity'", 'nor to the end of time');
+	$refused->("coverage = '{}'", 'not without anything proven');
+	$refused->("coverage = coverage - tstzmultirange(tstzrange($from, $to))", 'nor over a hole');
+	$refused->("coverage = coverage - tstzmultirange(tstzrange(NULL, $from))", 'nor before which there is one');
+	$refused->("coverage = coverage - tstzmultirange(tstzrange($from, NULL)), start_from = $to", 'nor before the beginning');
+
+	# As a superuser may, with the watermark where it must be then.
+	query($node, "UPDATE jdysync.stream SET coverage = coverage - tstzmultirange(tstzrange($from, $to)), watermark = $from WHERE name = 'gap'");
+	is(coverage("(SELECT count(*) FROM unnest(gaps)) || ' ' || (complete_until = lower(gaps)) || ' ' || (lower(windows) IS NULL) || ' ' || (upper(windows) > upper(gaps))", 'gap'),
+		'1 true true true', 'jdy_coverage shows a gap, and the windows around it');
+	wait_out($sim, 2);
+	sync_ok($node, 'gap', 'a run');
+	is(coverage("complete_until = lower(gaps)", 'gap'), 't', 'does not pass it');
+	sync_ok($node, 'gap', 'jdy_resync over half of it', "jdy_resync('gap', now() - interval '2 hours 1 min', now() - interval '90 min')");
+	is(coverage("complete_until = lower(gaps) AND lower(gaps) > now() - interval '95 min'", 'gap'), 't', 'closes half');
+	sync_ok($node, 'gap', 'jdy_resync', "jdy_resync('gap', now() - interval '2 hours 1 min', now() - interval '59 min')");
+	is(coverage("gaps = '{}' AND complete_until = upper(windows)", 'gap'), 't', 'closes it');
+	is(query($node, "SELECT bool_and(w.calls > 0 AND w.\"rows\" >= 0 AND w.\"count\" = w.\"rows\" AND w.rule = 'one answer' AND w.run_id > 0)"
+		  . " FROM jdysync.\"window\" w JOIN jdysync.stream s USING (stream_id) WHERE s.name = 'gap' AND NOT lower_inf(w.span)"), 't', 'each window with its evidence');
+	is(query($node, "SELECT s.coverage = (SELECT range_agg(w.span) FROM jdysync.\"window\" w WHERE w.stream_id = s.stream_id AND w.epoch = s.epoch) FROM jdysync.stream s WHERE s.name = 'gap'"), 't', 'together they are the coverage');
+	drop_stream($node, 'gap');
+};
+
 subtest 'a record that changes twice before its detail was had' => sub {
 	add_stream($node, 'twice', entry => "'customer'", settle => "'500 ms'", overlap => "'0'");
 	sync_ok($node, 'twice', 'first load');

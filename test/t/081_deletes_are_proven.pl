@@ -13,7 +13,7 @@ use Test::More;
 
 my $DETAIL = '/jdy/v2/bd/customer_detail';
 my $sim = start_sim(customers => 200, suppliers => 60, set => {%NO_LIMITS});
-my $node = pull_node('main');
+my $node = pull_node('main', conf => "restart_after_crash = on\n");
 
 sub change { return $sim->post('/_sim/change', { @_ })->{ids}; }
 sub fault { return $sim->post('/_sim/fault', { @_ }); }
@@ -165,6 +165,43 @@ subtest 'what comes while it is verified is not taken for gone' => sub {
 	poll_until(sub { query($node, "SELECT status NOT IN ('queued', 'running') FROM jdy_runs WHERE run_id = $run_id") eq 't' }, 'the run');
 	is(query($node, "SELECT absent FROM jdy_certificates WHERE run_id = $run_id"), '0', 'no record is absent');
 	query($node, q{SELECT jdy_alter_stream('customer', settle => '60 ms')});
+};
+
+subtest 'interrupted while it is found out what became of them' => sub {
+	my @gone = @{ change(op => 'delete', count => 8) };
+	my $absent = q{SELECT count(*) FROM jdysync.absent};
+	my $run_id;
+	my $begin = sub {
+		fault(%{ $_[0] }, path => $DETAIL, id => $_, times => -1) for @gone;
+		$run_id = query($node, "SELECT jdy_start('customer', '$_[1]')");
+		poll_sql($node, "SELECT count(*) = 1 FROM jdysync.certificate WHERE run_id = $run_id AND proven") if $_[1] eq 'verify';
+		poll_until(sub { asked(@gone) >= 4 }, 'their details are asked');
+	};
+
+	$sim->post('/_sim/stats/reset', {});
+	$begin->({ kind => 'stall' }, 'verify');
+	query($node, "SELECT jdy_cancel($run_id)");
+	wait_for_status($node, $run_id, 'cancelled', 'a cancel');
+	is(marks('customer', @gone) . ', ' . query($node, $absent), '0 deleted, 0 out of scope, 8', 'marks nothing, forgets nothing');
+
+	$sim->post('/_sim/stats/reset', {});
+	$begin->({ kind => 'stall' }, 'auto');
+	my $pid = query($node, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'jdysync runner'});
+	kill 'KILL', $pid if $pid;
+	poll_until(sub { eval { query($node, "SELECT status = 'interrupted' FROM jdy_runs WHERE run_id = $run_id") eq 't' } }, 'the restart');
+	is(marks('customer', @gone) . ', ' . query($node, $absent), '0 deleted, 0 out of scope, 8', 'nor does kill -9');
+
+	calm($sim);
+	forget_calls($node);
+	$sim->post('/_sim/stats/reset', {});
+	fault(kind => 'reset', path => $DETAIL, times => -1);
+	sync_stream($node, 'customer');
+	is(marks('customer', @gone) . ', ' . query($node, $absent), '0 deleted, 0 out of scope, 8', 'nor is a network that is down a proof');
+	calm($sim);
+	query($node, q{UPDATE jdysync.listing SET next_try = now() WHERE problem IS NOT NULL});
+	is(sync_ok($node, 'customer', 'a run when nothing is in its way')->{deleted}, 8, 'marks them');
+	is(query($node, $absent), '0', 'and nothing is owed');
+	is_true($node, 'customer', 'staging equals the truth');
 };
 
 subtest 'a push passes deletes on' => sub {

@@ -88,6 +88,11 @@ subtest 'what windows missed' => sub {
 };
 
 subtest 'what became visible too late' => sub {
+	# One that windows listed, and whose detail cannot be had, is known.
+	$sim->post('/_sim/fault', { kind => 'errcode', errcode => 1000003001, path => "${LIST}_detail", id => $ids[211], times => -1 });
+	remark(id => $ids[211]);
+	sync_ok($node, 'customer', 'a run that sets a record aside');
+	is(query($node, q{SELECT exceptions FROM jdy_coverage WHERE name = 'customer'}), "{$ids[211]}", 'which is named');
 	$sim->post('/_sim/config', { late_visibility_ms => 600_000 });
 	my $id = remark(id => $ids[210])->[0];
 	wait_settled($sim, 2);
@@ -97,6 +102,9 @@ subtest 'what became visible too late' => sub {
 	isnt(differences($node, 'customer'), '', 'and have not seen it');
 	audit('customer', 'audit');
 	is(findings('customer'), "$id: no window listed its change: [\"remark\"]", 'an audit has');
+	is(last_audit('customer', 'calls - windows - details'), '1', 'by one call more than a sound list needs');
+	calm($sim);
+	sync_ok($node, 'customer', 'what was set aside comes right');
 	is(query($node, "SELECT cause FROM jdy_missed WHERE id = '$id'"), 'late', 'knows that it was late');
 	is(query($node, q{SELECT settle > '0' FROM jdysync.stream WHERE name = 'customer'}), 't', 'and raises settle');
 	query($node, q{SELECT jdy_alter_stream('customer', settle => '0', overlap => '1 s')});

@@ -112,7 +112,6 @@ steady('one change', 20, { 2 => 1 });
 steady('now and then one', 36, { map { $_ => 1 } 1, 8, 15, 20 });
 steady('several a minute', 36, { map { $_ => 3 } 1 .. 20 });
 steady('one record that is edited again and again', 36, { map { 3 * $_ => 1 } 1 .. 6 }, again => 1);
-
 # Bounds may be inclusive: then an answer shows it that makes nothing due, and the next must be asked all the same.
 for my $edge ([ 2, 'tail_until', 'what the last run listed' ], [ 9, 'upper(coverage)', 'what is proven' ])
 {

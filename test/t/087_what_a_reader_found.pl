@@ -98,7 +98,7 @@ case('a filter that is honoured only after the first load' => sub {
 	$sim->post('/_sim/config', { filter_ignored => 'off' });
 	change(op => 'update', count => 3);
 	later(60);
-	query($node, "UPDATE jdysync.stream SET contract = contract - 'filter' WHERE name = '$name'");
+	query($node, "DELETE FROM jdysync.contract USING jdysync.stream s WHERE contract.stream_id = s.stream_id AND s.name = '$name' AND question = 'filter'");
 	sync('the first run that may ask windows');
 	true_now('brings what changed');
 	is(coverage("lower_inf(windows) AND gaps = '{}' AND complete_until IS NOT NULL"), 't', 'and proves it');
@@ -143,6 +143,25 @@ case('a list without a time filter: what the load missed' => sub {
 	is(last_attempt('proven'), 't', 'the list is certified');
 	is(coverage("complete_until <= to_timestamp($at)") eq 't' || differences($node, $name, entity => 'customer') eq '', 1, 'what is promised is there');
 }, set => { filter_ignored => 'on' }, stream => { settle => "'1500 ms'" });
+
+case('a clock that was wrong for a moment between two runs' => sub {
+	sync('first load');
+	later(7200);
+	sync('a run that is told a time two hours from now');
+	later(-7200);
+	later(3600);
+	my $ids = change(op => 'update', count => 5);
+	later(2 * 3600);
+
+	# Three hours have passed for us as well.
+	query($node, "UPDATE jdysync.stream SET listed_at = listed_at - interval '3 hours' WHERE name = '$name'");
+	sync('a run three hours later');
+	true_now('finds what changed in between');
+	is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = '$name' AND what = 'clock went back'"), '1', 'an incident says so');
+	is(coverage("gaps = '{}' AND complete_until > to_timestamp(@{[ service_now() - 60 ]})"), 't', 'all is proven');
+	sync('the next run');
+	is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = '$name' AND what = 'clock went back' AND closed_at IS NULL"), '0', 'it is over');
+});
 
 # ---------------------------------------------------------------------------
 # Records that are lost, or taken for gone.
