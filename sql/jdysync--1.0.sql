@@ -2173,7 +2173,7 @@ COMMENT ON COLUMN @extschema@.jdy_runs.kind IS 'pull | push';
 COMMENT ON COLUMN @extschema@.jdy_runs.status IS 'queued | running | ok | failed | cancelled | interrupted (its process died)';
 COMMENT ON COLUMN @extschema@.jdy_runs.started_at IS 'NULL while queued';
 COMMENT ON COLUMN @extschema@.jdy_runs.finished_at IS 'NULL while it runs';
-COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | audit | range';
+COMMENT ON COLUMN @extschema@.jdy_runs.mode IS 'auto | full | verify | audit | range (jdy_resync) | remedy (by the stream''s second schedule)';
 COMMENT ON COLUMN @extschema@.jdy_runs.listed IS 'list rows read and landed; one that several windows hold counts in each; push: records of its source that it looked at';
 COMMENT ON COLUMN @extschema@.jdy_runs.details IS 'details fetched and landed';
 COMMENT ON COLUMN @extschema@.jdy_runs.inserted IS 'records new to staging';

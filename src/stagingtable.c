@@ -6,7 +6,7 @@
  * stream's owner: indexes, triggers and rights on it are his to add.  What is
  * written into it is staging.c's.
  *
- * Called by stream.c.
+ * Called by stream.c and streamload.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -103,6 +103,26 @@ jdy_staging_table_drop(Oid staging)
 	if (!object_ownercheck(RelationRelationId, staging, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(staging));
 	performDeletion(&object, DROP_RESTRICT, 0);
+}
+
+char *
+jdy_staging_table_name(Oid relation)
+{
+	char	   *name = get_rel_name(relation);
+	char	   *schema = get_namespace_name(get_rel_namespace(relation));
+
+	if (name == NULL || schema == NULL)
+		jdy_staging_table_is_gone();
+	return quote_qualified_identifier(schema, name);
+}
+
+void
+jdy_staging_table_is_gone(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("stream was dropped, or its staging table was"),
+			 errhint("Add the stream again; a kept staging table is adopted.")));
 }
 
 /* The extension's right must not open a tablespace that default_tablespace names and the owner may not use. */

@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  * stream.c
- *		Streams as objects: added, altered, dropped, loaded for a run.
+ *		Streams as objects: added, altered, dropped.
  *
  * A stream is a row of jdysync.stream and a staging table.  The table's owner is
  * the stream's owner, so REASSIGN OWNED and ALTER TABLE … OWNER do what one expects
  * and no second notion of ownership can differ from it.
  *
  * What a stream asks is resolve.c's, its table stagingtable.c's, who may do what with it
- * streamref.c's; here is its row.
+ * streamref.c's, what a run knows of it streamload.c's; here is what people say of it.
+ * Called from SQL.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -26,7 +27,6 @@
 #include "name.h"
 #include "range.h"
 #include "remedy.h"
-#include "runlog.h"
 #include "schedule.h"
 #include "sighted.h"
 #include "spi.h"
@@ -36,20 +36,10 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define MAX_SPAN_YEARS 100		/* of settle and overlap */
-
-static JdyStatement load_stream = {
-	.sql = "SELECT s.name, k.relowner, s.staging, s.server::text, s.entry, s.metadata, s.start_from, s.detail, s.decrypt,"
-	" pg_catalog.date_part('epoch', s.settle), pg_catalog.date_part('epoch', s.overlap), s.epoch, s.load_began,"
-	" s.load_state, s.loaded_at IS NOT NULL, s.watermark, s.tail_until, s.source, s.tail_from, s.unproven, s.unplaced, s.listed_at"
-	" FROM jdysync.stream s JOIN pg_catalog.pg_class k ON " JDY_IS_STAGING " WHERE s.stream_id = $1",
-	.nargs = 1,
-	.argtypes = {INT4OID}
-};
 
 static JdyStatement insert_stream = {
 	.sql = "INSERT INTO jdysync.stream (name, server, staging, entry, metadata, schedule, start_from, detail, decrypt,"
@@ -92,18 +82,15 @@ PG_FUNCTION_INFO_V1(jdy_add_stream);
 PG_FUNCTION_INFO_V1(jdy_alter_stream);
 PG_FUNCTION_INFO_V1(jdy_drop_stream);
 
-pg_noreturn static void staging_is_gone(void);
 static Stream *resolve(const char *name, Oid owner, const Definition *definition);
 static void load_definition(int stream_id, Definition *definition);
 static void choose_start(Stream *stream, Definition *definition);
 static bool is_another(const Definition *before, const Definition *after, const Stream *stream);
 static Jsonb *without_remedy(Jsonb *metadata);
-static void start_anew(int stream_id, const char *name, const uint8 *source);
 static void make_views(Stream *stream, Oid staging);
 static void check_intervals(Interval *settle, Interval *overlap);
 static void check_start(TimestampTz start_from);
 static void announce_definition(const Stream *stream, Oid staging, Jsonb *metadata);
-static char *relation_name(Oid relation);
 
 Datum
 jdy_add_stream(PG_FUNCTION_ARGS)
@@ -277,7 +264,7 @@ jdy_alter_stream(PG_FUNCTION_ARGS)
 
 	/* Before start_from changes: the watermark must lie behind it. */
 	if (filter_changed)
-		start_anew(ref->stream_id, ref->name, NULL);
+		jdy_stream_start_anew(ref->stream_id, ref->name, NULL);
 	jdy_execute(&update_stream, values, nulls);
 	if (!PG_ARGISNULL(7))
 		jdy_incident_close(ref->name, JDY_SETTLE_RAISED);	/* somebody has seen to it */
@@ -339,122 +326,6 @@ jdy_drop_stream(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-Stream *
-jdy_stream_load(int stream_id)
-{
-	Datum		values[1] = {Int32GetDatum(stream_id)};
-	Stream	   *stream = palloc0(sizeof(Stream));
-	bool		isnull;
-	Datum		value;
-	char	   *server;
-	char	   *entry;
-	Jsonb	   *metadata;
-	bool		detail_given;
-	bool		detail;
-	bytea	   *source;
-
-	jdy_execute(&load_stream, values, NULL);
-	if (SPI_processed == 0)
-		staging_is_gone();
-
-	stream->stream_id = stream_id;
-	stream->name = jdy_spi_text(0, 1);
-	stream->owner = DatumGetObjectId(jdy_spi_datum(0, 2, &isnull));
-	stream->staging = DatumGetObjectId(jdy_spi_datum(0, 3, &isnull));
-	stream->staging_name = relation_name(stream->staging);
-	server = jdy_spi_text(0, 4);
-	entry = jdy_spi_text(0, 5);
-	value = jdy_spi_datum(0, 6, &isnull);
-	metadata = isnull ? NULL : DatumGetJsonbPCopy(value);
-	value = jdy_spi_datum(0, 7, &isnull);
-	stream->start_from = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 8, &isnull);
-	detail_given = !isnull;
-	detail = !isnull && DatumGetBool(value);
-	stream->decrypt = DatumGetBool(jdy_spi_datum(0, 9, &isnull));
-	stream->settle_us = (int64) (DatumGetFloat8(jdy_spi_datum(0, 10, &isnull)) * USECS_PER_SEC);
-	stream->overlap_us = (int64) (DatumGetFloat8(jdy_spi_datum(0, 11, &isnull)) * USECS_PER_SEC);
-	stream->epoch = (int) jdy_spi_int64(0, 12, 1);
-	value = jdy_spi_datum(0, 13, &isnull);
-	stream->load_began = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 14, &isnull);
-	stream->load_state = isnull ? NULL : DatumGetJsonbPCopy(value);
-	stream->loaded = DatumGetBool(jdy_spi_datum(0, 15, &isnull));
-	value = jdy_spi_datum(0, 16, &isnull);
-	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 17, &isnull);
-	stream->tail_until = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 18, &isnull);
-	source = isnull ? NULL : DatumGetByteaPCopy(value);
-	value = jdy_spi_datum(0, 19, &isnull);
-	stream->tail_from = isnull ? 0 : DatumGetTimestampTz(value);
-	value = jdy_spi_datum(0, 22, &isnull);
-	stream->listed_at = isnull ? 0 : DatumGetTimestampTz(value);
-	stream->unproven = jdy_spi_text(0, 20);
-	stream->unplaced = jdy_spi_int64(0, 21, 0);
-	stream->contract = jdy_contract_read(stream_id);
-
-	stream->endpoint = jdy_endpoint_load(server, stream->owner);
-	jdy_endpoint_require_complete(stream->endpoint);
-	stream->source_changed = source != NULL &&
-		(VARSIZE(source) != VARHDRSZ + JDY_DIGEST_LENGTH ||
-		 memcmp(VARDATA(source), stream->endpoint->source, JDY_DIGEST_LENGTH) != 0);
-	jdy_stream_resolve(stream, entry, metadata, detail_given, detail);
-	jdy_stream_require(stream);
-	return stream;
-}
-
-void
-jdy_stream_note_source(Stream *stream)
-{
-	static JdyStatement note = {
-		.sql = "UPDATE jdysync.stream s SET source = $2 WHERE s.stream_id = $1 AND s.source IS NULL",
-		.nargs = 2,
-		.argtypes = {INT4OID, BYTEAOID}
-	};
-
-	if (!stream->source_changed)
-	{
-		Datum		values[2] = {Int32GetDatum(stream->stream_id), jdy_make_bytea(stream->endpoint->source, JDY_DIGEST_LENGTH)};
-
-		jdy_execute(&note, values, NULL);
-		return;
-	}
-	start_anew(stream->stream_id, stream->name, stream->endpoint->source);
-	stream->epoch++;
-	stream->load_began = stream->watermark = stream->tail_from = stream->tail_until = stream->listed_at = 0;
-	stream->load_state = NULL;
-	stream->loaded = false;
-	stream->unproven = NULL;
-	stream->unplaced = 0;
-	stream->contract = jdy_contract_read(stream->stream_id);
-	stream->source_changed = false;
-	ereport(LOG,
-			(errmsg("a stream is read from another source than before"),
-			 errdetail("Address or account of server \"%s\" changed, so the whole list of stream \"%s\" is read again.",
-					   stream->endpoint->server_name, stream->name),
-			 errhint("Records of the earlier source stay in %s.", stream->staging_name)));
-}
-
-static void
-staging_is_gone(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("stream was dropped, or its staging table was"),
-			 errhint("Add the stream again; a kept staging table is adopted.")));
-}
-
-/* As the service writes it: no zone, seconds. */
-TimestampTz
-jdy_stream_modified_at(const Stream *stream, Jsonb *record)
-{
-	char	   *text = stream->modified_field ? jdy_jsonb_text(record, stream->modified_field) : NULL;
-	TimestampTz at;
-
-	return text != NULL && jdy_datetime_parse(text, stream->endpoint->time_zone, &at) ? at : 0;
-}
-
 /* Everything a run would trip over: server, mapping, metadata, catalogue. */
 static Stream *
 resolve(const char *name, Oid owner, const Definition *definition)
@@ -491,7 +362,7 @@ load_definition(int stream_id, Definition *definition)
 
 	jdy_execute(&read_definition, values, NULL);
 	if (SPI_processed == 0)
-		staging_is_gone();
+		jdy_staging_table_is_gone();
 	definition->server = jdy_spi_text(0, 1);
 	definition->entry = jdy_spi_text(0, 2);
 	value = jdy_spi_datum(0, 3, &isnull);
@@ -539,42 +410,11 @@ without_remedy(Jsonb *metadata)
 	return DatumGetJsonbP(rest);
 }
 
-/*
- * What is proven holds of another filter or source: the next run loads the whole
- * list.  What was due or set aside came by the old one and is listed again by the
- * new one, if it is there.  source: where it is read from; NULL = its next run says.
- */
-static void
-start_anew(int stream_id, const char *name, const uint8 *source)
-{
-	static JdyStatement statements[] = {
-		{.sql = "UPDATE jdysync.stream s SET epoch = s.epoch + 1, load_began = NULL, load_state = NULL, loaded_at = NULL,"
-			" coverage = '{}', watermark = NULL, listed_until = NULL, tail_from = NULL, tail_until = NULL, listed_at = NULL, verify_at = NULL, audit_at = NULL,"
-			" given_up_until = NULL, unproven = NULL, unplaced = 0, source = $2"
-			" WHERE s.stream_id = $1",.nargs = 2,.argtypes = {INT4OID, BYTEAOID}},
-		{.sql = "DELETE FROM jdysync.listing l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.reject j WHERE j.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.absent a WHERE a.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.lag l WHERE l.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-		{.sql = "DELETE FROM jdysync.missed m WHERE m.stream_id = $1",.nargs = 1,.argtypes = {INT4OID}},
-	};
-	Datum		values[2] = {Int32GetDatum(stream_id), source ? jdy_make_bytea(source, JDY_DIGEST_LENGTH) : (Datum) 0};
-
-	for (int i = 0; i < lengthof(statements); i++)
-		jdy_execute(&statements[i], values, source ? NULL : " n");
-	jdy_sighted_forget(stream_id);
-	jdy_contract_forget(stream_id);
-
-	/* Its gap went with the ledger, and what was held with the list that lacked it. */
-	jdy_incident_close(name, "count not trusted");
-	jdy_incident_close(name, "mass delete");
-}
-
 static void
 make_views(Stream *stream, Oid staging)
 {
 	stream->staging = staging;
-	stream->staging_name = relation_name(staging);
+	stream->staging_name = jdy_staging_table_name(staging);
 	jdy_stream_views_make(stream);
 	jdy_grants_renew(stream->stream_id);
 }
@@ -640,7 +480,7 @@ static void
 announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
 {
 	if (metadata != NULL)
-		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, relation_name(staging));
+		jdy_metadata_warn(jdy_metadata_parse(metadata, EFFECT_QUERY), stream->name, jdy_staging_table_name(staging));
 	if (stream->range_param != NULL)
 		ereport(NOTICE,
 				(errmsg("\"%s\" is read by months, from %s on", stream->api,
@@ -650,16 +490,4 @@ announce_definition(const Stream *stream, Oid staging, Jsonb *metadata)
 		ereport(NOTICE,
 				(errmsg("list \"%s\" has no time filter: every run reads all of it, and only certificates say how far it is complete",
 						stream->api)));
-}
-
-/* Quoted and qualified: its owner may have moved or renamed it. */
-static char *
-relation_name(Oid relation)
-{
-	char	   *name = get_rel_name(relation);
-	char	   *schema = get_namespace_name(get_rel_namespace(relation));
-
-	if (name == NULL || schema == NULL)
-		staging_is_gone();
-	return quote_qualified_identifier(schema, name);
 }

@@ -1,6 +1,12 @@
 /*-------------------------------------------------------------------------
  * stream.h
- *		Streams as objects: added, altered, dropped, loaded for a run.
+ *		A stream: what is pulled, and what a run knows of it.
+ *
+ *	stream.c		streams as objects: added, altered, dropped
+ *	streamref.c		found by name or number, and who may do what with them (streamref.h)
+ *	streamload.c	loaded for a run, or begun anew
+ *	resolve.c		what is asked, by metadata and catalogue
+ *	stagingtable.c	the table (stagingtable.h)
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_STREAM_H
@@ -114,6 +120,14 @@ extern Stream *jdy_stream_load(int stream_id);
  * stream not loaded yet.  Else it writes nothing, but for the first time.
  */
 extern void jdy_stream_note_source(Stream *stream);
+
+/*
+ * What is proven holds of another filter or source: the next run loads the whole
+ * list.  What was due or set aside came by the old one and is listed again by the
+ * new one, if it is there.  source: where it is read from; NULL = its next run says.
+ * In a transaction with SPI, the stream's lock held.
+ */
+extern void jdy_stream_start_anew(int stream_id, const char *name, const uint8 *source);
 
 /*
  * Fills what `stream` asks (api, plan, shape, details, secrets) from metadata or,
