@@ -207,7 +207,7 @@ COMMENT ON COLUMN jdysync.certificate.instant IS 'when the list was counted, by 
 COMMENT ON COLUMN jdysync.certificate."count" IS 'what the service counted then';
 COMMENT ON COLUMN jdysync.certificate.digest IS 'SHA-256 of the ids in order of their bytes, a line feed between two';
 COMMENT ON COLUMN jdysync.certificate.calls IS 'calls of its own: counts and pages';
-COMMENT ON COLUMN jdysync.certificate.content_until IS 'a list without a time filter: all that was there before this is in staging as it was then or later; NULL = windows say how far that goes';
+COMMENT ON COLUMN jdysync.certificate.content_until IS 'a list without a time filter: all that was there before this (instant less settle) is in staging as it was then or later; NULL = windows say how far that goes';
 COMMENT ON COLUMN jdysync.certificate.missed IS 'records in the list that no window had listed';
 COMMENT ON COLUMN jdysync.certificate.missed_ids IS 'the first 100 of these';
 COMMENT ON COLUMN jdysync.certificate.absent IS 'records in staging that were not in the list';

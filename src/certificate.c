@@ -28,10 +28,12 @@
 #include "utils/timestamp.h"
 
 #define KEPT_CERTIFICATES "100"
+#define ADDED_AT_ONCE 65536
 #define STAGING_ROWS "10000"	/* read at once */
 
 static void write_proof(Certify *c);
 static void sort_out(void *arg, const char *id, bool certified);
+static void write_added(Certify *c);
 static void place_newcomers(Certify *c, Texts *missed);
 static bool was_there(const Certify *c, const Presence *presence);
 static void find_absent(Certify *c, Texts *absent, Texts *unclaimed);
@@ -62,8 +64,8 @@ write_proof(Certify *c)
 	jdy_pull_begin(pull);
 	jdy_sighted_read(pull->stream->stream_id, sort_out, c);
 	place_newcomers(c, &missed);
-	named = jdy_sighted_certify(pull->stream->stream_id, c->gone.texts, c->gone.n, c->added.texts, c->added.n,
-								c->later.texts, c->later.n, &digest);
+	write_added(c);
+	named = jdy_sighted_certify(pull->stream->stream_id, c->gone.texts, c->gone.n, c->later.texts, c->later.n, &digest);
 
 	/* What is on record, counted by SQL, has the last word. */
 	if (named != instant->count)
@@ -76,7 +78,7 @@ write_proof(Certify *c)
 	nabsent = absent.n;
 	for (int i = 0; i < unclaimed.n; i++)
 		jdy_certify_add_text(c, &absent, unclaimed.texts[i]);
-	jdy_absent_judge(pull, absent.texts, absent.n, nabsent, instant->count, c->added.n, instant->at, true);
+	jdy_absent_judge(pull, absent.texts, absent.n, nabsent, instant->count, c->nadded, instant->at, true);
 	jdy_missed_records(pull, "certificate", missed.texts, missed.n, instant->at);
 	insert_certificate(c, true, instant, digest, &missed, nabsent);
 	jdy_pull_commit(pull);
@@ -87,7 +89,7 @@ static void
 sort_out(void *arg, const char *id, bool certified)
 {
 	Certify    *c = arg;
-	Presence   *presence = jdy_certify_find(c, id);
+	Presence   *presence = jdy_presences_find(c->ids, id);
 	bool		there = was_there(c, presence);
 
 	if (certified)
@@ -100,6 +102,8 @@ sort_out(void *arg, const char *id, bool certified)
 		if (!presence->certified && !presence->entered)
 			jdy_certify_add_text(c, &c->added, id);
 		presence->entered = true;
+		if (c->added.n >= ADDED_AT_ONCE)
+			write_added(c);
 	}
 	else if (presence == NULL)
 		jdy_certify_add_text(c, &c->later, id); /* the tail showed it during this run */
@@ -108,6 +112,17 @@ sort_out(void *arg, const char *id, bool certified)
 		jdy_certify_add_text(c, &c->later, id);
 		presence->entered = true;
 	}
+}
+
+/* The first certificate names all ids for the first time: they do not lie in memory together. */
+static void
+write_added(Certify *c)
+{
+	jdy_sighted_add(c->pull->stream->stream_id, c->added.texts, c->added.n);
+	c->nadded += c->added.n;
+	for (int i = 0; i < c->added.n; i++)
+		pfree(c->added.texts[i]);
+	c->added.n = 0;
 }
 
 /* Ids that passes showed first; those that staging lacked, although they were there before. */
@@ -119,7 +134,7 @@ place_newcomers(Certify *c, Texts *missed)
 	for (int i = 0; i < c->newcomers.n; i++)
 	{
 		const char *id = c->newcomers.texts[i];
-		Presence   *presence = jdy_certify_find(c, id);
+		Presence   *presence = jdy_presences_find(c->ids, id);
 
 		if (presence->entered)
 			continue;
@@ -128,7 +143,7 @@ place_newcomers(Certify *c, Texts *missed)
 	}
 	foreach(cell, c->pull->found)
 	{
-		Presence   *presence = jdy_certify_find(c, lfirst(cell));
+		Presence   *presence = jdy_presences_find(c->ids, lfirst(cell));
 
 		if (c->pull->windowed && was_there(c, presence) && presence->first > 0)
 			jdy_certify_add_text(c, missed, lfirst(cell));
@@ -176,7 +191,7 @@ find_absent(Certify *c, Texts *absent, Texts *unclaimed)
 		for (uint64 r = 0; r < n; r++)
 		{
 			char	   *id = jdy_spi_text(r, 1);
-			Presence   *presence = jdy_certify_find(c, id);
+			Presence   *presence = jdy_presences_find(c->ids, id);
 			bool		later = presence != NULL ? presence->first >= c->proven :
 				jdy_spi_int64(r, 2, 0) == c->pull->run_id;
 			bool		isnull;
@@ -214,14 +229,14 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	static JdyStatement insert = {
 		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent, content_until, missed_ids,"
 		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
-		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $5 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
+		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $20 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
 		" (SELECT jsonb_build_object('settle', $19::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
 		"  'contract', (SELECT jsonb_object_agg(n.question, jsonb_build_object('answer', n.answer, 'asked_at', n.asked_at))"
 		"   FROM jdysync.contract n WHERE n.stream_id = s.stream_id)) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 19,
+		.nargs = 20,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
 		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,
-		BOOLOID, BOOLOID, TEXTARRAYOID, INTERVALOID}
+		BOOLOID, BOOLOID, TEXTARRAYOID, INTERVALOID, TIMESTAMPTZOID}
 	};
 
 	/* Not all streams at the same time, and never later than a day. */
@@ -239,8 +254,8 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	};
 	const Stream *stream = c->pull->stream;
 	Interval	settle = {.time = c->settle_us};
-	Datum		values[19];
-	char		nulls[20] = "                   ";
+	Datum		values[20];
+	char		nulls[21] = "                    ";
 
 	if (c->evidence.len > 0)
 		appendStringInfoChar(&c->evidence, ']');
@@ -267,7 +282,11 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	nulls[13] = proven ? ' ' : 'n';
 	values[14] = Int64GetDatum(absent);
 
-	/* Details were asked since the load of this run began, list rows after the instant. */
+	/*
+	 * Details were asked since the load of this run began, list rows after the instant.  The count may be
+	 * behind by up to settle: what came in between need not have been counted, nor shown.
+	 */
+	values[19] = TimestampTzGetDatum(instant ? instant->at - settle.time - (c->pull->timeless ? OUR_CLOCK_ERROR_US : 0) : 0);
 	values[15] = BoolGetDatum(stream->details);
 	values[16] = BoolGetDatum(c->pull->windowed);
 	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, JDY_JUDGED_MISSED)) : (Datum) 0;

@@ -11,35 +11,8 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "presence.h"
 #include "pull.h"
-
-#define JDY_MAX_PASSES 3
-
-/* Two hashes: that two ids have both in common will not happen. */
-typedef struct IdHash
-{
-	uint64		a;
-	uint64		b;
-} IdHash;
-
-/* When an id was shown. */
-typedef struct Presence
-{
-	IdHash		id;
-	uint8		first;			/* pass; 0 = before the run */
-	uint8		last;
-	bool		certified;		/* the last certificate names it */
-	bool		entered;		/* among added or later */
-	char		status;
-} Presence;
-
-#define SH_PREFIX jdy_presence
-#define SH_ELEMENT_TYPE Presence
-#define SH_KEY_TYPE IdHash
-#define SH_KEY id
-#define SH_SCOPE extern
-#define SH_DECLARE
-#include "lib/simplehash.h"
 
 /* An instant whose count is known. */
 typedef struct Instant
@@ -62,7 +35,7 @@ typedef struct Certify
 	bool		(*keep_up) (Pull *pull, bool look);
 	int64		settle_us;		/* as it was when this began: what is waited for */
 	MemoryContext context;
-	jdy_presence_hash *ids;
+	Presences  *ids;
 	int64		known;			/* ids on record when the run began to certify */
 	Texts		newcomers;		/* ids that passes showed first */
 	TimestampTz from;			/* of the list, as asked; DT_NOBEGIN = all of it */
@@ -79,12 +52,10 @@ typedef struct Certify
 	/* When there is one. */
 	int			proven;			/* the pass behind its instant */
 	Texts		gone;
-	Texts		added;
+	Texts		added;			/* not written yet */
+	int64		nadded;			/* written */
 	Texts		later;
 } Certify;
-
-/* certify.c: what is known of an id; NULL = it was not shown. */
-extern Presence *jdy_certify_find(const Certify *c, const char *id);
 
 /* Appends a copy of `text`, in the attempt's memory. */
 extern void jdy_certify_add_text(Certify *c, Texts *texts, const char *text);

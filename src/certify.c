@@ -30,7 +30,6 @@
 #include "catalog/pg_type.h"
 #include "certificate.h"
 #include "certify.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "probe.h"
 #include "progress.h"
@@ -46,16 +45,6 @@
 #define MAX_RESTARTS 2			/* of a pass, because the service gives less than was asked for */
 #define WAIT_US INT64CONST(200000)	/* how often the tail is looked at while time passes */
 #define FAR_AHEAD_US (366 * USECS_PER_DAY)
-
-#define SH_PREFIX jdy_presence
-#define SH_ELEMENT_TYPE Presence
-#define SH_KEY_TYPE IdHash
-#define SH_KEY id
-#define SH_HASH_KEY(table, key) ((uint32) (key).a)
-#define SH_EQUAL(table, x, y) ((x).a == (y).a && (x).b == (y).b)
-#define SH_SCOPE extern
-#define SH_DEFINE
-#include "lib/simplehash.h"
 
 /* The scan of one pass. */
 typedef struct Pass
@@ -79,7 +68,6 @@ static bool see(Certify *c, const char *id);
 static void add_evidence(Certify *c, const Call *call, const char *what, const ListPage *page);
 static int	find_proof(Certify *c);
 static const char *why_not(const Certify *c);
-static IdHash hash_of(const char *id);
 
 void
 jdy_certify(Pull *pull, bool (*keep_up) (Pull *pull, bool look))
@@ -166,27 +154,20 @@ uncertifiable(Pull *pull)
 static void
 read_known(Certify *c)
 {
-	c->ids = jdy_presence_create(c->context, 1024, NULL);
+	int			stream_id = c->pull->stream->stream_id;
+
 	jdy_pull_begin(c->pull);
-	jdy_sighted_read(c->pull->stream->stream_id, know, c);
+	c->ids = jdy_presences_create(c->context, jdy_sighted_count(stream_id));
+	jdy_sighted_read(stream_id, know, c);
 	jdy_pull_commit(c->pull);
-	c->known = c->ids->members;
+	c->known = jdy_presences_sort(c->ids);
 	MemoryContextSwitchTo(c->context);
 }
 
 static void
 know(void *arg, const char *id, bool certified)
 {
-	Certify    *c = arg;
-	bool		found;
-	Presence   *presence = jdy_presence_insert(c->ids, hash_of(id), &found);
-
-	if (!found)
-	{
-		presence->first = presence->last = 0;
-		presence->certified = presence->entered = false;
-	}
-	presence->certified = presence->certified || certified;
+	jdy_presences_know(((Certify *) arg)->ids, id, certified);
 }
 
 /* Who wants another run of the stream should not wait for a certificate that nobody waits for. */
@@ -370,15 +351,14 @@ take_page(Certify *c, Pass *pass, Call *call)
 static bool
 see(Certify *c, const char *id)
 {
-	bool		found;
-	Presence   *presence = jdy_presence_insert(c->ids, hash_of(id), &found);
-	bool		shown = found && presence->last == c->pass;
+	Presence   *presence = jdy_presences_find(c->ids, id);
+	bool		shown = presence != NULL && presence->last == c->pass;
 
-	presence->last = c->pass;
-	if (!found)
+	if (presence != NULL)
+		presence->last = c->pass;
+	else
 	{
-		presence->first = c->pass;
-		presence->certified = presence->entered = false;
+		jdy_presences_add(c->ids, id, c->pass);
 		jdy_certify_add_text(c, &c->newcomers, id);
 	}
 	return !shown;
@@ -405,13 +385,12 @@ add_evidence(Certify *c, const Call *call, const char *what, const ListPage *pag
 static int
 find_proof(Certify *c)
 {
-	jdy_presence_iterator it;
-	Presence   *presence;
+	int64		place = 0;
+	const Presence *presence;
 
 	for (int pass = 1; pass <= c->pass; pass++)
 		c->instants[pass].present = 0;
-	jdy_presence_start_iterate(c->ids, &it);
-	while ((presence = jdy_presence_iterate(c->ids, &it)) != NULL)
+	while ((presence = jdy_presences_next(c->ids, &place)) != NULL)
 		for (int pass = presence->first + 1; pass <= presence->last; pass++)
 			c->instants[pass].present++;
 
@@ -434,13 +413,12 @@ static const char *
 why_not(const Certify *c)
 {
 	const Instant *instant = &c->instants[c->pass];
-	jdy_presence_iterator it;
-	Presence   *presence;
+	int64		place = 0;
+	const Presence *presence;
 	int64		distinct = 0;
 	bool		quiet = true;
 
-	jdy_presence_start_iterate(c->ids, &it);
-	while ((presence = jdy_presence_iterate(c->ids, &it)) != NULL)
+	while ((presence = jdy_presences_next(c->ids, &place)) != NULL)
 		if (presence->last == c->pass)
 			distinct++;
 	for (int pass = 1; pass <= c->pass; pass++)
@@ -450,23 +428,6 @@ why_not(const Certify *c)
 						(long long) c->shown, (long long) distinct);
 	return psprintf("the list changed too much while it was read: %lld records were seen before and after %s, the service counted %lld",
 					(long long) instant->present, timestamptz_to_str(instant->at), (long long) instant->count);
-}
-
-Presence *
-jdy_certify_find(const Certify *c, const char *id)
-{
-	return jdy_presence_lookup(c->ids, hash_of(id));
-}
-
-static IdHash
-hash_of(const char *id)
-{
-	IdHash		hash;
-	int			length = strlen(id);
-
-	hash.a = hash_bytes_extended((const unsigned char *) id, length, 0);
-	hash.b = hash_bytes_extended((const unsigned char *) id, length, UINT64CONST(0x9e3779b97f4a7c15));
-	return hash;
 }
 
 void

@@ -393,6 +393,7 @@ land(Fetch *fetch)
 	jdy_absent_mark(pull, out_of_scope, nout, false);
 	jdy_queue_done(stream, ids, asked_at, ndone);
 	jdy_lag_note(pull, samples, n);
+	jdy_lag_settle(pull);
 	fetch->due = Max(fetch->due - ndone, 0);
 	jdy_progress_totals(-1, fetch->due);
 	jdy_pull_commit(pull);

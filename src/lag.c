@@ -16,9 +16,11 @@
  * changed once more between list and detail, or may have been listed before, is not measured (queue.c).
  *
  * settle is kept at twice the longest lag seen, never made shorter.  A record that is dated back by less than settle and
- * overlap looks the same, and needs the same.  What is proven too early by then is taken back, and read again by the windows to come.
+ * overlap looks the same, and needs the same.  So does one that enters a narrowed list without a new modify time, as often as that
+ * happens: there settle has an end soon, since each run lists again what was modified meanwhile.  What is proven too early by then is
+ * taken back, and read again by the windows to come.
  *
- * Called by detail.c and missed.c.
+ * Called by detail.c, listing.c, pull.c and missed.c.
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -35,7 +37,9 @@
 
 #define ROUGH_US USECS_PER_SEC	/* what whole seconds may hide */
 #define FINE_STEP_US USECS_PER_SEC	/* settle is raised to a whole one, */
-#define STEP_US (30 * USECS_PER_SEC)	/* from a minute on to a whole one of these */
+#define STEP_US (30 * USECS_PER_SEC)	/* from a minute on to a whole one of these, */
+#define MAX_SETTLE_US USECS_PER_DAY /* and no further than this, */
+#define MAX_NARROWED_SETTLE_US USECS_PER_HOUR	/* of a narrowed list this */
 
 /* Ends of the buckets, as jdy_lag has them; beyond the last one there is one more. */
 static const int64 bounds_us[] = {
@@ -75,15 +79,74 @@ jdy_lag_note(Pull *pull, const LagSample *samples, int n)
 	if (measured.n == 0)
 		return;
 	count(pull, &measured);
-	if ((latest = measured.latest) != NULL)
+	if (measured.highest_us > pull->new_lag_us && (latest = measured.latest) != NULL)
 	{
+		MemoryContext caller = MemoryContextSwitchTo(pull->context);
 		char	   *modified_at = pstrdup(timestamptz_to_str(latest->modified_at));
 		char	   *unseen_at = pstrdup(timestamptz_to_str(latest->first_shown.unseen_at));
 
-		jdy_lag_raise_settle(pull, measured.highest_us, 0,
-							 psprintf("Record \"%s\" was modified at %s. A list that was asked at %s did not show that, one that came at %s did.",
-									  latest->id, modified_at, unseen_at, timestamptz_to_str(latest->first_shown.shown_at)));
+		pull->new_lag_us = measured.highest_us;
+		pull->new_lag_detail = psprintf("Record \"%s\" was modified at %s. A list that was asked at %s did not show that, one that came at %s did.",
+										latest->id, modified_at, unseen_at, timestamptz_to_str(latest->first_shown.shown_at));
+		MemoryContextSwitchTo(caller);
 	}
+}
+
+void
+jdy_lag_note_rows(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
+{
+	const Stream *stream = pull->stream;
+	FirstShown	first_shown = {sighting->shown_at, sighting->unseen_at, sighting->unseen_from};
+	LagSample	samples[JDY_LAND_ROWS];
+	char	   *ids[JDY_LAND_ROWS];
+	int			n = 0;
+	JdyStatement read;
+	Datum		values[1];
+
+	if (stream->details || stream->modified_field == NULL || sighting->shown_at == 0 || sighting->unseen_at == 0)
+		return;
+	for (int i = 0; i < nrows; i++)
+	{
+		const char *problem;
+		Jsonb	   *data = jdy_row_jsonb(rows[i], &problem);
+
+		if (data == NULL)
+			continue;
+		ids[n] = rows[i]->id;
+		samples[n++] = (LagSample) {rows[i]->id, jdy_stream_modified_at(stream, data), first_shown};
+	}
+	if (n == 0)
+		return;
+
+	/* What is here with that modify time was listed before. */
+	read = (JdyStatement) {
+		.sql = psprintf("SELECT s.id::text, s.modified_at::timestamptz FROM %s AS s WHERE s.id = ANY ($1)", stream->staging_name),
+		.nargs = 1,
+		.argtypes = {TEXTARRAYOID},
+		.by_index = true
+	};
+	values[0] = jdy_text_array(ids, n);
+	jdy_execute_as_user(&read, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+	{
+		int			i = jdy_find_row(rows, nrows, jdy_spi_text(r, 1));
+		bool		isnull;
+		TimestampTz modified_at = DatumGetTimestampTz(jdy_spi_datum(r, 2, &isnull));
+
+		for (int k = 0; k < n && i >= 0 && !isnull; k++)
+			if (samples[k].id == rows[i]->id && samples[k].modified_at == modified_at)
+				samples[k].modified_at = 0;
+	}
+	SPI_freeplan(read.plan);
+	jdy_lag_note(pull, samples, n);
+}
+
+void
+jdy_lag_settle(Pull *pull)
+{
+	if (pull->new_lag_us > 0)
+		jdy_lag_raise_settle(pull, pull->new_lag_us, 0, pull->new_lag_detail);
+	pull->new_lag_us = 0;
 }
 
 static void
@@ -161,53 +224,38 @@ counts_datum(const int64 *counts)
 void
 jdy_lag_raise_settle(Pull *pull, int64 later_than_us, TimestampTz missed_at, const char *detail)
 {
-	/* As jdy_ledger_prove has it: the watermark is the end of the span that begins where the stream does. */
 	static JdyStatement raise = {
-		.sql = "UPDATE jdysync.stream s SET settle = $2, overlap = $3, coverage = c.coverage, watermark = c.watermark,"
-		"  listed_until = c.watermark, given_up_until = CASE WHEN s.given_up_until > $4 THEN $4 ELSE s.given_up_until END"
-		" FROM (SELECT n.coverage, (SELECT upper(r) FROM unnest(n.coverage) AS r"
-		"   WHERE (lower_inf(r) OR lower(r) <= n.start_from) AND (n.start_from IS NULL OR upper(r) > n.start_from)"
-		"   ORDER BY r LIMIT 1) AS watermark"
-		"  FROM (SELECT o.coverage - tstzmultirange(tstzrange($4, NULL)) AS coverage, o.start_from"
-		"   FROM jdysync.stream o WHERE o.stream_id = $1) AS n) AS c"
-		" WHERE s.stream_id = $1 RETURNING s.watermark",
-		.nargs = 4,
-		.argtypes = {INT4OID, INTERVALOID, INTERVALOID, TIMESTAMPTZOID}
+		.sql = "UPDATE jdysync.stream s SET settle = $2, overlap = $3 WHERE s.stream_id = $1",
+		.nargs = 3,
+		.argtypes = {INT4OID, INTERVALOID, INTERVALOID}
 	};
 	Stream	   *stream = pull->stream;
-	int64		settle_us = Min(round_up(2 * later_than_us), JDY_LONGEST_LAG_US);
+	int64		most_us = stream->narrowing != NULL ? MAX_NARROWED_SETTLE_US : MAX_SETTLE_US;
+	int64		settle_us = Max(Min(round_up(2 * later_than_us), most_us), stream->settle_us);
 	int64		overlap_us = Max(stream->overlap_us, settle_us);
 	Interval	settle = {.time = settle_us};
 	Interval	overlap = {.time = overlap_us};
 	TimestampTz proven_until;
-	Datum		values[4];
-	bool		isnull;
-	Datum		watermark;
+	Datum		values[3];
 	const char *change;
 
 	pull->longest_lag_us = Max(pull->longest_lag_us, later_than_us);
-	if (settle_us <= stream->settle_us)
+	if (settle_us == stream->settle_us && missed_at == 0)
 		return;
 	proven_until = stream->tail_until - settle_us;
 	if (missed_at != 0)
-		proven_until = Min(proven_until, Max(missed_at, stream->tail_until - JDY_LONGEST_LAG_US));
-	proven_until = jdy_tick_floor(pull, proven_until);
+		proven_until = Min(proven_until, Max(missed_at, stream->tail_until - MAX_SETTLE_US));
+	if (stream->tail_until != 0)
+		jdy_ledger_cut(pull, jdy_tick_floor(pull, proven_until));
+	if (settle_us == stream->settle_us)
+		return;
 
 	values[0] = Int32GetDatum(stream->stream_id);
 	values[1] = IntervalPGetDatum(&settle);
 	values[2] = IntervalPGetDatum(&overlap);
-	values[3] = TimestampTzGetDatum(proven_until);
 	jdy_execute(&raise, values, NULL);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("stream \"%s\" was dropped while it ran", stream->name)));
-	watermark = jdy_spi_datum(0, 1, &isnull);
-	stream->watermark = isnull ? 0 : DatumGetTimestampTz(watermark);
-
 	change = psprintf("settle was raised from %s to %s, overlap is %s.",
 					  interval_text(stream->settle_us), interval_text(settle_us), interval_text(overlap_us));
-	pull->cursor = Max(Min(pull->cursor, proven_until), stream->start_from);
 	stream->settle_us = settle_us;
 	stream->overlap_us = overlap_us;
 

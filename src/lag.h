@@ -13,9 +13,6 @@
 /* The incident that says so. */
 #define JDY_SETTLE_RAISED "settle raised"
 
-/* No service is later: what is known for longer to be missing is dated back.  Nor does settle get longer by itself. */
-#define JDY_LONGEST_LAG_US USECS_PER_DAY
-
 /* A change whose detail has come. */
 typedef struct LagSample
 {
@@ -24,8 +21,14 @@ typedef struct LagSample
 	FirstShown	first_shown;
 } LagSample;
 
-/* All in a transaction of the run.  Counts what can be known of these changes, and raises settle when one came too late for it. */
+/* All in a transaction of the run.  Counts what can be known of these changes. */
 extern void jdy_lag_note(Pull *pull, const LagSample *samples, int n);
+
+/* The same of list rows that state a modify time, before they land; where there are details, these do. */
+extern void jdy_lag_note_rows(Pull *pull, Row **rows, int nrows, const Sighting *sighting);
+
+/* Raises settle when one of these came too late for it.  Not while windows are read: they would prove by the old one. */
+extern void jdy_lag_settle(Pull *pull);
 
 /*
  * A change became visible later than `later_than_us` after its modify time: when settle is less than twice as long, it is raised to

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "absent.h"
+#include "lag.h"
 #include "miscadmin.h"
 #include "progress.h"
 #include "pull.h"
@@ -176,6 +177,7 @@ jdy_pull_land(Pull *pull, Row **rows, int nrows, const Sighting *sighting)
 	{
 		int			n = Min(nrows - first, JDY_LAND_ROWS);
 
+		jdy_lag_note_rows(pull, rows + first, n, sighting);
 		jdy_staging_land_list(pull->staging, rows + first, n, known, pull->counters);
 		if (pull->stream->details)
 			jdy_queue_note(pull->stream, pull->staging, rows + first, n, known, sighting, now, &marked);

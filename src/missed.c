@@ -97,9 +97,10 @@ void
 jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, TimestampTz shown_at)
 {
 	static JdyStatement last_certificate = {
-		.sql = "SELECT max(c.instant) FROM jdysync.certificate c WHERE c.stream_id = $1 AND c.epoch = $2 AND c.proven AND c.instant < $3",
-		.nargs = 3,
-		.argtypes = {INT4OID, INT4OID, TIMESTAMPTZOID}
+		.sql = "SELECT c.instant FROM jdysync.certificate c WHERE c.stream_id = $1 AND c.epoch = $2 AND c.proven"
+		" ORDER BY c.certificate_id DESC LIMIT 1",
+		.nargs = 2,
+		.argtypes = {INT4OID, INT4OID}
 	};
 	const Stream *stream = pull->stream;
 	JdyStatement read = {
@@ -110,10 +111,8 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 	};
 	Missed		missed[JDY_JUDGED_MISSED] = {{0}};
 	int			njudged = Min(n, JDY_JUDGED_MISSED);
-	Datum		values[3] = {Int32GetDatum(stream->stream_id), Int32GetDatum(stream->epoch), TimestampTzGetDatum(shown_at)};
-	bool		isnull;
-	Datum		value;
-	TimestampTz unseen_at;
+	Datum		values[2] = {Int32GetDatum(stream->stream_id), Int32GetDatum(stream->epoch)};
+	TimestampTz unseen_at = 0;
 
 	if (n == 0)
 	{
@@ -121,8 +120,12 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 		return;
 	}
 	jdy_execute(&last_certificate, values, NULL);
-	value = jdy_spi_datum(0, 1, &isnull);
-	unseen_at = isnull ? 0 : DatumGetTimestampTz(value);
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+
+		unseen_at = DatumGetTimestampTz(jdy_spi_datum(0, 1, &isnull));
+	}
 	for (int i = 0; i < njudged; i++)
 		missed[i] = (Missed) {.id = ids[i],.unseen_at = unseen_at,.shown_at = shown_at};
 
@@ -131,11 +134,12 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 	for (uint64 r = 0; r < SPI_processed; r++)
 	{
 		char	   *id = jdy_spi_text(r, 1);
+		bool		isnull;
+		TimestampTz modified_at = DatumGetTimestampTz(jdy_spi_datum(r, 2, &isnull));
 
-		value = jdy_spi_datum(r, 2, &isnull);
 		for (int i = 0; i < njudged && !isnull; i++)
-			if (strcmp(missed[i].id, id) == 0 && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
-				missed[i].modified_at = DatumGetTimestampTz(value);
+			if (strcmp(missed[i].id, id) == 0 && !TIMESTAMP_NOT_FINITE(modified_at))
+				missed[i].modified_at = modified_at;
 	}
 	SPI_freeplan(read.plan);
 	jdy_missed_note(pull, found_by, missed, njudged, n);
@@ -177,7 +181,7 @@ judge(const Pull *pull, const Missed *missed, bool on_edge, int64 *later_than_us
 	int64		by_windows_us = stream->settle_us + stream->overlap_us; /* windows find all that is not later */
 	int64		away_us = missed->unseen_at - missed->modified_at;
 
-	if (missed->modified_at == 0)
+	if (missed->modified_at == 0 || !pull->windowed)
 		return UNKNOWN;
 	if (missed->modified_at == missed->modified_before)
 		return NOT_STAMPED;

@@ -29,6 +29,7 @@
 #include "clock.h"
 #include "incident.h"
 #include "jdysync.h"
+#include "lag.h"
 #include "probe.h"
 #include "progress.h"
 #include "pull.h"
@@ -68,7 +69,7 @@ static void take_back(Pull *pull, TimestampTz until);
 static bool is_few(Pull *pull, int64 count);
 static bool holds_all(ListPage *page);
 static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
-static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now);
+static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now, TimestampTz answered_at);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess, int64 count);
 static List *slices(Pull *pull, const Window *window, int64 rows);
 static bool relist(Pull *pull, bool look);
@@ -78,6 +79,7 @@ static bool keep_up(Pull *pull, bool look);
 static void read_range(Pull *pull, TimestampTz from, TimestampTz to, bool prove);
 static void read_remedy(Pull *pull);
 static void read_rejected(Pull *pull, bool loaded_all);
+static void note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now);
 static void note_tail(Pull *pull, TimestampTz from, TimestampTz until);
 static void finish_run(Pull *pull);
 static void note_clock(Pull *pull);
@@ -488,7 +490,7 @@ list_changes(Pull *pull)
 		whole = false;
 	}
 	if (whole)
-		take_whole(pull, page, begin, settled, Min(asked_at, end));
+		take_whole(pull, page, begin, settled, Min(asked_at, end), call->answered_at);
 	jdy_client_release(pull->client, call);
 
 	/* To split windows of a filter without effect would never end. */
@@ -600,7 +602,7 @@ look_where(Pull *pull, ListPage *page, TimestampTz settled)
 
 /* An answer that holds all there is, or that there is nothing. */
 static void
-take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now)
+take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now, TimestampTz answered_at)
 {
 	Proof		proof = {"one answer", 1, page->nrows, page->nrows};
 	Sighting	sighting = {SEEN_IN_NEW_TAIL};
@@ -612,6 +614,8 @@ take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, T
 	sighting.from = begin;
 	sighting.asked_from = begin - jdy_tick_us(pull);
 	sighting.to = now;
+	note_unseen(pull, &sighting, now);
+	sighting.shown_at = answered_at;
 	jdy_pull_land(pull, rows, n, &sighting);
 
 	/* What turned out unfit while it was landed is listed again, as of any window. */
@@ -621,6 +625,7 @@ take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, T
 	if (settled > pull->cursor)
 		jdy_ledger_prove(pull, pull->cursor, settled, &proof);
 	note_tail(pull, begin, jdy_tick_floor(pull, now));
+	jdy_lag_settle(pull);
 	note_clock(pull);
 	jdy_pull_commit(pull);
 }
@@ -651,11 +656,8 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
-	for (int i = 0; i < lengthof(pieces) && stream->tail_from != 0; i++)
-	{
-		pieces[i]->sighting.unseen_at = stream->tail_until;
-		pieces[i]->sighting.unseen_from = stream->tail_from;
-	}
+	for (int i = 0; i < lengthof(pieces); i++)
+		note_unseen(pull, &pieces[i]->sighting, now);
 
 	/* The overlap before the watermark moves on: the next run does not look back so far. */
 	if (guess & 1 << SEEN_SETTLED)
@@ -691,6 +693,7 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 	if ((asked & 1 << SEEN_SETTLED) == 0 && settled > pull->cursor)
 		jdy_ledger_prove(pull, pull->cursor, settled, &nothing);
 	note_tail(pull, begin, jdy_tick_floor(pull, now));
+	jdy_lag_settle(pull);
 	note_clock(pull);
 	jdy_pull_commit(pull);
 }
@@ -867,6 +870,18 @@ read_rejected(Pull *pull, bool loaded_all)
 	jdy_pull_begin(pull);
 	jdy_execute(&settle, values, NULL);
 	jdy_pull_commit(pull);
+}
+
+/* For the visibility lag: what the run before asked for, unless the service's clock went back since. */
+static void
+note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now)
+{
+	const Stream *stream = pull->stream;
+
+	if (stream->tail_from == 0 || stream->tail_until > now)
+		return;
+	sighting->unseen_at = stream->tail_until;
+	sighting->unseen_from = stream->tail_from;
 }
 
 /* In a transaction. */

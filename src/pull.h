@@ -63,6 +63,8 @@ typedef struct Pull
 	int64		listed_at_us;	/* monotonic: when the tail was last listed */
 	TimestampTz asked_at;		/* by our clock: when that was asked */
 	int64		longest_lag_us; /* that this run has seen a change to be late; 0 = none was */
+	int64		new_lag_us;		/* the same since settle was seen to last, */
+	char	   *new_lag_detail; /* and what it was, for an incident */
 } Pull;
 
 /* One request of the list: a page of a window, or of everything. */

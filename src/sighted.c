@@ -17,14 +17,28 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "executor/tuptable.h"
 #include "sighted.h"
 #include "spi.h"
+#include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #define CHUNK_IDS 4096
 
+/* A digest as it is made. */
+typedef struct Sum
+{
+	DestReceiver receiver;		/* first, so that one is the other */
+	pg_cryptohash_ctx *context;
+	int64		n;
+} Sum;
+
+static int64 sum_up(int stream_id, Datum *digest);
+static bool take_id(TupleTableSlot *slot, DestReceiver *receiver);
 static void insert_chunks(int stream_id, bool certified, char **ids, int n);
 static int	compare_texts(const void *a, const void *b);
 
@@ -32,6 +46,26 @@ void
 jdy_sighted_note(int stream_id, char **ids, int n)
 {
 	insert_chunks(stream_id, false, ids, n);
+}
+
+void
+jdy_sighted_add(int stream_id, char **ids, int n)
+{
+	insert_chunks(stream_id, true, ids, n);
+}
+
+int64
+jdy_sighted_count(int stream_id)
+{
+	static JdyStatement count = {
+		.sql = "SELECT sum(cardinality(g.ids)) FROM jdysync.sighted g WHERE g.stream_id = $1",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(stream_id)};
+
+	jdy_execute(&count, values, NULL);
+	return jdy_spi_int64(0, 1, 0);
 }
 
 void
@@ -79,8 +113,7 @@ jdy_sighted_read(int stream_id, void (*visit) (void *arg, const char *id, bool c
 }
 
 int64
-jdy_sighted_certify(int stream_id, char **gone, int ngone, char **added, int nadded,
-					char **later, int nlater, Datum *digest)
+jdy_sighted_certify(int stream_id, char **gone, int ngone, char **later, int nlater, Datum *digest)
 {
 	static JdyStatement remove = {
 		.sql = "UPDATE jdysync.sighted g SET ids = ARRAY(SELECT u.id FROM unnest(g.ids) AS u (id) WHERE u.id <> ALL ($2))"
@@ -93,15 +126,7 @@ jdy_sighted_certify(int stream_id, char **gone, int ngone, char **added, int nad
 		.nargs = 1,
 		.argtypes = {INT4OID}
 	};
-	static JdyStatement sum_up = {
-		.sql = "SELECT count(*), sha256(convert_to(COALESCE(string_agg(u.id, E'\\n' ORDER BY u.id COLLATE \"C\"), ''), 'UTF8'))"
-		" FROM (SELECT DISTINCT i.id FROM jdysync.sighted g CROSS JOIN LATERAL unnest(g.ids) AS i (id)"
-		"  WHERE g.stream_id = $1 AND g.certified) AS u",
-		.nargs = 1,
-		.argtypes = {INT4OID}
-	};
 	Datum		values[2] = {Int32GetDatum(stream_id)};
-	bool		isnull;
 
 	if (ngone > 0)
 	{
@@ -109,11 +134,48 @@ jdy_sighted_certify(int stream_id, char **gone, int ngone, char **added, int nad
 		jdy_execute(&remove, values, NULL);
 	}
 	jdy_execute(&forget, values, NULL);
-	insert_chunks(stream_id, true, added, nadded);
 	insert_chunks(stream_id, false, later, nlater);
-	jdy_execute(&sum_up, values, NULL);
-	*digest = PointerGetDatum(DatumGetByteaPCopy(jdy_spi_datum(0, 2, &isnull)));
-	return jdy_spi_int64(0, 1, 0);
+	return sum_up(stream_id, digest);
+}
+
+/* One id after the other: all of them in one text would take more memory than all else. */
+static int64
+sum_up(int stream_id, Datum *digest)
+{
+	static JdyStatement read = {
+		.sql = "SELECT convert_to(u.id, 'UTF8') FROM (SELECT DISTINCT i.id FROM jdysync.sighted g"
+		"  CROSS JOIN LATERAL unnest(g.ids) AS i (id) WHERE g.stream_id = $1 AND g.certified) AS u"
+		" ORDER BY u.id COLLATE \"C\"",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
+	Datum		values[1] = {Int32GetDatum(stream_id)};
+	uint8		sha256[PG_SHA256_DIGEST_LENGTH];
+	Sum			sum = {.receiver = *None_Receiver};
+
+	sum.receiver.receiveSlot = take_id;
+	sum.context = pg_cryptohash_create(PG_SHA256);
+	if (sum.context == NULL || pg_cryptohash_init(sum.context) < 0)
+		elog(ERROR, "SHA-256 cannot be had");
+	jdy_execute_into(&read, values, &sum.receiver);
+	if (pg_cryptohash_final(sum.context, sha256, sizeof(sha256)) < 0)
+		elog(ERROR, "SHA-256 failed");
+	pg_cryptohash_free(sum.context);
+	*digest = jdy_make_bytea(sha256, sizeof(sha256));
+	return sum.n;
+}
+
+static bool
+take_id(TupleTableSlot *slot, DestReceiver *receiver)
+{
+	Sum		   *sum = (Sum *) receiver;
+	bool		isnull;
+	bytea	   *id = DatumGetByteaPP(slot_getattr(slot, 1, &isnull));
+
+	if ((sum->n++ > 0 && pg_cryptohash_update(sum->context, (const uint8 *) "\n", 1) < 0) ||
+		pg_cryptohash_update(sum->context, (const uint8 *) VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)) < 0)
+		elog(ERROR, "SHA-256 failed");
+	return true;
 }
 
 void
@@ -139,13 +201,22 @@ insert_chunks(int stream_id, bool certified, char **ids, int n)
 		.argtypes = {INT4OID, BOOLOID, TEXTARRAYOID}
 	};
 	Datum		values[3] = {Int32GetDatum(stream_id), BoolGetDatum(certified)};
+	MemoryContext chunk;
+	MemoryContext caller;
 
+	if (n == 0)
+		return;
+	chunk = AllocSetContextCreate(CurrentMemoryContext, "jdysync chunk of ids", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(chunk);
 	qsort(ids, n, sizeof(char *), compare_texts);
 	for (int i = 0; i < n; i += CHUNK_IDS)
 	{
 		values[2] = jdy_text_array(ids + i, Min(CHUNK_IDS, n - i));
 		jdy_execute(&insert, values, NULL);
+		MemoryContextReset(chunk);
 	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(chunk);
 }
 
 static int

@@ -19,14 +19,19 @@ extern void jdy_sighted_note(int stream_id, char **ids, int n);
  */
 extern void jdy_sighted_read(int stream_id, void (*visit) (void *arg, const char *id, bool certified), void *arg);
 
+/* How many ids are on record; one that was noted twice counts twice. */
+extern int64 jdy_sighted_count(int stream_id);
+
+/* These ids, which the last certificate does not name, are named by the one that is being written. */
+extern void jdy_sighted_add(int stream_id, char **ids, int n);
+
 /*
- * A certificate was had: `gone` are named by the last one and not by this one, `added`
- * the other way round, and `later` were shown since, or may have been.  What
+ * A certificate was had, and jdy_sighted_add told what it names for the first time: `gone` are named by the
+ * last one and not by this one, `later` were shown since, or may have been.  What
  * was on record beside these is forgotten.  Returns how many ids are named now, as
  * SQL counts them, and their digest: SHA-256 of the ids in order of their bytes, with a line feed between.
  */
-extern int64 jdy_sighted_certify(int stream_id, char **gone, int ngone, char **added, int nadded,
-								 char **later, int nlater, Datum *digest);
+extern int64 jdy_sighted_certify(int stream_id, char **gone, int ngone, char **later, int nlater, Datum *digest);
 
 /* The stream is another one from here on. */
 extern void jdy_sighted_forget(int stream_id);

@@ -572,6 +572,34 @@ jdy_ledger_take_back(Pull *pull, TimestampTz until)
 	pull->cursor = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 }
 
+void
+jdy_ledger_cut(Pull *pull, TimestampTz until)
+{
+	static JdyStatement cut = {
+		.sql = "UPDATE jdysync.stream s SET coverage = c.coverage, watermark = " WATERMARK_OF("c.coverage", "s.start_from") ","
+		" listed_until = " WATERMARK_OF("c.coverage", "s.start_from") ", given_up_until = LEAST(s.given_up_until, $2)"
+		" FROM (SELECT o.coverage - tstzmultirange(tstzrange($2, NULL)) AS coverage FROM jdysync.stream o WHERE o.stream_id = $1) AS c"
+		" WHERE s.stream_id = $1 RETURNING s.watermark",
+		.nargs = 2,
+		.argtypes = {INT4OID, TIMESTAMPTZOID}
+	};
+	Stream	   *stream = pull->stream;
+	Datum		values[2] = {Int32GetDatum(stream->stream_id), TimestampTzGetDatum(until)};
+	Datum		value;
+	bool		isnull;
+
+	jdy_execute(&cut, values, NULL);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream \"%s\" was dropped while it ran", stream->name)));
+	value = jdy_spi_datum(0, 1, &isnull);
+	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
+	pull->cursor = Min(pull->cursor, until);
+	if (stream->start_from != 0)
+		pull->cursor = Max(pull->cursor, stream->start_from);
+}
+
 static int
 compare_parts(const ListCell *a, const ListCell *b)
 {

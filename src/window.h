@@ -60,6 +60,9 @@ extern void jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const
  */
 extern void jdy_ledger_take_back(Pull *pull, TimestampTz until);
 
+/* The same, but windows that reach beyond `until` count up to there, and stay in the ledger as they were. */
+extern void jdy_ledger_cut(Pull *pull, TimestampTz until);
+
 /* The next windows begin at `until`, although not all before it is proven: the ledger keeps the gap.  In a transaction. */
 extern void jdy_ledger_skip(Pull *pull, TimestampTz until);
 

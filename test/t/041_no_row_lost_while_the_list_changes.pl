@@ -60,6 +60,7 @@ sub survives
 		is_true($node, $name, 'nothing is lost', %truth);
 		is(query($node, "SELECT count(*) FROM jdysync.staging_$name s WHERE s.detailed_at IS NULL AND s.id NOT IN (SELECT l.id FROM jdysync.listing l JOIN jdysync.stream USING (stream_id) WHERE name = '$name' AND problem IS NOT NULL)"),
 			'0', 'no detail is owed') unless $truth{form};
+		is(query($node, "SELECT COALESCE(sum(late), 0) FROM jdy_lag WHERE name = '$name'"), '0', 'no change is taken for a late one') unless $quiet;
 		is(query($node, "SELECT count(*) FROM jdy_incidents WHERE name = '$name' AND what = 'no stable order'"), ($options{set}->{unstable_order} // '') eq 'on' ? '1' : '0',
 			'what moves is not taken for a list without order');
 		drop_stream($node, $name);

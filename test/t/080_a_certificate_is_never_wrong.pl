@@ -268,8 +268,8 @@ subtest 'a list without a time filter' => sub {
 	sync_ok($node, 'whole', 'first load');
 	is(query($node, q{SELECT complete_until FROM jdy_coverage WHERE name = 'whole'}), '', 'without a certificate nothing is promised');
 	verify('whole', 'verify');
-	is(query($node, q{SELECT c.complete_until = (SELECT max(instant) FROM jdy_certificates WHERE name = 'whole') FROM jdy_coverage c WHERE c.name = 'whole'}), 't',
-		'with one, all up to its instant');
+	is(query($node, q{SELECT c.complete_until = (SELECT max(instant) - interval '50 ms' FROM jdy_certificates WHERE name = 'whole') FROM jdy_coverage c WHERE c.name = 'whole'}), 't',
+		'with one, all up to its instant but for settle: a count may be so much behind');
 	drop_stream($node, 'whole');
 };
 
