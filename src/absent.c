@@ -203,10 +203,16 @@ jdy_absent_mark(Pull *pull, char **ids, int n, bool deleted)
 		pull->counters->deleted += SPI_processed;
 }
 
-/* Releases exactly what is held now; the next run deals with it. */
+/* Releases exactly what is held now; the next run deals with it, also with what was put off because its detail was not there. */
 Datum
 jdy_accept_deletes(PG_FUNCTION_ARGS)
 {
+	static JdyStatement hasten = {
+		.sql = "UPDATE jdysync.listing l SET next_try = clock_timestamp() FROM jdysync.absent a"
+		" WHERE a.stream_id = $1 AND a.held AND l.stream_id = a.stream_id AND l.id = a.id AND l.next_try > clock_timestamp()",
+		.nargs = 1,
+		.argtypes = {INT4OID}
+	};
 	static JdyStatement release = {
 		.sql = "UPDATE jdysync.absent a SET held = false WHERE a.stream_id = $1 AND a.held",
 		.nargs = 1,
@@ -219,6 +225,7 @@ jdy_accept_deletes(PG_FUNCTION_ARGS)
 	SPI_connect();
 	stream = jdy_stream_ref(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	values[0] = Int32GetDatum(stream->stream_id);
+	jdy_execute(&hasten, values, NULL);
 	jdy_execute(&release, values, NULL);
 	released = (int64) SPI_processed;
 	jdy_incident_close(stream->name, HELD);

@@ -138,7 +138,8 @@ static bool
 find_open(Audit *audit)
 {
 	static JdyStatement find = {
-		.sql = "SELECT a.audit_id, a.ended_at IS NULL, a.compare_until, a.compared_until, a.windows, a.details_due, a.details, a.after_id"
+		.sql = "SELECT a.audit_id, a.ended_at IS NULL, a.compare_until, a.compared_until, a.windows, a.details_due, a.details, a.after_id,"
+		"  jsonb_array_length(a.findings)"
 		" FROM jdysync.audit a WHERE a.stream_id = $1 AND a.epoch = $2 ORDER BY a.audit_id DESC LIMIT 1",
 		.nargs = 2,
 		.argtypes = {INT4OID, INT4OID}
@@ -166,6 +167,7 @@ find_open(Audit *audit)
 	audit->windows = (int) jdy_spi_int64(0, 5, 0);
 	audit->details_due = jdy_spi_int64(0, 6, 0);
 	audit->details = jdy_spi_int64(0, 7, 0);
+	audit->kept = (int) jdy_spi_int64(0, 9, 0);
 	return true;
 }
 

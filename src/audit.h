@@ -38,6 +38,7 @@ typedef struct Audit
 
 	int			unfounded;		/* records that were read again for their modify time, and had not changed */
 	int			refused_in_a_row;
+	int			kept;			/* findings in its row */
 	bool		any_new;		/* records were found that were not here */
 	List	   *findings;		/* of Finding *: of the transaction that is open */
 } Audit;

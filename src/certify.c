@@ -51,7 +51,9 @@ typedef struct Pass
 {
 	int			pages;			/* that there are, as far as known */
 	int			next;			/* page to be asked */
+	int64		distinct;		/* ids shown */
 	bool		more;			/* the last page says that there is another, and showed something new */
+	bool		full;			/* the last page held as many rows as were asked for, something new among them */
 	int			short_page;		/* rows of a page that should be full; 0 = none was met */
 } Pass;
 
@@ -271,10 +273,10 @@ scan_pages(Certify *c)
 				if (c->from != DT_NOBEGIN && !pull->windowed)
 					c->why = "the service does not heed the time filter any more";
 			}
-			else if (pass.more)
+			else if (pass.more || (pass.full && pass.distinct < c->instants[c->pass].count))
 			{
-				/* Rows were added, so the list goes on behind its count. */
-				pass.more = false;
+				/* Rows were added, or some came twice, so the list goes on behind its count. */
+				pass.more = pass.full = false;
 				pass.pages++;
 			}
 			else if (pass.next > pass.pages)
@@ -318,7 +320,12 @@ take_page(Certify *c, Pass *pass, Call *call)
 	for (int i = 0; i < page->nrows; i++)
 	{
 		if (page->rows[i].id != NULL)
-			any_new = see(c, page->rows[i].id) || any_new;
+		{
+			bool		is_new = see(c, page->rows[i].id);
+
+			any_new = any_new || is_new;
+			pass->distinct += is_new;
+		}
 		else
 			c->why = "a row of the list has no id";
 	}
@@ -326,10 +333,16 @@ take_page(Certify *c, Pass *pass, Call *call)
 	/* Whatever the count says: where nothing comes, nothing more is looked for. */
 	if (page->nrows == 0)
 		pass->pages = Min(pass->pages, ask->page);
-	if (page->nrows > 0 && page->nrows < c->size && page->count > (int64) ask->page * c->size && ask->page < pass->pages)
+
+	/* Of a list that one page should hold all of, less may be given as of any other page. */
+	if (page->nrows > 0 && page->nrows < c->size && !pull->stream->whole &&
+		(ask->page < pass->pages ? page->count > (int64) ask->page * c->size : pass->pages == 1 && page->count > page->nrows))
 		pass->short_page = page->nrows;
-	if (ask->page == pass->pages && page->count > (int64) ask->page * c->size && any_new)
-		pass->more = true;
+	if (ask->page == pass->pages && any_new)
+	{
+		pass->more = page->count > (int64) ask->page * c->size;
+		pass->full = page->nrows >= c->size;
+	}
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);

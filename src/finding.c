@@ -27,8 +27,9 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#define KEPT_FINDINGS "100"
-#define MOST_FIELDS "20"		/* whose names are kept */
+#define KEPT_FINDINGS 100
+#define MOST_FIELDS "20"		/* whose names are kept, */
+#define FIELD_LETTERS "60"		/* so much of each */
 #define NAMED 5					/* in an incident */
 #define REMOVED "rows removed from staging"
 
@@ -106,7 +107,7 @@ jdy_finding_landed(Audit *audit, const Here *here, int n)
 {
 	const Stream *stream = audit->pull->stream;
 	JdyStatement compare = {
-		.sql = psprintf("SELECT u.place, s.modified_at::timestamptz, ARRAY(SELECT k FROM jsonb_object_keys("
+		.sql = psprintf("SELECT u.place, s.modified_at::timestamptz, ARRAY(SELECT \"left\"(k, " FIELD_LETTERS ") FROM jsonb_object_keys("
 						"   CASE WHEN jsonb_typeof(u.data) = 'object' AND jsonb_typeof(s.data::jsonb) = 'object' THEN u.data || s.data::jsonb ELSE '{}' END) AS k"
 						"  WHERE k <> $4 AND u.data -> k IS DISTINCT FROM s.data::jsonb -> k ORDER BY k LIMIT " MOST_FIELDS ")"
 						" FROM unnest($1::text[], $2::jsonb[], $3::integer[]) AS u (id, data, place) JOIN %s AS s ON s.id = u.id"
@@ -165,15 +166,22 @@ jdy_finding_listed(Audit *audit, const Here *here)
 void
 jdy_finding_write(Audit *audit)
 {
-	static JdyStatement note = {
-		.sql = "UPDATE jdysync.audit a SET found = a.found + 1, findings = CASE WHEN jsonb_array_length(a.findings) < " KEPT_FINDINGS
-		" THEN a.findings || jsonb_strip_nulls(jsonb_build_object('id', $2, 'cause', $3, 'fields', to_jsonb($4),"
-		"  'modified_at', $5, 'modified_before', $6, 'read_before', $7)) ELSE a.findings END WHERE a.audit_id = $1",
+	static JdyStatement keep = {
+		.sql = "UPDATE jdysync.audit a SET findings = a.findings || jsonb_strip_nulls(jsonb_build_object('id', $2, 'cause', $3,"
+		" 'fields', to_jsonb($4), 'modified_at', $5, 'modified_before', $6, 'read_before', $7)) WHERE a.audit_id = $1",
 		.nargs = 7,
 		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
+	static JdyStatement count = {
+		.sql = "UPDATE jdysync.audit a SET found = a.found + $2 WHERE a.audit_id = $1",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		counted[2] = {Int64GetDatum(audit->audit_id), Int64GetDatum(list_length(audit->findings))};
 	ListCell   *cell;
 
+	if (audit->findings == NIL)
+		return;
 	foreach(cell, audit->findings)
 	{
 		const Finding *finding = lfirst(cell);
@@ -185,12 +193,15 @@ jdy_finding_write(Audit *audit)
 		};
 		char		nulls[8] = "       ";
 
+		if (audit->kept++ >= KEPT_FINDINGS)
+			break;
 		nulls[3] = finding->fields != (Datum) 0 ? ' ' : 'n';
 		nulls[4] = finding->modified_at != 0 ? ' ' : 'n';
 		nulls[5] = here->modified_at != 0 ? ' ' : 'n';
 		nulls[6] = here->detailed_at != 0 ? ' ' : 'n';
-		jdy_execute(&note, values, nulls);
+		jdy_execute(&keep, values, nulls);
 	}
+	jdy_execute(&count, counted, NULL);
 	audit->findings = NIL;
 }
 

@@ -156,6 +156,10 @@ measure(Measured *measured, const LagSample *sample)
 	int64		most_us = first->shown_at - sample->modified_at + ROUGH_US;
 	int64		least_us = first->unseen_at - sample->modified_at - ROUGH_US;
 
+	/* The clock went back in between: which answer was the earlier one is not known. */
+	if (first->unseen_at > first->shown_at + ROUGH_US)
+		return;
+
 	/* Changed once more since, or nothing is known of changes so old. */
 	if (first->shown_at == 0 || sample->modified_at == 0 || sample->modified_at > first->shown_at ||
 		sample->modified_at < first->unseen_from)

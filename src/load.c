@@ -586,7 +586,7 @@ release(Load *load, Call *call)
 	jdy_client_release(load->pull->client, call);
 }
 
-/* {"last": index, "cap": size, "doubt": number, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */
+/* {"last": index, "cap": size, "proven": size, "doubt": number, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */
 static void
 save(Load *load)
 {
@@ -600,8 +600,8 @@ save(Load *load)
 	int			n = Min(load->nring, SAVED_ANCHORS);
 
 	initStringInfo(&state);
-	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"doubt\": %d, \"anchors\": [", (long long) load->last, load->cap,
-					 load->pull->doubt);
+	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"proven\": %d, \"doubt\": %d, \"anchors\": [", (long long) load->last,
+					 load->cap, load->proven, load->pull->doubt);
 	for (int i = n; i >= 1; i--)
 	{
 		Anchor		anchor = load->ring[(load->ring_head - i + RING_ROWS) % RING_ROWS];
@@ -620,6 +620,7 @@ restore(Load *load, Jsonb *state)
 {
 	char	   *last = jdy_jsonb_text(state, "last");
 	char	   *cap = jdy_jsonb_text(state, "cap");
+	char	   *proven = jdy_jsonb_text(state, "proven");
 	char	   *doubt = jdy_jsonb_text(state, "doubt");
 	JsonbIterator *it = JsonbIteratorInit(&state->root);
 	JsonbValue	value;
@@ -629,6 +630,9 @@ restore(Load *load, Jsonb *state)
 		return;
 	load->last = strtoll(last, NULL, 10);
 	load->cap = Max(Min(atoi(cap), load->cap), 1);
+	/* Else a short page at the list's end would be taken for all that a page can hold. */
+	if (proven != NULL)
+		load->proven = atoi(proven);
 	if (doubt != NULL && load->pull->doubt == NO_DOUBT)
 		load->pull->doubt = atoi(doubt);
 	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)

@@ -394,7 +394,9 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 		return FOUND_FULL;
 	if (page->count < 0)
 		return page->nrows == 0 ? FOUND_ALL : FOUND_MAYBE;
-	if (page->count == page->nrows || page->count == *distinct)
+
+	/* Not as many rows: one that came twice may stand where another should. */
+	if (page->count == *distinct)
 		return FOUND_ALL;
 	return FOUND_MISMATCH;
 }
@@ -639,8 +641,10 @@ read_tick(Pull *pull, Reading *reading)
 		proof.calls++;
 		first_count = page->count;
 		counted = first_count >= 0;
+
+		/* Where rows come twice, the last ones lie behind the count. */
 		if (counted)
-			pages = (int) Min(first_count / pull->cap + (first_count % pull->cap > 0), MAX_TICK_PAGES);
+			pages = (int) Min(first_count / pull->cap + (first_count % pull->cap > 0) + round, MAX_TICK_PAGES);
 		jdy_client_release(pull->client, call);
 
 		hashes = MemoryContextAllocHuge(pull->context, sizeof(uint64) * ((Size) pages + 1) * pull->cap);

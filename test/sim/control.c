@@ -17,7 +17,9 @@
 #include "data.h"
 #include "faults.h"
 #include "gateway.h"
+#include "otherlist.h"
 #include "robot.h"
+#include "script.h"
 #include "server.h"
 #include "service.h"
 #include "shape.h"
@@ -47,6 +49,7 @@ typedef struct TruthReader
 	Entity		entity;
 	Form		form;
 	bool		deleted_too;
+	const OtherList *list;		/* rows as that list shows them, or NULL */
 	size_t		next;			/* recno */
 	Buf			ready;
 	size_t		given;			/* of ready */
@@ -87,10 +90,21 @@ set_config(Request *req, json_t *body)
 		bad_request(req, error);
 }
 
+static int64_t
+integer_in(json_t *body, const char *name, int64_t standard)
+{
+	json_t	   *value = json_object_get(body, name);
+
+	return json_is_integer(value) ? (int64_t) json_integer_value(value) : standard;
+}
+
+/* Of another size, or made of another seed, when the body says so. */
 static void
 reset(Request *req, json_t *body)
 {
-	(void) body;
+	static const char *const names[N_ENTITIES] = {"customers", "suppliers", "materials", "orders"};
+	int			entity;
+
 	config_reset();
 	fault_clear();
 	gateway_reset();
@@ -99,6 +113,10 @@ reset(Request *req, json_t *body)
 	robot_reset();
 	qeasy_reset();
 	stats_reset();
+	script_reset();
+	data_seed = (uint64_t) integer_in(body, "seed", (int64_t) data_seed);
+	for (entity = 0; entity < N_ENTITIES; entity++)
+		data_resize((Entity) entity, integer_in(body, names[entity], -1));
 	data_reset();
 	fine(req);
 }
@@ -153,14 +171,6 @@ typedef struct Wish
 	size_t		n;
 	json_t	   *fields;
 } Wish;
-
-static int64_t
-integer_in(json_t *body, const char *name, int64_t standard)
-{
-	json_t	   *value = json_object_get(body, name);
-
-	return json_is_integer(value) ? (int64_t) json_integer_value(value) : standard;
-}
 
 static bool
 read_op(const char *op, Wish *wish)
@@ -223,8 +233,12 @@ change_one(const Wish *wish, json_t *id, int64_t stamp)
 		return json_is_object(wish->fields) ?
 			data_change(v, CHANGE_SET, v->modify_ms, wish->fields) : v;
 	}
-	v = id != NULL ? data_last(wish->entity, id_of(id)) :
-		data_any(wish->entity, data_random());
+	if (id != NULL)
+		v = data_last(wish->entity, id_of(id));
+	else if (wish->change == CHANGE_RESTORE)
+		v = data_any_absent(wish->entity, data_random());
+	else
+		v = data_any(wish->entity, data_random());
 	if (v == NULL || (v->deleted || v->hidden) != (wish->change == CHANGE_RESTORE))
 		return NULL;
 	return data_change(v, wish->change,
@@ -270,17 +284,23 @@ truth(Request *req, json_t *body)
 	const char *name = request_param(req, "entity");
 	const char *form = request_param(req, "form");
 	const char *deleted = request_param(req, "deleted");
+	const char *path = request_param(req, "list");
 	int			entity = data_entity(name ? name : "customer");
+	const OtherList *list = NULL;
+	bool		is_detail;
 	TruthReader *reader;
 
 	(void) body;
-	if (entity < 0)
+	if (path != NULL && (list = otherlist_find(path, &is_detail)) != NULL)
+		entity = list->entity;
+	if (entity < 0 || (path != NULL && list == NULL))
 	{
 		bad_request(req, "no such entity");
 		return;
 	}
 	reader = sim_alloc(sizeof(TruthReader));
 	reader->entity = (Entity) entity;
+	reader->list = list;
 	reader->form = FORM_UNION;
 	if (form != NULL && strcmp(form, "list") == 0)
 		reader->form = FORM_LIST;
@@ -293,7 +313,7 @@ truth(Request *req, json_t *body)
 }
 
 static void
-truth_line(Buf *out, const Version *v, Form form)
+truth_line(Buf *out, const Version *v, Form form, const OtherList *list)
 {
 	buf_printf(out, "{\"id\":\"%" PRId64 "\",\"number\":", data_id(v));
 	buf_json(out, v->number, strlen(v->number));
@@ -302,7 +322,10 @@ truth_line(Buf *out, const Version *v, Form form)
 	if (v->deleted)
 		buf_text(out, ",\"deleted\":true");
 	buf_text(out, ",\"data\":");
-	shape_row(out, v, form, false, NULL);
+	if (list != NULL)
+		otherlist_row(out, list, v, form != FORM_LIST);
+	else
+		shape_row(out, v, form, false, NULL);
 	buf_text(out, "}\n");
 }
 
@@ -325,7 +348,7 @@ truth_read(void *cls, uint64_t pos, char *out, size_t max)
 			const Version *v = view->current[r->next++];
 
 			if (v != NULL && (!v->deleted || r->deleted_too))
-				truth_line(&r->ready, v, r->form);
+				truth_line(&r->ready, v, r->form, r->list);
 		}
 		server_unlock();
 		if (r->ready.len == 0)
@@ -362,6 +385,62 @@ ids_at(Request *req, json_t *body)
 		buf_printf(&req->reply.body, "%s\"%" PRId64 "\"", i > 0 ? "," : "", ids[i]);
 	buf_text(&req->reply.body, "]}\n");
 	free(ids);
+}
+
+/* Every change ever made, in order; initial records are changes, too. */
+static void
+history(Request *req, json_t *body)
+{
+	const char *name = request_param(req, "entity");
+	int			entity = data_entity(name ? name : "customer");
+	const Version **versions;
+	size_t		n;
+	size_t		i;
+
+	(void) body;
+	if (entity < 0)
+	{
+		bad_request(req, "no such entity");
+		return;
+	}
+	versions = data_history((Entity) entity, &n);
+	reply_json(&req->reply, 200, "");
+	req->reply.content_type = "application/x-ndjson";
+	for (i = 0; i < n; i++)
+	{
+		const Version *v = versions[i];
+
+		buf_printf(&req->reply.body, "{\"seq\":%" PRIu64 ",\"made_us\":%" PRId64 ",\"id\":\"%" PRId64 "\",\"modify_ms\":%" PRId64 ",\"state\":\"%s\"}\n",
+				   v->seq, v->made_us, data_id(v), v->modify_ms, v->deleted ? "deleted" : v->hidden ? "hidden" : "listed");
+	}
+	free(versions);
+}
+
+static void
+set_script(Request *req, json_t *body)
+{
+	char		error[ERROR_SIZE];
+
+	if (script_set(body, error, sizeof(error)))
+		fine(req);
+	else
+		bad_request(req, error);
+}
+
+static void
+show_script(Request *req, json_t *body)
+{
+	(void) body;
+	reply_json(&req->reply, 200, "");
+	script_show(&req->reply.body);
+}
+
+static void
+go_on(Request *req, json_t *body)
+{
+	(void) body;
+	server_resume();
+	fine(req);
 }
 
 void
@@ -460,6 +539,15 @@ now(Request *req, json_t *body)
 	buf_printf(&req->reply.body, "%" PRId64 "}\n", sim_now_ms());
 }
 
+/* The service's clock goes on by so much at once, or back. */
+static void
+pass(Request *req, json_t *body)
+{
+	config.clock_offset_ms += integer_in(body, "ms", 0);
+	data_apply_lags();
+	now(req, body);
+}
+
 static void
 show_lines(Request *req, void (*show) (Buf *out, const char *path))
 {
@@ -519,10 +607,15 @@ static const Command commands[] = {
 	{"POST", "/_sim/churn", set_churn},
 	{"GET", "/_sim/truth", truth},
 	{"GET", "/_sim/ids", ids_at},
+	{"GET", "/_sim/history", history},
+	{"GET", "/_sim/script", show_script},
+	{"POST", "/_sim/script", set_script},
+	{"POST", "/_sim/script/go_on", go_on},
 	{"GET", "/_sim/stats", stats},
 	{"POST", "/_sim/stats/reset", reset_stats},
 	{"GET", "/_sim/requests", requests},
 	{"GET", "/_sim/now", now},
+	{"POST", "/_sim/pass", pass},
 	{"POST", "/_sim/rotate_app_secret", rotate_app_secret},
 	{"POST", "/_sim/rotate_client_secret", rotate_client_secret},
 	{"POST", "/_sim/move", move},

@@ -58,6 +58,7 @@ uint64_t	data_seed;
 static Records all[N_ENTITIES];
 static uint64_t last_seq;
 static int64_t applied_lags[SEES_TRUTH][2];	/* what the views were made for */
+static int64_t applied_offset_ms;
 static uint64_t random_turn;
 
 static const char *const entity_names[N_ENTITIES] = {
@@ -201,6 +202,15 @@ grain(int64_t stamp_ms)
 		stamp_ms - stamp_ms % 1000 : stamp_ms;
 }
 
+static int64_t
+wall_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 /* A new version in the arena, as a copy of an older one when given. */
 static Version *
 new_version(Entity entity, const Version *old)
@@ -222,6 +232,7 @@ new_version(Entity entity, const Version *old)
 		v->fields = json_incref(old->fields);
 	}
 	v->entity = (uint8_t) entity;
+	v->made_us = wall_us();
 	v->seq = ++last_seq;
 	return v;
 }
@@ -447,12 +458,34 @@ drop_lagging(Records *r, int sight)
 	r->lagging[sight] = NULL;
 }
 
+/* All that a reader does not see yet is so much older; equal shifts keep the heap in order. */
+static void
+let_age(int64_t by_ms)
+{
+	int			entity;
+	int			sight;
+	size_t		i;
+
+	for (entity = 0; entity < N_ENTITIES; entity++)
+		for (sight = 0; sight < SEES_TRUTH; sight++)
+		{
+			View	   *view = all[entity].lagging[sight];
+
+			for (i = 0; view != NULL && i < view->n_pending; i++)
+				view->pending[i].due_us -= by_ms * 1000;
+		}
+}
+
 /* A reader whose lag changed starts again from the truth as it is now. */
 void
 data_apply_lags(void)
 {
 	int			entity;
 	int			sight;
+
+	if (config.clock_offset_ms > applied_offset_ms)
+		let_age(config.clock_offset_ms - applied_offset_ms);
+	applied_offset_ms = config.clock_offset_ms;
 
 	for (sight = 0; sight < SEES_TRUTH; sight++)
 	{
@@ -518,6 +551,34 @@ data_ids_at(Entity entity, uint64_t seq, size_t *n)
 	return ids;
 }
 
+static int
+compare_seq(const void *a, const void *b)
+{
+	const Version *x = *(const Version *const *) a;
+	const Version *y = *(const Version *const *) b;
+
+	return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+const Version **
+data_history(Entity entity, size_t *n)
+{
+	size_t		cap = 0;
+	const Version **versions;
+	Chunk	   *chunk;
+	size_t		i;
+
+	for (chunk = all[entity].chunks; chunk != NULL; chunk = chunk->next)
+		cap += chunk->n;
+	versions = sim_alloc((cap + 1) * sizeof(Version *));
+	*n = 0;
+	for (chunk = all[entity].chunks; chunk != NULL; chunk = chunk->next)
+		for (i = 0; i < chunk->n; i++)
+			versions[(*n)++] = &chunk->items[i];
+	qsort(versions, *n, sizeof(versions[0]), compare_seq);
+	return versions;
+}
+
 static void
 make_initial(Entity entity)
 {
@@ -563,6 +624,7 @@ data_init(uint64_t seed, const size_t counts[N_ENTITIES])
 		make_initial(entity);
 	}
 	memset(applied_lags, 0, sizeof(applied_lags));
+	applied_offset_ms = config.clock_offset_ms;
 	data_apply_lags();
 }
 
@@ -590,6 +652,13 @@ data_free(void)
 			free(chunk);
 		}
 	}
+}
+
+void
+data_resize(Entity entity, int64_t n)
+{
+	if (n >= 0)
+		all[entity].n_initial = (size_t) n;
 }
 
 void
@@ -639,6 +708,22 @@ data_any(Entity entity, uint64_t random)
 	Index	   *index = &all[entity].truth.by_number;
 
 	return index->n == 0 ? NULL : index_at(index, random % index->n);
+}
+
+Version *
+data_any_absent(Entity entity, uint64_t random)
+{
+	Records    *r = &all[entity];
+	size_t		i;
+
+	for (i = 0; i < r->n_records; i++)
+	{
+		Version    *v = r->truth.current[(random + i) % r->n_records];
+
+		if (v != NULL && !is_listed(v))
+			return v;
+	}
+	return NULL;
 }
 
 Version *

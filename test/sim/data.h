@@ -33,6 +33,7 @@ typedef struct Version
 	uint64_t	seq;			/* order of all changes */
 	int64_t		create_ms;
 	int64_t		modify_ms;
+	int64_t		made_us;		/* when it was made, by the machine's clock */
 	json_t	   *fields;			/* values put by "set", or NULL */
 	uint32_t	recno;			/* 0, 1, 2 … in order of creation */
 	uint32_t	rev;			/* what the name and phone follow from */
@@ -87,12 +88,21 @@ extern void data_init(uint64_t seed, const size_t counts[N_ENTITIES]);
 extern void data_reset(void);
 extern void data_free(void);
 
-/* Call after the lag switches changed: makes or drops lagging views. */
+/* The size that data_reset() makes an entity; below 0: as it is. */
+extern void data_resize(Entity entity, int64_t n);
+
+/*
+ * Call after switches changed: makes or drops lagging views.  When the clock went
+ * forward, what is not seen yet is that much older.
+ */
 extern void data_apply_lags(void);
 
 /* The order of the last change of all, and ids that lists showed when it was `seq`; the caller frees them. */
 extern uint64_t data_seq(void);
 extern int64_t *data_ids_at(Entity entity, uint64_t seq, size_t *n);
+
+/* Every version ever made, in order; the caller frees the array. */
+extern const Version **data_history(Entity entity, size_t *n);
 
 /* What that reader sees now. */
 extern View *data_see(Entity entity, Sight sight);
@@ -105,6 +115,9 @@ extern Version *data_by_number(View *view, const char *number);
 
 /* Any existing record of the truth, chosen by a random number; or NULL. */
 extern Version *data_any(Entity entity, uint64_t random);
+
+/* Any that is deleted or hidden; or NULL. */
+extern Version *data_any_absent(Entity entity, uint64_t random);
 
 /* The newest version of a record even when deleted, or NULL. */
 extern Version *data_last(Entity entity, int64_t id);

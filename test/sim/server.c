@@ -17,6 +17,7 @@
 #include "control.h"
 #include "crypt.h"
 #include "request.h"
+#include "script.h"
 #include "service.h"
 #include "stats.h"
 
@@ -40,6 +41,8 @@ typedef struct Call
 	Request    *req;
 	bool		answered;		/* req->reply is made */
 	bool		stalled;
+	bool		met_script;
+	bool		halted;			/* until server_resume(); guarded by timer_lock while in the list */
 	int			fd;
 	int64_t		due_us;			/* when to resume; in the timer list only */
 	struct Call *next;
@@ -120,13 +123,29 @@ take_due(int64_t now)
 	{
 		Call	   *call = *link;
 
-		if (stopping || (call->stalled ? caller_is_gone(call) : call->due_us <= now))
+		if (stopping || (call->stalled || call->halted ? caller_is_gone(call) : call->due_us <= now))
 		{
 			*link = call->next;
 			return call;
 		}
 	}
 	return NULL;
+}
+
+void
+server_resume(void)
+{
+	Call	   *call;
+
+	pthread_mutex_lock(&timer_lock);
+	for (call = waiting; call != NULL; call = call->next)
+		if (call->halted)
+		{
+			call->halted = false;
+			call->due_us = 0;
+		}
+	pthread_cond_signal(&timer_wake);
+	pthread_mutex_unlock(&timer_lock);
 }
 
 static void
@@ -283,6 +302,30 @@ wants_gzip(const Request *req)
 		accepted != NULL && strstr(accepted, "gzip") != NULL;
 }
 
+/* Whether the script has the call wait; it comes back when it need not any more. */
+static bool
+halts(Call *call)
+{
+	bool		halt;
+
+	server_lock();
+	if (call->met_script)
+	{
+		script_let_go();
+		halt = false;
+	}
+	else
+		halt = script_arrived(call->req);
+	server_unlock();
+	if (call->met_script || !halt)
+		return false;
+	call->met_script = call->halted = true;
+	if (wait_until(call, INT64_MAX))
+		return true;
+	call->halted = false;
+	return false;
+}
+
 /* Makes the reply, and sends it or has it wait. */
 static enum MHD_Result
 answer(Call *call)
@@ -293,6 +336,9 @@ answer(Call *call)
 
 	info = MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	call->fd = info->connect_fd;
+	if (halts(call))
+		return MHD_YES;
+	req->arrived_us = steady_us();
 	server_lock();
 	service_answer(req);
 	pack = wants_gzip(req);

@@ -23,6 +23,9 @@ extern int	server_start(const ServerOptions *options);
 /* Wakes every waiting connection and stops. */
 extern void server_stop(void);
 
+/* The call that the script has wait goes on. */
+extern void server_resume(void);
+
 /* The one lock that guards all state but the timers. */
 extern void server_lock(void);
 extern void server_unlock(void);

@@ -11,6 +11,7 @@ use IO::Socket::INET;
 use IPC::Open2;
 use JSON::PP;
 use MIME::Base64 qw(decode_base64);
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -585,6 +586,76 @@ subtest 'requests are remembered' => sub {
 	my $last = control('GET', 'requests?n=1')->[0];
 	is("$last->{method} $last->{url} $last->{status} $last->{user_agent}", "GET $list?page=1 200 jdysync-test", 'the last one');
 	ok($last->{app_token}, 'with a token');
+};
+
+subtest 'a script says what happens between two requests' => sub {
+	fresh();
+	my $before = truth_count();
+	control('POST', 'script', { events => [
+			{ at => 2, post => '/_sim/change', body => { op => 'insert', count => 3 } },
+			{ at => 2, post => '/_sim/fault', body => { kind => 'html' } },
+			{ at => 4, post => '/_sim/nonsense' },
+			{ at => 9, post => '/_sim/revoke' } ] });
+	is(page('page=1&page_size=1')->{count}, $before, 'nothing before the first request');
+	is(business($list, 'page=1')->{body} =~ /html/i, 1, 'a fault before the second');
+	is(page('page=1&page_size=1')->{count}, $before + 3, 'a change, too');
+	business($list, 'page=1');
+	my $script = control('GET', 'script');
+	is("$script->{requests} $script->{done} $script->{left}", '4 3 1', 'how far it is');
+	like($script->{trouble}, qr/nonsense.*no such control path/, 'what went wrong');
+	is(http('POST', '/_sim/script', {}, $json->encode({ events => [ { at => 3, halt => 1 }, { at => 2, halt => 1 } ] }))->{status}, 400, 'events are in order');
+};
+
+subtest 'a script has a request wait' => sub {
+	fresh();
+	control('POST', 'script', { events => [ { at => 2, halt => 1 } ] });
+	business($list, 'page=1');
+	my $pid = fork() // die $!;
+	if ($pid == 0)
+	{
+		business($list, 'page=2');
+		POSIX::_exit(0);
+	}
+	ok(poll(sub { control('GET', 'script')->{halted} }), 'it waits');
+	is(control('GET', 'requests?n=1')->[0]{url}, "$list?page=1", 'and was not carried out yet');
+	is(errcode(business($list, 'page=3')), 0, 'others do not wait');
+	control('POST', 'script/go_on');
+	waitpid($pid, 0);
+	is(control('GET', 'requests?n=1')->[0]{url}, "$list?page=2", 'then it is');
+	ok(!control('GET', 'script')->{halted}, 'and nothing waits');
+};
+
+subtest 'the history of all changes' => sub {
+	fresh();
+	my ($id) = @{ control('POST', 'change', { op => 'insert' })->{ids} };
+	control('POST', 'change', { op => $_, id => $id }) for qw(update hide restore delete);
+	my @lines = map { $json->decode($_) } split /\n/, control('GET', 'history?entity=customer');
+	is(scalar @lines, 252 + 5, 'initial records are changes, too');
+	is(join(' ', map { $_->{state} } grep { $_->{id} eq $id } @lines), 'listed listed hidden listed deleted', 'what each left the record as');
+	ok($lines[-1]{made_us} >= $lines[0]{made_us} && abs($lines[-1]{made_us} / 1e6 - time()) < 60, "when, by the machine's clock");
+	is_deeply(control('POST', 'change', { op => 'restore' })->{ids}, [$id], 'restore takes any that is gone');
+};
+
+subtest 'the clock goes on, and what is late is that much older' => sub {
+	fresh(late_visibility_ms => 240_000);
+	my $count = page('page=1&page_size=1')->{count};
+	my $now = control('GET', 'now')->{now_ms};
+	control('POST', 'change', { op => 'insert' });
+	control('POST', 'pass', { ms => 120_000 });
+	is(page('page=1&page_size=1')->{count}, $count, 'half of the time');
+	ok(control('POST', 'pass', { ms => 120_001 })->{now_ms} - $now > 240_000, 'the other half');
+	is(page('page=1&page_size=1')->{count}, $count + 1, 'and it is to be seen');
+	control('POST', 'pass', { ms => -240_001 });
+};
+
+subtest 'another world' => sub {
+	control('POST', 'reset', { seed => 9, customers => 3, orders => 0 });
+	my $other = control('GET', 'truth?entity=customer');
+	is(scalar(() = $other =~ /\n/g), 3, 'of another size');
+	my ($one) = control('GET', 'truth?list=/jdy/v2/bd/emp&form=list') =~ /"data":(\{.*?\})\}/;
+	is(join(' ', sort keys %{ $json->decode($one) }), 'id name number', 'rows as another list shows them');
+	control('POST', 'reset', { seed => 1, customers => 252, orders => 12 });
+	isnt(control('GET', 'truth?entity=customer'), $other, 'and back');
 };
 
 stop_simulator();

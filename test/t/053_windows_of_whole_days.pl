@@ -48,6 +48,16 @@ sync_ok($node, 'daily', 'another run on that day');
 is_true($node, 'daily', 'finds later changes of that day', entity => 'customer');
 is(query($node, "SELECT gaps = '{}' AND details_due = 0 FROM jdy_coverage WHERE name = 'daily'"), 't', 'and nothing is owed');
 
+# An audit compares days.
+my $audit = q{SELECT windows > 3, found, why FROM jdy_audits ORDER BY audit_id DESC LIMIT 1};
+sync_ok($node, 'daily', 'an audit', q{jdy_sync('daily', 'audit')});
+is(query($node, $audit), 't|0|', 'finds nothing');
+change(op => 'insert', count => 1, at_ms => $sim->get('/_sim/now')->{now_ms} - 40 * 86400 * 1000);
+change(op => 'touch', ids => [ query($node, q{SELECT id FROM jdysync.staging_daily ORDER BY modified_at LIMIT 1}) ], at_ms => $sim->get('/_sim/now')->{now_ms} - 40 * 86400 * 1000);
+sync_ok($node, 'daily', 'an audit after two were dated back', q{jdy_sync('daily', 'audit')});
+is(query($node, $audit), 't|2|', 'finds them');
+is_true($node, 'daily', 'and they are here', entity => 'customer');
+
 # One bound alone cannot be split at all: such a list is read whole.
 (my $half = $metadata) =~ s/,\s*\{"field":"modify_end_time".*\}\]\}/]}/s;
 $sim->post('/_sim/config', { window_format => 'ms' });

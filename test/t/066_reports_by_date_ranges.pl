@@ -140,7 +140,7 @@ subtest 'a run that finds nothing new' => sub {
 	is((asked('ar_report'))[1], "$this_month:1", 'overlap 0: this one only');
 	query($node, q{SELECT jdy_alter_stream('ar_report', overlap => '10 min')});
 	is((asked('ar_report', q{jdy_resync('ar_report', '2025-08-15', '2025-10-01 00:00+08')}))[1], '2025-08:1 2025-09:1', 'jdy_resync asks the months that it touches');
-	sync_fails($node, 'ar_report', '0A000', qr/cannot be certified.*jdy_sync\('ar_report', 'full'\)/s, 'there are no certificates', call => q{jdy_sync('ar_report', 'verify')});
+	sync_fails($node, 'ar_report', '0A000', qr/cannot be (?:certified|audited).*jdy_sync\('ar_report', 'full'\)/s, "mode $_", call => qq{jdy_sync('ar_report', '$_')}) for qw(verify audit);
 };
 
 subtest 'what leaves a month' => sub {
@@ -221,6 +221,15 @@ subtest 'rows that are their own keys' => sub {
 	is(incident('sort key not known'), 0, 'and that it was read whole needs no order');
 	is(query($node, q{SELECT count(*) FROM jdysync.staging_integral_record WHERE deleted_at IS NULL}), scalar(my @all = $sim->lines('/_sim/truth?entity=customer')),
 		'every row is there once');
+
+	# A certificate names rows as they are, and what it lacks is held to be no less.
+	sync_ok($node, 'integral_record', 'verify', q{jdy_sync('integral_record', 'verify')});
+	change_some('update', 40);
+	sync_ok($node, 'integral_record', 'verify after forty changed', q{jdy_sync('integral_record', 'verify')});
+	is(query($node, q{SELECT string_agg(format('%s %s %s', proven, "count", absent), ', ' ORDER BY certificate_id) FROM jdy_certificates WHERE name = 'integral_record'}),
+		't ' . @all . ' 0, t ' . @all . ' 40', 'both are certified, the second lacks forty');
+	is(incident('mass delete'), 0, 'nothing is held');
+	is(sync_ok($node, 'integral_record', 'a run')->{deleted}, 40, 'which are gone');
 };
 
 subtest 'a load that stops goes on with the month it was at' => sub {

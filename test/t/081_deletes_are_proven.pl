@@ -121,6 +121,9 @@ subtest 'the brake' => sub {
 	my ($one) = @{ change(op => 'delete', count => 1) };
 	certify('customer', 'verify when another is gone');
 	is(marks('customer', @gone, $one), '0 deleted, 0 out of scope', 'they are held');
+	query($node, qq{INSERT INTO jdysync.listing (stream_id, id, due, due_from, due_since, attempts, next_try, problem)
+		SELECT stream_id, '$one', true, '-infinity', '-infinity', 6, now() + interval '1 hour', 'the service says that it does not exist' FROM jdysync.stream WHERE name = 'customer'
+		ON CONFLICT (stream_id, id) DO UPDATE SET due = true, attempts = 6, next_try = EXCLUDED.next_try, problem = EXCLUDED.problem});	# put off for an hour
 	is(query($node, q{SELECT jdy_accept_deletes('customer')}), '12', 'accepted');
 	is(held('customer'), '0', 'the incident is closed');
 	is(query($node, q{SELECT jdy_accept_deletes('customer')}), '0', 'there is nothing more to accept');
