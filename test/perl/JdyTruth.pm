@@ -73,7 +73,7 @@ sub skip_probe
 
 	return $node->safe_psql($database // 'postgres', qq{INSERT INTO jdysync.contract (stream_id, question, answer, since, asked_at, evidence)
 		SELECT s.stream_id, q.question, CASE q.question WHEN 'count' THEN 'given' ELSE 'unknown' END, now(), 'infinity', 'not asked'
-		FROM jdysync.stream s CROSS JOIN (VALUES ('start edge'), ('count'), ('list rows')) AS q (question) WHERE s.name = '$name'});
+		FROM jdysync.stream s CROSS JOIN (VALUES ('start edge'), ('count'), ('clock'), ('list rows')) AS q (question) WHERE s.name = '$name'});
 }
 
 sub drop_stream

@@ -127,6 +127,7 @@ answers('no count', set => { count_type => 'missing' }, gives => { count => 'non
 answers("no count, all in one answer, behind the end $_->[0]", set => { count_type => 'missing', cap => 100, past_end => $_->[0] },
 	gives => { count => 'none', 'page size' => 'unknown', 'past the end' => $_->[1] }) for [ 'empty', 'empty' ], [ 'last', 'last page again' ], [ 'error', 'refused' ];
 answers("a count that is off by $_", set => { count_lie => $_ }, gives => { count => 'does not add up' }) for 1, -1;
+answers('a count that is off by one once', before => sub { fault(kind => 'count_lie', path => $LIST, after => 3) }, gives => { count => 'adds up' });
 answers('rows twice', set => { duplicates => 3 }, gives => { count => 'adds up', 'page size' => 10 });
 answers('a filter without effect', set => { filter_ignored => 'on' }, details => 1, gives => { filter => 'ignored', 'start edge' => undef, order => 'stable' });
 answers("a clock that is $_->[1]", set => { clock_offset_ms => $_->[0] }, gives => { clock => $_->[1] }) for [ 120_000, 'ahead' ], [ -120_000, 'behind' ];
@@ -236,8 +237,13 @@ subtest 'a count that does not add up any more' => sub {
 	is(query($node, "SELECT uncertified FROM jdy_coverage WHERE name = '$weekly'"), "the service's count does not add up, so there is no certificate", 'jdy_coverage');
 	like(query($node, "SELECT why FROM jdy_status WHERE name = '$weekly'"), qr/^ok: \d incidents?, see jdy_incidents; uncertified: the service's count does not add up, so there is no certificate, see jdy_contract/,
 		'jdy_status');
+	my $asked_at = query($node, "SELECT asked_at FROM jdy_contract WHERE name = '$weekly' AND question = 'clock'");
+	step_clock($node, '4 days');
 	sync_ok($node, $weekly, 'verify', "jdy_sync('$weekly', 'verify')");
 	like(query($node, "SELECT proven || ' ' || why FROM jdy_certificates WHERE name = '$weekly'"), qr/^false the service's counts /, 'there is no certificate');
+	step_clock($node, '4 days');
+	sync_ok($node, $weekly, 'a run');
+	is(query($node, "SELECT asked_at > '$asked_at' FROM jdy_contract WHERE name = '$weekly' AND question = 'clock'"), 't', 'all else is asked once a week, however often the count is');
 	config(count_lie => 0);
 	week('better again');
 	like(open_incidents(), qr/^contract changed: count: info/, 'is told, too');
@@ -248,9 +254,13 @@ subtest 'a count that does not add up any more' => sub {
 };
 
 subtest 'a change that passed while the service was silent' => sub {
-	query($node, "UPDATE jdysync.contract SET answer = 'unknown' WHERE question = 'past the end'");
+	my ($page) = evidence($weekly, 'past the end') =~ /^page (\d+)/;
+	fault(kind => 'status', status => 500, path => $LIST, page => 0 + $page, times => 4);
+	week('a week later, when it does not answer');
+	is(contract($weekly)->{'past the end'}, 'unknown', 'nothing is known');
+	is(open_incidents(), '', 'which is no change');
 	config(past_end => 'empty');
-	week('a week later');
+	week('another week later');
 	is(open_incidents(), 'contract changed: past the end: info', 'is told against the last answer that was had');
 };
 
@@ -288,6 +298,11 @@ for my $known (1, 0)
 		my $name = scene(stream => { detail => 'true', %stream }, set => { cap => 100 });
 		my $rules = rules_of($name, @seconds);
 		is($rules, $known ? 'load, one answer' : 'last page to first, load, one answer', $known ? 'are left out when both edges are inside' : 'else are read with it');
+		drop_stream($node, $name);
+	};
+	subtest 'neighbours of a full second when an edge is outside' => sub {
+		my $name = scene(stream => { detail => 'true', %stream }, set => { cap => 100, lower_edge => 'exclusive' });
+		is(rules_of($name, map { [ $_->[0], 55, 0 ] } @seconds), 'last page to first, load, one answer', 'are read with it');
 		drop_stream($node, $name);
 	};
 	subtest 'a full second of finer stamps' => sub {
