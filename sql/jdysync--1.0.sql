@@ -1671,9 +1671,10 @@ WHERE a.may_read OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW @extschema@.jdy_incidents IS 'what a person should know and do; closed_at NULL = it is still so';
 
 CREATE VIEW jdysync.breach AS
-SELECT c.stream_id, bool_or(c.question = 'filter' AND c.answer = 'ignored') AS filter_ignored,
+SELECT c.stream_id, bool_or(c.question = 'filter' AND c.answer <> 'honoured') AS filter_useless,
 	string_agg(CASE
 		WHEN c.question = 'filter' AND c.answer = 'ignored' THEN 'the service ignores the time filter, so only certificates prove anything'
+		WHEN c.question = 'filter' AND c.answer = 'shows nothing' THEN 'the time filter shows nothing of what is there, so only certificates prove anything'
 		WHEN c.question = 'count' AND c.answer = 'none' THEN 'the service does not count this list, so there is no certificate'
 		WHEN c.question = 'count' AND c.answer = 'does not add up' THEN 'the service''s count does not add up, so there is no certificate'
 		WHEN c.question = 'count' AND c.answer = 'unknown' THEN 'whether the service''s count adds up is not known, so there is no certificate'
@@ -1686,7 +1687,7 @@ WHERE c.question IN ('filter', 'count', 'order')
 GROUP BY c.stream_id;
 COMMENT ON VIEW jdysync.breach IS 'streams whose service does not answer as proofs need it';
 COMMENT ON COLUMN jdysync.breach.stream_id IS 'stream';
-COMMENT ON COLUMN jdysync.breach.filter_ignored IS 'its windows prove nothing';
+COMMENT ON COLUMN jdysync.breach.filter_useless IS 'its windows prove nothing';
 COMMENT ON COLUMN jdysync.breach.uncertified IS 'what cannot be proven, and why; NULL = nothing is wrong';
 
 /*
@@ -1797,7 +1798,7 @@ COMMENT ON VIEW @extschema@.jdy_status IS 'one line a stream and push: is all we
 CREATE VIEW @extschema@.jdy_coverage WITH (security_barrier) AS
 SELECT s.name,
 	CASE WHEN s.loaded_at IS NULL OR q.oldest = '-infinity' THEN NULL
-		WHEN s.watermark IS NULL OR b.filter_ignored THEN g.content_until
+		WHEN s.watermark IS NULL OR b.filter_useless THEN g.content_until
 		ELSE LEAST(s.watermark, q.oldest) END AS complete_until,
 	s.listed_until,
 	COALESCE(q.due, 0) AS details_due,
@@ -1933,7 +1934,7 @@ SELECT h.name, h.kind, h.status, o.finished_at AS last_ok, h.lag, h.next_run, h.
 	LEAST(d.pending, 10000) AS pending, COALESCE(b.sent, 0) AS sent, COALESCE(b.in_doubt, 0) AS in_doubt, LEAST(d.dead, 10000) AS dead,
 	t.listed_until,
 	CASE WHEN t.loaded_at IS NULL OR q.oldest = '-infinity'
-			OR EXISTS (SELECT FROM jdysync.contract c WHERE c.stream_id = t.stream_id AND c.question = 'filter' AND c.answer = 'ignored') THEN NULL
+			OR EXISTS (SELECT FROM jdysync.contract c WHERE c.stream_id = t.stream_id AND c.question = 'filter' AND c.answer <> 'honoured') THEN NULL
 		WHEN q.due + q.set_aside <= 10000 THEN LEAST(t.watermark, q.oldest)
 		ELSE LEAST(t.watermark, NULLIF((SELECT min(l.due_since) FROM jdysync.listing l
 			WHERE l.stream_id = t.stream_id AND l.due AND l.problem IS NULL), '-infinity')) END AS complete_until,

@@ -32,8 +32,8 @@ static const struct
 	const char *bad;			/* answers with which less can be proven, each between bars; NULL = none is */
 	const char *advice;			/* when it changed */
 }			questions[QUESTIONS] = {
-	[Q_FILTER] = {"filter", "|" A_IGNORED "|",
-	"Every run reads the whole list while the filter is ignored. Check the names of the time parameters in the metadata, and ask the service's support."},
+	[Q_FILTER] = {"filter", "|" A_IGNORED "|" A_SHOWS_NOTHING "|",
+	"Every run reads the whole list while the filter is of no use. Check the names of the time parameters in the metadata, and ask the service's support."},
 	[Q_START_EDGE] = {"start edge", NULL,
 	"Windows are asked a tick wider, but for single ticks full of records while both edges are inclusive. After many records were changed at once: SELECT * FROM jdy_sync(%s, 'full');"},
 	[Q_END_EDGE] = {"end edge", NULL,

@@ -32,6 +32,7 @@ typedef enum Question
 #define A_UNKNOWN "unknown"
 #define A_HONOURED "honoured"
 #define A_IGNORED "ignored"
+#define A_SHOWS_NOTHING "shows nothing"
 #define A_INCLUSIVE "inclusive"
 #define A_EXCLUSIVE "exclusive"
 #define A_MILLISECOND "millisecond"

@@ -386,7 +386,7 @@ say_proof(const Outline *outline)
 	if (outline->windowed)
 		line(outline, "  Proof of every run: windows of modify time, each one answer that holds all the service counts");
 	else if (outline->filter != NULL)
-		line(outline, "  Proof of every run: none, the service ignores the filter; complete_until is what certificates prove");
+		line(outline, "  Proof of every run: none, the filter is of no use; complete_until is what certificates prove");
 	else
 		line(outline, "  Proof of every run: none, there is no time filter; complete_until is what certificates prove");
 	if (stream->narrowing != NULL)

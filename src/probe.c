@@ -46,7 +46,8 @@ static void judge_clock(Probe *probe);
 
 /*
  * A misspelt or unsupported filter is ignored by the service without a word and
- * reads like success, so a window in the future is asked: it must be empty.
+ * reads like success, so a window in the future is asked: it must be empty.  One that never shows anything
+ * (start and end changed places, the wrong unit) is found out once records are known (proberecord.c).
  */
 bool
 jdy_probe_filter(Pull *pull, bool again)
@@ -55,20 +56,36 @@ jdy_probe_filter(Pull *pull, bool again)
 	Stream	   *stream = pull->stream;
 	TimestampTz tomorrow;
 	Call	   *call;
-	bool		honoured;
+	const char *answer = A_IGNORED;
+	const char *evidence = "a window of tomorrow returned rows";
 
 	if (!again && !jdy_contract_is_due(stream->contract, Q_FILTER))
 		return jdy_contract_says(stream->contract, Q_FILTER, A_HONOURED);
 	jdy_progress_phase(PHASE_STARTING);
 	tomorrow = jdy_tick_floor(pull, jdy_server_now(pull)) + USECS_PER_DAY;
 	call = jdy_list_ask(pull, LANE_TAIL, tomorrow, tomorrow + USECS_PER_DAY, 1, 1);
-	honoured = jdy_list_answer(call)->nrows == 0;
+	if (jdy_list_answer(call)->nrows == 0)
+	{
+		answer = A_HONOURED;
+		evidence = "a window of tomorrow was empty";
+	}
 	jdy_client_release(pull->client, call);
 
+	/* As long as it shows nothing at all, tomorrow's is empty, too. */
+	if (strcmp(answer, A_HONOURED) == 0 && jdy_contract_says(stream->contract, Q_FILTER, A_SHOWS_NOTHING))
+	{
+		call = jdy_list_ask(pull, LANE_TAIL, JDY_FIRST_TICK, tomorrow, 1, 1);
+		if (jdy_list_answer(call)->nrows == 0)
+		{
+			answer = A_SHOWS_NOTHING;
+			evidence = "a window of all time is still empty";
+		}
+		jdy_client_release(pull->client, call);
+	}
+
 	jdy_pull_begin(pull);
-	jdy_contract_note(stream->contract, stream->stream_id, stream->name, Q_FILTER, honoured ? A_HONOURED : A_IGNORED,
-					  honoured ? "a window of tomorrow was empty" : "a window of tomorrow returned rows");
-	if (honoured)
+	jdy_contract_note(stream->contract, stream->stream_id, stream->name, Q_FILTER, answer, evidence);
+	if (strcmp(answer, A_IGNORED) != 0)
 		jdy_incident_close(stream->name, what);
 	else
 		jdy_incident_open(stream->name, "warning", what,
@@ -76,7 +93,7 @@ jdy_probe_filter(Pull *pull, bool again)
 								   stream->plan->start_param, stream->plan->end_param),
 						  "Every run reads the whole list and every detail. Check the names of the time parameters in the metadata.");
 	jdy_pull_commit(pull);
-	return honoured;
+	return strcmp(answer, A_HONOURED) == 0;
 }
 
 void

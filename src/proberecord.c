@@ -24,6 +24,7 @@
 
 static bool find_record(Probe *probe, char **id, TimestampTz *at);
 static void judge_edges(Probe *probe, const char *id, TimestampTz at);
+static void judge_emptiness(Probe *probe, const char *although);
 static bool holds(Probe *probe, uint64 id, TimestampTz from, TimestampTz to, const char **problem);
 static void say_edges(Probe *probe, const char *start, const char *end, const char *grain, const char *evidence);
 
@@ -36,7 +37,13 @@ jdy_probe_edges(Probe *probe)
 	if (find_record(probe, &id, &at))
 		judge_edges(probe, id, at);
 	else
+	{
 		say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN, "no record is here whose modify time is known and settled");
+
+		/* With start_from windows are all that was read. */
+		if (probe->pull->stream->start_from != 0 && jdy_inquiry_ask(probe, DT_NOBEGIN, DT_NOEND, 1, 1)->n > 0)
+			judge_emptiness(probe, "the list has rows");
+	}
 }
 
 /* Fields that the record's data has, most of them from its detail, and its list row has not even then. */
@@ -168,8 +175,11 @@ judge_edges(Probe *probe, const char *id, TimestampTz at)
 			say_edges(probe, A_EXCLUSIVE, A_EXCLUSIVE, grain,
 					  psprintf("a record stamped %s is shown by a window around that, and not by one that begins or ends there", stamp));
 		else
+		{
 			say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN,
 					  psprintf("a record whose detail says %s is shown by no window around that", stamp));
+			judge_emptiness(probe, psprintf("the detail of a record says %s", stamp));
+		}
 	}
 	else if (!by_ms)
 		say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN,
@@ -187,6 +197,17 @@ judge_edges(Probe *probe, const char *id, TimestampTz at)
 		say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN, psprintf("windows around %s show a record stamped then, but not alike", stamp));
 	if (problem != NULL)
 		say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN, problem);
+}
+
+/* Where all time is empty, no window can mean anything. */
+static void
+judge_emptiness(Probe *probe, const char *although)
+{
+	Answer	   *answer = jdy_inquiry_ask(probe, JDY_FIRST_TICK, jdy_server_now(probe->pull) + USECS_PER_DAY, 1, 1);
+
+	if (answer->came && answer->n == 0)
+		jdy_inquiry_say(probe, Q_FILTER, A_SHOWS_NOTHING, "a window of all time is empty, although %s: are the parameters of its start and end what they should be?",
+						although);
 }
 
 /* false, too, when it cannot be said: then *problem says why. */

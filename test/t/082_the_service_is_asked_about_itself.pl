@@ -129,6 +129,20 @@ answers("no count, all in one answer, behind the end $_->[0]", set => { count_ty
 answers("a count that is off by $_", set => { count_lie => $_ }, gives => { count => 'does not add up' }) for 1, -1;
 answers('a count that is off by one once', before => sub { fault(kind => 'count_lie', path => $LIST, after => 3) }, gives => { count => 'adds up' });
 answers('rows twice', set => { duplicates => 3 }, gives => { count => 'adds up', 'page size' => 10 });
+for my $from (undef, "'2020-01-01'")
+{
+	my $name = answers('start and end that changed places' . ($from ? ', and windows are all that is read' : ''), details => 1, keep => 1, part => $from,
+		stream => { entry => 'NULL', metadata => $request->('{{CURRENT_TIME}}000', '{{LAST_SYNC_TIME}}000'), $from ? (start_from => $from) : () },
+		gives => { filter => 'shows nothing', 'start edge' => 'unknown' });
+
+	is(query($node, "SELECT complete_until IS NULL, uncertified FROM jdy_coverage WHERE name = '$name'"),
+		't|the time filter shows nothing of what is there, so only certificates prove anything', 'windows promise nothing');
+	is(query($node, "SELECT what || ': ' || severity FROM jdy_incidents WHERE name = '$name'"), 'contract changed: filter: warning', 'a person is told');
+	change(op => 'update', count => 3);
+	sync_ok($node, $name, 'a run');
+	is(differences($node, $name, entity => 'customer'), '', 'reads all of it');
+	drop_stream($node, $name);
+}
 answers('a filter without effect', set => { filter_ignored => 'on' }, details => 1, gives => { filter => 'ignored', 'start edge' => undef, order => 'stable' });
 answers("a clock that is $_->[1]", set => { clock_offset_ms => $_->[0] }, gives => { clock => $_->[1] }) for [ 120_000, 'ahead' ], [ -120_000, 'behind' ];
 answers('no time told', set => { tells_time => 'off' }, gives => { clock => 'not told' });
