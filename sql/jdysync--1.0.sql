@@ -103,7 +103,7 @@ COMMENT ON COLUMN jdysync.contract.stream_id IS 'stream';
 COMMENT ON COLUMN jdysync.contract.question IS 'filter | start edge | end edge | grain | page size | echoed size | offset | order | past the end | count | clock | list rows';
 COMMENT ON COLUMN jdysync.contract.answer IS 'unknown = it could not be had: evidence says why';
 COMMENT ON COLUMN jdysync.contract.since IS 'since when the answer is this';
-COMMENT ON COLUMN jdysync.contract.asked_at IS 'when it was asked last';
+COMMENT ON COLUMN jdysync.contract.asked_at IS 'when it was asked last; -infinity = something contradicts the answer, and the next run asks again';
 COMMENT ON COLUMN jdysync.contract.evidence IS 'what was seen then';
 COMMENT ON COLUMN jdysync.contract.known IS 'the last answer that could be had: another one is told; NULL = there was none';
 

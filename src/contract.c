@@ -93,7 +93,7 @@ jdy_contract_is_due(const Contract *contract, Question question)
 {
 	TimestampTz asked_at = contract->of[question].asked_at;
 
-	return contract->of[question].answer == NULL ||
+	return contract->of[question].answer == NULL || TIMESTAMP_IS_NOBEGIN(asked_at) ||
 		(!TIMESTAMP_NOT_FINITE(asked_at) && jdy_clock_now() - asked_at >= ASK_AGAIN_US);
 }
 
@@ -151,6 +151,19 @@ jdy_contract_note(Contract *contract, int stream_id, const char *name, Question 
 		tell_change(name, question, before, answer, evidence);
 	else if (!is_bad(question, answer))
 		jdy_incident_close(name, incident_of(question));
+}
+
+void
+jdy_contract_doubt(int stream_id, Question question)
+{
+	static JdyStatement doubt = {
+		.sql = "UPDATE jdysync.contract n SET asked_at = '-infinity' WHERE n.stream_id = $1 AND n.question = $2",
+		.nargs = 2,
+		.argtypes = {INT4OID, TEXTOID}
+	};
+	Datum		values[2] = {Int32GetDatum(stream_id), CStringGetTextDatum(jdy_contract_question(question))};
+
+	jdy_execute(&doubt, values, NULL);
 }
 
 void

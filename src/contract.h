@@ -74,6 +74,9 @@ extern const char *jdy_contract_question(Question question);
 extern void jdy_contract_note(Contract *contract, int stream_id, const char *name, Question question,
 							  const char *answer, const char *evidence);
 
+/* Something contradicts the answer on record: the next run asks again; in a transaction. */
+extern void jdy_contract_doubt(int stream_id, Question question);
+
 /* The stream begins anew: nothing is known; in a transaction. */
 extern void jdy_contract_forget(int stream_id);
 

@@ -365,6 +365,10 @@ land(Fetch *fetch)
 			detail->modified_at < job->due->due_from)
 		{
 			postpone(fetch, job, "its detail is older than the window that listed it (is the server's time_zone right?)", false);
+
+			/* Or the window meant nothing: an empty list could not tell, and what is heeded today may be ignored tomorrow. */
+			if (job->due->attempts + 1 >= MAX_PATIENCE)
+				jdy_contract_doubt(stream->stream_id, Q_FILTER);
 			continue;
 		}
 		fetch->set_aside_in_a_row = 0;

@@ -71,6 +71,7 @@ static void put_word(StringInfo page, const Word *words, const char *word);
 static void put_sentence(StringInfo page, const char *text);
 static void put_both(StringInfo page, Label label, int most);
 static const char *cell_class(CellKind kind);
+static void put_span(StringInfo page, double seconds);
 
 void
 jdy_html_text(StringInfo page, const char *text)
@@ -82,25 +83,6 @@ void
 jdy_html_label(StringInfo page, Label label)
 {
 	put_both(page, label, INT_MAX);
-}
-
-void
-jdy_html_span(StringInfo page, double seconds)
-{
-	static const struct
-	{
-		double		seconds;
-		const char *unit;
-	}			units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}, {0.001, "ms"}};
-	double		number;
-	int			i = 0;
-
-	/* Two digits say enough: 90 s is 1.5 min, 100 s is 1.7. */
-	while (i < lengthof(units) - 1 && fabs(seconds) < units[i].seconds)
-		i++;
-	number = seconds / units[i].seconds;
-	appendStringInfo(page, fabs(number) < 9.95 && units[i].seconds > 0.5 && number != rint(number) ? "%.1f %s" : "%.0f %s",
-					 number, units[i].unit);
 }
 
 void
@@ -234,7 +216,7 @@ put_cell(StringInfo page, CellKind kind, Datum value)
 			jdy_html_time(page, DatumGetTimestampTz(value));
 			break;
 		case CELL_SPAN:
-			jdy_html_span(page, DatumGetFloat8(value));
+			put_span(page, DatumGetFloat8(value));
 			break;
 	}
 }
@@ -292,6 +274,26 @@ cell_class(CellKind kind)
 		default:
 			return "word";
 	}
+}
+
+/* Seconds as a person says them: 42 s, 5 min, 3.2 h, 12 d. */
+static void
+put_span(StringInfo page, double seconds)
+{
+	static const struct
+	{
+		double		seconds;
+		const char *unit;
+	}			units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}, {0.001, "ms"}};
+	double		number;
+	int			i = 0;
+
+	/* Two digits say enough: 90 s is 1.5 min, 100 s is 1.7. */
+	while (i < lengthof(units) - 1 && fabs(seconds) < units[i].seconds)
+		i++;
+	number = seconds / units[i].seconds;
+	appendStringInfo(page, fabs(number) < 9.95 && units[i].seconds > 0.5 && number != rint(number) ? "%.1f %s" : "%.0f %s",
+					 number, units[i].unit);
 }
 
 static void

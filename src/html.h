@@ -49,9 +49,6 @@ extern void jdy_html_text(StringInfo page, const char *text);
 /* Both languages, one of them hidden. */
 extern void jdy_html_label(StringInfo page, Label label);
 
-/* Seconds as a person says them: 42 s, 5 min, 3.2 h, 12 d. */
-extern void jdy_html_span(StringInfo page, double seconds);
-
 /* 12,300 */
 extern void jdy_html_number(StringInfo page, int64 number);
 

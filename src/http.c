@@ -152,12 +152,6 @@ jdy_http_send(HttpPool *pool)
 	act_on_timer(pool);
 }
 
-int
-jdy_http_active(HttpPool *pool)
-{
-	return pool->active;
-}
-
 HttpReply *
 jdy_http_receive(HttpPool *pool, long timeout_ms)
 {

@@ -81,9 +81,6 @@ extern void jdy_http_start(HttpPool *pool, const HttpRequest *request);
 /* Lets what was started leave: for a caller that has other things to do before it waits. */
 extern void jdy_http_send(HttpPool *pool);
 
-/* Transfers under way (started, reply not received yet). */
-extern int	jdy_http_active(HttpPool *pool);
-
 /*
  * Drives all transfers and returns the next finished one, or NULL after
  * timeout_ms (0: only look; -1: wait until one ends).  Serves interrupts

@@ -26,6 +26,7 @@
 
 #define LIMIT_MS 10000			/* a place that was not asked for so long does not count */
 
+static bool asked_lately(TimestampTz asked_at);
 static QueueLine *find_line(Oid database);
 
 uint64
@@ -46,7 +47,7 @@ jdy_line_may_start(uint64 place, bool heavy, int limit)
 		RunSlot    *slot = &jdy_shared->runs[i];
 
 		if (slot->state == RUN_WAITING)
-			ahead[slot->heavy] += slot->place < place && jdy_line_asked_lately(slot->asked_at);
+			ahead[slot->heavy] += slot->place < place && asked_lately(slot->asked_at);
 		else
 			out[slot->heavy] += jdy_slot_is_open(slot);
 	}
@@ -55,7 +56,7 @@ jdy_line_may_start(uint64 place, bool heavy, int limit)
 		{
 			QueueLine  *line = &jdy_shared->lines[i];
 
-			ahead[kind] += line->place[kind] != 0 && line->place[kind] < place && jdy_line_asked_lately(line->asked_at[kind]);
+			ahead[kind] += line->place[kind] != 0 && line->place[kind] < place && asked_lately(line->asked_at[kind]);
 		}
 
 	if (heavy && out[1] + ahead[1] >= heavy_limit)
@@ -73,7 +74,7 @@ jdy_line_ask(Oid database, bool heavy)
 	/* More databases than lines: those behind have no place until one is free. */
 	if (line == NULL)
 		return PG_UINT64_MAX;
-	if (line->place[heavy] == 0 || !jdy_line_asked_lately(line->asked_at[heavy]))
+	if (line->place[heavy] == 0 || !asked_lately(line->asked_at[heavy]))
 		line->place[heavy] = jdy_line_new_place();
 	line->asked_at[heavy] = GetCurrentTimestamp();
 	return line->place[heavy];
@@ -96,15 +97,16 @@ jdy_line_first(bool heavy)
 	{
 		QueueLine  *line = &jdy_shared->lines[i];
 
-		if (line->place[heavy] != 0 && jdy_line_asked_lately(line->asked_at[heavy]) &&
+		if (line->place[heavy] != 0 && asked_lately(line->asked_at[heavy]) &&
 			(first == NULL || line->place[heavy] < first->place[heavy]))
 			first = line;
 	}
 	return first != NULL ? first->database : InvalidOid;
 }
 
-bool
-jdy_line_asked_lately(TimestampTz asked_at)
+/* Whether a place that was asked for at this time still counts. */
+static bool
+asked_lately(TimestampTz asked_at)
 {
 	return !TimestampDifferenceExceeds(asked_at, GetCurrentTimestamp(), LIMIT_MS);
 }
@@ -121,8 +123,8 @@ find_line(Oid database)
 
 		if (line->database == database)
 			return line;
-		if ((line->place[0] == 0 || !jdy_line_asked_lately(line->asked_at[0])) &&
-			(line->place[1] == 0 || !jdy_line_asked_lately(line->asked_at[1])))
+		if ((line->place[0] == 0 || !asked_lately(line->asked_at[0])) &&
+			(line->place[1] == 0 || !asked_lately(line->asked_at[1])))
 			spare = line;
 	}
 	if (spare != NULL)

@@ -27,7 +27,4 @@ extern void jdy_line_served(Oid database, bool heavy);
 /* The database whose queued runs wait longest; InvalidOid = none does. */
 extern Oid	jdy_line_first(bool heavy);
 
-/* Whether a place that was asked for at this time still counts. */
-extern bool jdy_line_asked_lately(TimestampTz asked_at);
-
 #endif							/* JDY_LINE_H */

@@ -13,6 +13,7 @@
 #include "call.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "row.h"
 #include "scan.h"
 
 #define MIN_SECRET_LENGTH 4		/* shorter ones would tear ordinary words apart */
@@ -264,17 +265,9 @@ read_code(const Slice *value, int64 *code)
 static const char *
 read_words(const Slice *value)
 {
-	Slice		inside;
-	size_t		length;
-	char	   *words;
+	char	   *words = value->text != NULL && value->text[0] == '"' ? jdy_scalar_text(value) : NULL;
 
-	if (value->text == NULL || value->text[0] != '"')
-		return NULL;
-	inside.text = value->text + 1;
-	inside.length = value->length - 2;
-	words = jdy_scan_decode(&inside, &length);
-	if (words == NULL || pg_encoding_verifymbstr(PG_UTF8, words, length) != length)
-		return NULL;
-	words[pg_encoding_mbcliplen(PG_UTF8, words, length, MAX_SERVICE_TEXT)] = '\0';
-	return pg_any_to_server(words, strlen(words), PG_UTF8);
+	if (words != NULL)
+		words[pg_mbcliplen(words, strlen(words), MAX_SERVICE_TEXT)] = '\0';
+	return words;
 }

@@ -58,6 +58,7 @@ static Datum text_or_null(const char *text, bool *isnull);
 static char *storable(const char *text);
 static void copy_clipped(char *to, int size, const char *from);
 static void interrupt_dead_runs(int stream_id, Datum now);
+static const char *mode_name(RunMode mode);
 
 RunLog *
 jdy_runlog_open(int64 run_id, int stream_id, MemoryContext context)
@@ -177,7 +178,7 @@ jdy_run_queue(int stream_id, const char *name, RunMode mode)
 		5, {INT4OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID}
 	};
 	Datum		values[5] = {
-		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(jdy_mode_name(mode)),
+		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(mode_name(mode)),
 		CStringGetTextDatum(GetUserNameFromId(GetUserId(), false)), TimestampTzGetDatum(jdy_clock_now())
 	};
 
@@ -201,7 +202,7 @@ jdy_run_begin(int64 run_id, int stream_id, const char *name, RunMode mode,
 	};
 	Datum		now = TimestampTzGetDatum(jdy_clock_now());
 	Datum		values[6] = {
-		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(jdy_mode_name(mode)),
+		Int32GetDatum(stream_id), CStringGetTextDatum(name), CStringGetTextDatum(mode_name(mode)),
 		TimestampTzGetDatum(from_time), TimestampTzGetDatum(to_time), now
 	};
 	Datum		queued[2] = {Int64GetDatum(run_id), now};
@@ -316,8 +317,8 @@ jdy_run_error(RunError *error, int sqlstate, const char *message, const char *de
 	*error = result;
 }
 
-const char *
-jdy_mode_name(RunMode mode)
+static const char *
+mode_name(RunMode mode)
 {
 	switch (mode)
 	{
@@ -342,7 +343,7 @@ RunMode
 jdy_mode_parse(const char *mode)
 {
 	for (RunMode known = MODE_AUTO; known <= MODE_REMEDY; known++)
-		if (strcmp(mode, jdy_mode_name(known)) == 0)
+		if (strcmp(mode, mode_name(known)) == 0)
 			return known;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -60,8 +60,7 @@ extern const char *jdy_run_requested_by(int64 run_id, MemoryContext context);
 /* Sets an error's fields, cut to their sizes at a character's end; NULL = empty. */
 extern void jdy_run_error(RunError *error, int sqlstate, const char *message, const char *detail, const char *hint);
 
-/* "full", "auto", … ; parse raises an error for any other word. */
-extern const char *jdy_mode_name(RunMode mode);
+/* Of "auto", "full" and the like; raises an error for any other word. */
 extern RunMode jdy_mode_parse(const char *mode);
 
 #endif							/* JDY_RUNLOG_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * runner.h
- *		Background workers that make runs, and the callers that wait for them.
+ *		Background workers that make runs.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_RUNNER_H
@@ -11,25 +11,6 @@
 #include "postmaster/bgworker.h"
 #include "runslot.h"
 #include "shmem.h"
-
-/* What a caller learns of a finished run. */
-typedef struct RunResult
-{
-	int64		run_id;			/* 0 = it did not begin */
-	char		status[16];
-	RunCounters counters;
-	RunError	error;
-	int64		elapsed_us;
-} RunResult;
-
-/*
- * Makes the run in a worker and waits, with progress as NOTICEs about stream
- * `name` (sync.c).  Joins a run of the same mode that has not begun; waits for
- * a worker when jdysync.max_workers are out.  Cancels the run when the caller is
- * cancelled, ends or loses its client, and nobody else waits.  What goes wrong with the run, or with starting it, is in the
- * result; only what goes wrong with the caller is raised.
- */
-extern void jdy_run_and_wait(const RunRequest *request, const char *name, RunResult *result);
 
 /* Registers a worker for the slot; false when the server has none left. */
 extern bool jdy_runner_register(const SlotTicket *ticket, BackgroundWorkerHandle **handle);

@@ -23,6 +23,7 @@
 #include "mb/pg_wchar.h"
 #include "page.h"
 #include "qeasy.h"
+#include "row.h"
 #include "scan.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -409,20 +410,9 @@ read_members(const Row *row, ScanMember *members, int nmembers)
 static char *
 member_text(const ScanMember *member)
 {
-	Slice		inside;
-	size_t		length;
-	char	   *text;
+	char	   *text = jdy_scalar_text(&member->value);
 
-	if (member->value.text == NULL || member->value.text[0] == 'n')
-		return "";
-	if (member->value.text[0] != '"')
-		return pnstrdup(member->value.text, member->value.length);
-	inside.text = member->value.text + 1;
-	inside.length = member->value.length - 2;
-	text = jdy_scan_decode(&inside, &length);
-	if (text == NULL || pg_encoding_verifymbstr(PG_UTF8, text, length) != length)
-		return "";
-	return pg_any_to_server(text, length, PG_UTF8);
+	return text != NULL ? text : "";
 }
 
 static int64

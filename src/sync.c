@@ -49,6 +49,16 @@
 /* Of libpq/libpq.h, which takes in headers of GSSAPI that need not be there. */
 extern bool pq_check_connection(void);
 
+/* What a caller learns of a finished run. */
+typedef struct RunResult
+{
+	int64		run_id;			/* 0 = it did not begin */
+	char		status[16];
+	RunCounters counters;
+	RunError	error;
+	int64		elapsed_us;
+} RunResult;
+
 /* A caller's side of a run. */
 typedef struct Waiter
 {
@@ -79,6 +89,7 @@ static void run_stream(const StreamRef *stream, Oid extension, RunMode mode, Tim
 					   bool raise, ReturnSetInfo *rsinfo);
 static List *streams_of(const char *name, bool pushes, Oid *extension);
 static void find_streams(Lookup *lookup);
+static void run_and_wait(const RunRequest *request, const char *name, RunResult *result);
 static bool target_is_away(const StreamRef *push, RunResult *result);
 static void find_breaker(Lookup *lookup);
 static void without_locks(void (*look) (Lookup *), Lookup *lookup);
@@ -228,8 +239,15 @@ jdy_cancel(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(cancelled);
 }
 
-void
-jdy_run_and_wait(const RunRequest *request, const char *name, RunResult *result)
+/*
+ * Makes the run in a worker and waits, with progress as NOTICEs about stream
+ * `name`.  Joins a run of the same mode that has not begun; waits for
+ * a worker when jdysync.max_workers are out.  Cancels the run when the caller is
+ * cancelled, ends or loses its client, and nobody else waits.  What goes wrong with the run, or with starting it, is in the
+ * result; only what goes wrong with the caller is raised.
+ */
+static void
+run_and_wait(const RunRequest *request, const char *name, RunResult *result)
 {
 	Waiter		waiter = {.name = name};
 
@@ -294,7 +312,7 @@ run_stream(const StreamRef *stream, Oid extension, RunMode mode, TimestampTz fro
 	};
 	RunResult	result;
 
-	jdy_run_and_wait(&request, stream->name, &result);
+	run_and_wait(&request, stream->name, &result);
 	hide_error(stream, &result);
 	if (raise && strcmp(result.status, "ok") != 0)
 		raise_result(stream, &result);

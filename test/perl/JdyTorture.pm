@@ -188,11 +188,13 @@ sub wrong
 
 	push @{ $self->{wrong} }, $what;
 	$self->tell("*** $what");
-	# A person looks at the server while it is as it was then.
+	# A person looks at the server as it is now, and removes the file when that is done.
 	if ($ENV{JDY_TORTURE_STOP})
 	{
-		$self->tell('stopped: psql -d "' . $self->{node}->connstr('postgres') . '", simulator ' . $self->{sim}->url . ", stream $self->{name}");
-		kill 'STOP', $$;
+		my $file = "$PostgreSQL::Test::Utils::tmp_check/stopped";
+		append_to_file($file, '');
+		$self->tell('stopped: psql -d "' . $self->{node}->connstr('postgres') . '", simulator ' . $self->{sim}->url . ", stream $self->{name}, until $file is removed");
+		usleep(100_000) while -e $file;
 	}
 	return;
 }

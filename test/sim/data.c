@@ -2,14 +2,11 @@
  * data.c
  *		The records, their changes, and what a reader may see of them.
  *
- * The truth is one view per entity and changes at once.  A reader that is
+ * The truth is one view (view.c) per entity and changes at once.  A reader that is
  * told to lag (the switches *_lag_ms and late_visibility_ms) gets a view of
  * its own: a copy of the indexes that applies each change only when it is
  * due.  Without lag all readers share the truth, so the usual case costs
  * nothing: a million customers need about 150 MB.
- *
- * Numbers are spread by a fixed permutation, so a new record lands anywhere
- * in the order by number: that is what makes pages drift.
  *
  * Guarded by the simulator's lock.
  *-------------------------------------------------------------------------
@@ -30,13 +27,6 @@
 #define LAST_MS		INT64_C(1764518400000)
 
 #define ARENA_CHUNK 4096
-#define ID_STEP		4096
-
-typedef struct Pending
-{
-	int64_t		due_us;
-	Version    *version;
-} Pending;
 
 typedef struct Chunk
 {
@@ -54,145 +44,16 @@ typedef struct Records
 	uint32_t	n_records;		/* ever made: recnos are never used twice */
 } Records;
 
-uint64_t	data_seed;
 static Records all[N_ENTITIES];
 static uint64_t last_seq;
 static int64_t applied_lags[SEES_TRUTH][2];	/* what the views were made for */
 static int64_t applied_offset_ms;
 static uint64_t random_turn;
 
-static const char *const entity_names[N_ENTITIES] = {
-	"customer", "supplier", "material", "sal_order"
-};
-
-static const int64_t first_ids[N_ENTITIES] = {
-	INT64_C(1500000000000000000), INT64_C(1510000000000000000),
-	INT64_C(1520000000000000000), INT64_C(1530000000000000000)
-};
-
-uint64_t
-mix64(uint64_t x)
-{
-	x += UINT64_C(0x9e3779b97f4a7c15);
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
-
-uint64_t
-hash_bytes(const void *bytes, size_t n)
-{
-	const unsigned char *p = bytes;
-	uint64_t	h = n;
-
-	while (n-- > 0)
-		h = mix64(h + *p++);
-	return h;
-}
-
 uint64_t
 data_random(void)
 {
 	return mix64(mix64(data_seed) + ++random_turn);
-}
-
-int
-data_entity(const char *name)
-{
-	int			i;
-
-	for (i = 0; i < N_ENTITIES; i++)
-		if (strcmp(name, entity_names[i]) == 0)
-			return i;
-	return -1;
-}
-
-const char *
-data_entity_name(Entity entity)
-{
-	return entity_names[entity];
-}
-
-int
-order_number(const Version *a, const Version *b)
-{
-	int			c = strcmp(a->number, b->number);
-
-	if (c != 0)
-		return c;
-	return (a->recno > b->recno) - (a->recno < b->recno);
-}
-
-int
-order_modify(const Version *a, const Version *b)
-{
-	if (a->modify_ms != b->modify_ms)
-		return a->modify_ms < b->modify_ms ? -1 : 1;
-	return (a->recno > b->recno) - (a->recno < b->recno);
-}
-
-int
-order_create(const Version *a, const Version *b)
-{
-	if (a->create_ms != b->create_ms)
-		return a->create_ms < b->create_ms ? -1 : 1;
-	return (a->recno > b->recno) - (a->recno < b->recno);
-}
-
-static uint64_t
-record_hash(Entity entity, uint32_t recno, uint64_t salt)
-{
-	return mix64(data_seed ^ mix64(((uint64_t) entity << 40 | recno) ^
-								   (salt << 48)));
-}
-
-/* Ids grow with creation, with the gaps a snowflake has. */
-int64_t
-data_id(const Version *v)
-{
-	return first_ids[v->entity] + (int64_t) (v->recno + 1) * ID_STEP +
-		(int64_t) (record_hash(v->entity, v->recno, 1) % ID_STEP);
-}
-
-/* The recno an id would have; SIZE_MAX when it cannot be one. */
-static size_t
-recno_of(Entity entity, int64_t id)
-{
-	int64_t		offset = id - first_ids[entity];
-
-	if (offset < ID_STEP)
-		return SIZE_MAX;
-	return (size_t) (offset / ID_STEP - 1);
-}
-
-static void
-assign_number(Version *v)
-{
-	uint64_t	spread;
-	time_t		day;
-	struct tm	tm;
-
-	switch ((Entity) v->entity)
-	{
-		case CUSTOMER:
-			spread = v->recno * UINT64_C(61803399) + data_seed * 7919;
-			snprintf(v->number, NUMBER_MAX, "KH%08u", (unsigned) (spread % 99999989));
-			break;
-		case SUPPLIER:
-			spread = v->recno * UINT64_C(618033) + data_seed * 7919;
-			snprintf(v->number, NUMBER_MAX, "GYS%07u", (unsigned) (spread % 9999991));
-			break;
-		case MATERIAL:
-			spread = v->recno * UINT64_C(61803399) + data_seed * 104729;
-			snprintf(v->number, NUMBER_MAX, "SP%08u", (unsigned) (spread % 99999989));
-			break;
-		default:
-			day = (time_t) (v->create_ms / 1000 + 8 * 3600);
-			gmtime_r(&day, &tm);
-			snprintf(v->number, NUMBER_MAX, "XSDD-%04d%02d%02d-%07u",
-					 tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, v->recno + 1);
-			break;
-	}
 }
 
 static int64_t
@@ -237,156 +98,6 @@ new_version(Entity entity, const Version *old)
 	return v;
 }
 
-static int
-compare_number(const void *a, const void *b)
-{
-	return order_number(*(Version *const *) a, *(Version *const *) b);
-}
-
-static int
-compare_modify(const void *a, const void *b)
-{
-	return order_modify(*(Version *const *) a, *(Version *const *) b);
-}
-
-static int
-compare_create(const void *a, const void *b)
-{
-	return order_create(*(Version *const *) a, *(Version *const *) b);
-}
-
-static bool
-is_listed(const Version *v)
-{
-	return !v->deleted && !v->hidden;
-}
-
-/* (Re)builds the indexes of a view from its current versions. */
-static void
-build_indexes(View *view)
-{
-	Version   **items = sim_alloc(view->n_current * sizeof(Version *));
-	size_t		n = 0;
-	size_t		i;
-
-	for (i = 0; i < view->n_current; i++)
-		if (view->current[i] != NULL && is_listed(view->current[i]))
-			items[n++] = view->current[i];
-	qsort(items, n, sizeof(items[0]), compare_number);
-	index_build(&view->by_number, order_number, items, n);
-	qsort(items, n, sizeof(items[0]), compare_modify);
-	index_build(&view->by_modify, order_modify, items, n);
-	qsort(items, n, sizeof(items[0]), compare_create);
-	index_build(&view->by_create, order_create, items, n);
-	free(items);
-}
-
-static void
-clear_view(View *view)
-{
-	free(view->current);
-	index_free(&view->by_number);
-	index_free(&view->by_modify);
-	index_free(&view->by_create);
-	free(view->pending);
-	listing_forget(view);
-	memset(view, 0, sizeof(*view));
-}
-
-/* Makes a view show a version, unless it shows a newer one already. */
-static void
-show(View *view, Version *v)
-{
-	Version    *old;
-
-	if (v->recno >= view->n_current)
-	{
-		size_t		want = view->n_current ? view->n_current : 64;
-
-		while (want <= v->recno)
-			want *= 2;
-		view->current = sim_realloc(view->current, want * sizeof(Version *));
-		memset(view->current + view->n_current, 0,
-			   (want - view->n_current) * sizeof(Version *));
-		view->n_current = want;
-	}
-	old = view->current[v->recno];
-	if (old != NULL && old->seq >= v->seq)
-		return;
-	if (old != NULL && is_listed(old))
-	{
-		index_remove(&view->by_number, old);
-		index_remove(&view->by_modify, old);
-		index_remove(&view->by_create, old);
-	}
-	view->current[v->recno] = v;
-	if (is_listed(v))
-	{
-		index_insert(&view->by_number, v);
-		index_insert(&view->by_modify, v);
-		index_insert(&view->by_create, v);
-	}
-	view->generation++;
-}
-
-/* Whether pending a comes due before b; equal times keep the order of changes. */
-static bool
-sooner(const Pending *a, const Pending *b)
-{
-	if (a->due_us != b->due_us)
-		return a->due_us < b->due_us;
-	return a->version->seq < b->version->seq;
-}
-
-static void
-push_pending(View *view, int64_t due_us, Version *v)
-{
-	size_t		i;
-
-	if (view->n_pending == view->cap_pending)
-	{
-		view->cap_pending = view->cap_pending ? view->cap_pending * 2 : 64;
-		view->pending = sim_realloc(view->pending,
-									view->cap_pending * sizeof(Pending));
-	}
-	i = view->n_pending++;
-	view->pending[i] = (Pending) {due_us, v};
-	while (i > 0 && sooner(&view->pending[i], &view->pending[(i - 1) / 2]))
-	{
-		Pending		swap = view->pending[i];
-
-		view->pending[i] = view->pending[(i - 1) / 2];
-		view->pending[(i - 1) / 2] = swap;
-		i = (i - 1) / 2;
-	}
-}
-
-static Version *
-pop_pending(View *view)
-{
-	Version    *top = view->pending[0].version;
-	size_t		i = 0;
-
-	view->pending[0] = view->pending[--view->n_pending];
-	for (;;)
-	{
-		size_t		least = i;
-		size_t		child;
-		Pending		swap;
-
-		for (child = 2 * i + 1; child <= 2 * i + 2; child++)
-			if (child < view->n_pending &&
-				sooner(&view->pending[child], &view->pending[least]))
-				least = child;
-		if (least == i)
-			return top;
-		swap = view->pending[i];
-		view->pending[i] = view->pending[least];
-		view->pending[least] = swap;
-		i = least;
-	}
-}
-
 static int64_t
 lag_ms(Sight sight)
 {
@@ -418,7 +129,7 @@ publish(Version *v, int64_t stamp_ms)
 	Records    *r = &all[v->entity];
 	int			sight;
 
-	show(&r->truth, v);
+	view_show(&r->truth, v);
 	for (sight = 0; sight < SEES_TRUTH; sight++)
 	{
 		int64_t		wait = lag_ms(sight);
@@ -428,7 +139,7 @@ publish(Version *v, int64_t stamp_ms)
 			continue;
 		if (late_ms(sight) > 0 && late > wait)
 			wait = late;
-		push_pending(r->lagging[sight], steady_us() + wait * 1000, v);
+		view_show_at(r->lagging[sight], steady_us() + wait * 1000, v);
 	}
 	return v;
 }
@@ -444,7 +155,7 @@ copy_truth(Records *r)
 	view->current = sim_alloc(view->n_current * sizeof(Version *));
 	memcpy(view->current, r->truth.current,
 		   view->n_current * sizeof(Version *));
-	build_indexes(view);
+	view_build(view);
 	return view;
 }
 
@@ -453,27 +164,22 @@ drop_lagging(Records *r, int sight)
 {
 	if (r->lagging[sight] == NULL)
 		return;
-	clear_view(r->lagging[sight]);
+	view_clear(r->lagging[sight]);
 	free(r->lagging[sight]);
 	r->lagging[sight] = NULL;
 }
 
-/* All that a reader does not see yet is so much older; equal shifts keep the heap in order. */
+/* All that a reader does not see yet is so much older. */
 static void
 let_age(int64_t by_ms)
 {
 	int			entity;
 	int			sight;
-	size_t		i;
 
 	for (entity = 0; entity < N_ENTITIES; entity++)
 		for (sight = 0; sight < SEES_TRUTH; sight++)
-		{
-			View	   *view = all[entity].lagging[sight];
-
-			for (i = 0; view != NULL && i < view->n_pending; i++)
-				view->pending[i].due_us -= by_ms * 1000;
-		}
+			if (all[entity].lagging[sight] != NULL)
+				view_age(all[entity].lagging[sight], by_ms * 1000);
 }
 
 /* A reader whose lag changed starts again from the truth as it is now. */
@@ -508,13 +214,10 @@ data_see(Entity entity, Sight sight)
 {
 	Records    *r = &all[entity];
 	View	   *view = sight == SEES_TRUTH ? NULL : r->lagging[sight];
-	int64_t		now;
 
 	if (view == NULL)
 		return &r->truth;
-	now = steady_us();
-	while (view->n_pending > 0 && view->pending[0].due_us <= now)
-		show(view, pop_pending(view));
+	view_catch_up(view);
 	return view;
 }
 
@@ -545,7 +248,7 @@ data_ids_at(Entity entity, uint64_t seq, size_t *n)
 		}
 	*n = 0;
 	for (i = 0; i < r->n_records; i++)
-		if (latest[i] != NULL && is_listed(latest[i]))
+		if (latest[i] != NULL && version_is_listed(latest[i]))
 			ids[(*n)++] = data_id(latest[i]);
 	free(latest);
 	return ids;
@@ -596,18 +299,18 @@ make_initial(Entity entity)
 		uint64_t	h;
 
 		v->recno = (uint32_t) i;
-		h = record_hash(entity, v->recno, 2);
+		h = version_hash(entity, v->recno, 2);
 		v->create_ms = grain(FIRST_MS + (int64_t) i * span + (int64_t) (h % (uint64_t) span));
-		h = record_hash(entity, v->recno, 3);
+		h = version_hash(entity, v->recno, 3);
 		v->modify_ms = v->create_ms;
 		if (h % 10 >= 4)
 			v->modify_ms = grain(v->create_ms +
 								 (int64_t) (mix64(h) % (uint64_t) (LAST_MS - v->create_ms)));
-		v->enabled = record_hash(entity, v->recno, 4) % 20 != 0;
-		assign_number(v);
+		v->enabled = version_hash(entity, v->recno, 4) % 20 != 0;
+		version_number(v);
 		r->truth.current[i] = v;
 	}
-	build_indexes(&r->truth);
+	view_build(&r->truth);
 }
 
 void
@@ -640,7 +343,7 @@ data_free(void)
 
 		for (sight = 0; sight < SEES_TRUTH; sight++)
 			drop_lagging(r, sight);
-		clear_view(&r->truth);
+		view_clear(&r->truth);
 		while (r->chunks != NULL)
 		{
 			Chunk	   *chunk = r->chunks;
@@ -674,35 +377,6 @@ data_reset(void)
 }
 
 Version *
-data_by_id(View *view, int64_t id)
-{
-	size_t		recno = recno_of(view->entity, id);
-	Version    *v;
-
-	if (recno >= view->n_current)
-		return NULL;
-	v = view->current[recno];
-	return v != NULL && !v->deleted && data_id(v) == id ? v : NULL;
-}
-
-Version *
-data_by_number(View *view, const char *number)
-{
-	Version		probe = {0};
-	Version    *v;
-	size_t		rank;
-
-	if (strlen(number) >= NUMBER_MAX)
-		return NULL;
-	strcpy(probe.number, number);
-	rank = index_rank(&view->by_number, &probe);
-	if (rank == view->by_number.n)
-		return NULL;
-	v = index_at(&view->by_number, rank);
-	return strcmp(v->number, number) == 0 ? v : NULL;
-}
-
-Version *
 data_any(Entity entity, uint64_t random)
 {
 	Index	   *index = &all[entity].truth.by_number;
@@ -720,7 +394,7 @@ data_any_absent(Entity entity, uint64_t random)
 	{
 		Version    *v = r->truth.current[(random + i) % r->n_records];
 
-		if (v != NULL && !is_listed(v))
+		if (v != NULL && !version_is_listed(v))
 			return v;
 	}
 	return NULL;
@@ -730,7 +404,7 @@ Version *
 data_last(Entity entity, int64_t id)
 {
 	View	   *truth = &all[entity].truth;
-	size_t		recno = recno_of(entity, id);
+	size_t		recno = version_recno(entity, id);
 	Version    *v = recno < truth->n_current ? truth->current[recno] : NULL;
 
 	return v != NULL && data_id(v) == id ? v : NULL;
@@ -744,7 +418,7 @@ data_insert(Entity entity, int64_t stamp_ms)
 	v->recno = all[entity].n_records++;
 	v->create_ms = v->modify_ms = grain(stamp_ms);
 	v->enabled = 1;
-	assign_number(v);
+	version_number(v);
 	return publish(v, v->modify_ms);
 }
 

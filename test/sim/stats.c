@@ -93,12 +93,6 @@ rate_add(Rate *rate, int64_t now_us)
 	rate->times[(rate->head + rate->n++) % rate->cap] = now_us;
 }
 
-int64_t
-rate_oldest_us(const Rate *rate)
-{
-	return rate->n > 0 ? rate->times[rate->head] : 0;
-}
-
 void
 rate_clear(Rate *rate)
 {

@@ -20,7 +20,6 @@ typedef struct Rate
 /* Calls in (now - window, now]; older ones are forgotten. */
 extern size_t rate_count(Rate *rate, int64_t now_us, int64_t window_ms);
 extern void rate_add(Rate *rate, int64_t now_us);
-extern int64_t rate_oldest_us(const Rate *rate);
 extern void rate_clear(Rate *rate);
 
 /* Tallies kept by others. */

@@ -218,4 +218,23 @@ case('a list that shows some rows twice, and counts them' => sub {
 	like(last_attempt('why'), qr/twice/, 'and the reason');
 });
 
+# A list without details is taken from one answer; what PostgreSQL cannot hold shows only when it lands.
+subtest 'a character that the database lacks' => sub {
+	$sim = start_sim(customers => 0, suppliers => 0, materials => 0, orders => 0, set => {%NO_LIMITS});
+	$node->safe_psql('postgres', q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'});
+	my $latin = sub { return $node->safe_psql('latin', $_[0]); };
+
+	$latin->('CREATE EXTENSION jdysync');
+	pull_server($node, 'latin', database => 'latin');
+	$latin->(q{SELECT jdy_add_stream('customer', 'latin', detail => false, settle => '0')});
+	is($latin->(q{SELECT status FROM jdy_sync('customer')}), 'ok', 'first load');
+	my $before = $latin->(q{SELECT set_aside FROM jdy_coverage WHERE name = 'customer'});
+	my ($id) = @{ change(op => 'insert', count => 1, fields => { name => "\x{65b0}" }) };
+	later(60);
+	is($latin->(q{SELECT status FROM jdy_sync('customer')}), 'ok', 'a run after a record came whose name cannot be held');
+	is($latin->("SELECT set_aside - $before || ' ' || ('$id' = ANY (exceptions)) FROM jdy_coverage WHERE name = 'customer'"), '1 true', 'it is an exception of the promise');
+	$node->safe_psql('latin', q{SELECT jdy_drop_stream('customer')});
+	$sim->stop;
+};
+
 done_testing();
