@@ -19,7 +19,7 @@ extern bool jdy_probe_filter(Pull *pull, bool again);
 /* What can be asked of a list before anything of it is known, once a week: about nine calls. */
 extern void jdy_probe_list(Pull *pull);
 
-/* What can be asked once a record's modify time is known, once a week: six calls at most. */
+/* What can be asked once a record's modify time is known, once a week: seven calls at most. */
 extern void jdy_probe_records(Pull *pull);
 
 /* Why the list's count cannot be relied on: asked again unless it can; NULL = it can.  In the run's memory. */

@@ -151,7 +151,8 @@ find_record(Probe *probe, char **id, TimestampTz *at)
 
 /*
  * Details show whole seconds, so the record's stamp lies in [at, at + 1 tick).  A window of one instant that shows
- * it has both edges inside.  Else either an edge is outside, or the stamp is later within its tick.
+ * it has both edges inside.  Else either an edge is outside, or the stamp is later within its tick.  One around it is asked
+ * first: where start and end changed places, a window of one instant is none the worse for it.
  */
 static void
 judge_edges(Probe *probe, const char *id, TimestampTz at)
@@ -164,23 +165,20 @@ judge_edges(Probe *probe, const char *id, TimestampTz at)
 	uint64		hash = hash_bytes_extended((const unsigned char *) id, strlen(id), 0);
 	const char *problem = NULL;
 
-	if (holds(probe, hash, at, at, &problem))
+	if (!holds(probe, hash, at - tick, at + tick, &problem))
+	{
+		say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN,
+				  psprintf("a record whose detail says %s is shown by no window around that", stamp));
+		judge_emptiness(probe, psprintf("the detail of a record says %s", stamp));
+	}
+	else if (holds(probe, hash, at, at, &problem))
 		say_edges(probe, A_INCLUSIVE, A_INCLUSIVE, grain, psprintf("a window from %s to that same instant shows a record stamped then", stamp));
 	else if (holds(probe, hash, at - tick, at, &problem))
 		say_edges(probe, A_EXCLUSIVE, A_INCLUSIVE, grain,
 				  psprintf("a record stamped %s is shown by a window that ends then, and not by one from then to then", stamp));
 	else if (!holds(probe, hash, at, at + tick, &problem))
-	{
-		if (holds(probe, hash, at - tick, at + tick, &problem))
-			say_edges(probe, A_EXCLUSIVE, A_EXCLUSIVE, grain,
-					  psprintf("a record stamped %s is shown by a window around that, and not by one that begins or ends there", stamp));
-		else
-		{
-			say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN,
-					  psprintf("a record whose detail says %s is shown by no window around that", stamp));
-			judge_emptiness(probe, psprintf("the detail of a record says %s", stamp));
-		}
-	}
+		say_edges(probe, A_EXCLUSIVE, A_EXCLUSIVE, grain,
+				  psprintf("a record stamped %s is shown by a window around that, and not by one that begins or ends there", stamp));
 	else if (!by_ms)
 		say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN,
 				  psprintf("a record stamped %s is shown by the window from there and not by the one to there: its stamp is later within that %s, or the end is outside",
