@@ -152,7 +152,7 @@ sub lists
 			details => $details eq 't' ? 1 : 0, by_day => $format eq 'date' ? 1 : 0, one_key => $fields =~ /^\w+\z/ ? 1 : 0 }
 	  } split /\n/, $self->patient(q{SELECT entry, api, array_to_string(id_fields, ','), start_param IS NOT NULL AND end_param IS NOT NULL,
 		detail_api IS NOT NULL, number_field IS NOT DISTINCT FROM 'bill_no', COALESCE(window_format, '') FROM jdy_catalog
-		WHERE kind = 'list' AND required = '{}' AND api NOT IN ('/jdy/v2/bd/customer', '/jdy/v2/bd/supplier', '/jdy/v2/bd/material', '/jdy/v2/scm/sal_order') ORDER BY api});
+		WHERE kind = 'list' AND range_param IS NULL AND required = '{}' AND api NOT IN ('/jdy/v2/bd/customer', '/jdy/v2/bd/supplier', '/jdy/v2/bd/material', '/jdy/v2/scm/sal_order') ORDER BY api});
 }
 
 # ---------------------------------------------------------------------------
