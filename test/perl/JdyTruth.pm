@@ -73,7 +73,8 @@ sub skip_probe
 
 	return $node->safe_psql($database // 'postgres', qq{INSERT INTO jdysync.contract (stream_id, question, answer, since, asked_at, evidence)
 		SELECT s.stream_id, q.question, CASE q.question WHEN 'count' THEN 'given' ELSE 'unknown' END, now(), 'infinity', 'not asked'
-		FROM jdysync.stream s CROSS JOIN (VALUES ('start edge'), ('count'), ('clock'), ('list rows')) AS q (question) WHERE s.name = '$name'});
+		FROM jdysync.stream s CROSS JOIN (VALUES ('start edge'), ('count'), ('clock'), ('list rows')) AS q (question) WHERE s.name = '$name'
+		ON CONFLICT (stream_id, question) DO UPDATE SET asked_at = EXCLUDED.asked_at});	# a scheduled run may have come first
 }
 
 sub drop_stream

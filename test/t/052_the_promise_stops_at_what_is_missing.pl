@@ -253,7 +253,8 @@ subtest 'details of a first load are found without passing those that are done' 
 	my $run = sync_ok($node, 'much', 'a first load of 4,000 records');
 	is($run->{details}, 4000, 'asks each detail once');
 	query($node, 'SELECT pg_stat_clear_snapshot()');
-	cmp_ok(query($node, $read) - $before, '<', 5 * 4000, 'and reads a few index entries for each');
+	# 100,000 and more when it passes what is done; the slower the machine, the more often it looks.
+	cmp_ok(query($node, $read) - $before, '<', 12 * 4000, 'and reads a few index entries for each');
 	drop_stream($node, 'much');
 };
 

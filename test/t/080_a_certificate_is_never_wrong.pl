@@ -98,6 +98,9 @@ subtest 'again' => sub {
 	verify('customer', 'verify when nothing has changed');
 	is(last_attempt('customer', 'proven, "count", calls'), 't|260|4', 'one count and one scan again');
 	is(query($node, $row), $before, 'no id is written');
+	query($node, q{INSERT INTO jdysync.sighted (stream_id, certified, ids) SELECT stream_id, false, ids[1:3] FROM jdysync.sighted WHERE certified});
+	verify('customer', 'verify when ids were noted twice');
+	is(last_attempt('customer', 'proven, "count", calls'), 't|260|4', 'counts them once');
 };
 
 subtest 'records that came and went since' => sub {
