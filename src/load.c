@@ -62,7 +62,8 @@ typedef struct Load
 	Pull	   *pull;
 	const Sighting *sighting;
 	int			cap;			/* size to ask for at most */
-	bool		began_again;
+	bool		began_again;	/* with nothing known of pages */
+	int64		repeated;		/* rows that stood twice in one answer, or more often */
 	int			proven;			/* an answer of this size was seen: the service gives at least as much */
 	int64		last;			/* index in the list of the last row read; -1 = none */
 	int64		ahead;			/* the same, if all pages asked are as expected */
@@ -161,6 +162,11 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 		if (call != NULL)
 			take(load, call);
 	}
+
+	/* Rows that came twice are counted, so they may stand where others should. */
+	if (load->repeated > 0 && !pull->stream->keyless && load->count > load->last + 1 - load->repeated && pull->doubt == NO_DOUBT)
+		pull->doubt = DOUBT_END;
+
 	/* A list that fits on one page does not tell what a page can hold. */
 	if (load->last >= load->cap)
 		pull->cap = load->cap;
@@ -410,7 +416,7 @@ accept_page(Load *load, PageAsk *ask)
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
-	(void) jdy_sort_rows(rows, nrows, load->pull->stream);
+	load->repeated += nrows - jdy_sort_rows(rows, nrows, load->pull->stream);
 	pfree(rows);
 
 	for (int i = 0; i < page->nrows; i++)
