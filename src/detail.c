@@ -362,7 +362,7 @@ land(Fetch *fetch)
 
 		/* Listed by a window it is older than: another replica answered. */
 		if (job->due->due_from != DT_NOBEGIN && detail->modified_at != 0 &&
-			detail->modified_at < job->due->due_from)
+			detail->modified_at < job->due->due_from && !holds(absent, detail->id))
 		{
 			postpone(fetch, job, "its detail is older than the window that listed it (is the server's time_zone right?)", false);
 

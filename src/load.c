@@ -62,6 +62,8 @@ typedef struct Load
 	Pull	   *pull;
 	const Sighting *sighting;
 	int			cap;			/* size to ask for at most */
+	bool		began_again;	/* with nothing known of pages */
+	int64		repeated;		/* rows that stood twice in one answer, or more often */
 	int			proven;			/* an answer of this size was seen: the service gives at least as much */
 	int64		last;			/* index in the list of the last row read; -1 = none */
 	int64		ahead;			/* the same, if all pages asked are as expected */
@@ -88,7 +90,8 @@ static void land_answer(Pull *pull, ListPage *page, const Sighting *sighting);
 static void look_ahead(Load *load);
 static bool is_all(const ListPage *page, int full);
 static void compare_order(Load *load, ListPage *page);
-static void choose_page(int64 last, int cap, bool larger, int *page, int *size);
+static bool choose_page(int64 last, int cap, bool larger, int *page, int *size);
+static void begin_again(Load *load);
 static void consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size);
 static void ask_ahead(Load *load);
 static void ask_page(Load *load, int page, int size);
@@ -159,6 +162,11 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 		if (call != NULL)
 			take(load, call);
 	}
+
+	/* Rows that came twice are counted, so they may stand where others should. */
+	if (load->repeated > 0 && !pull->stream->keyless && load->count > load->last + 1 - load->repeated && pull->doubt == NO_DOUBT)
+		pull->doubt = DOUBT_END;
+
 	/* A list that fits on one page does not tell what a page can hold. */
 	if (load->last >= load->cap)
 		pull->cap = load->cap;
@@ -254,9 +262,9 @@ compare_order(Load *load, ListPage *page)
  * The page that begins at or before row `last` and brings the most rows after it.
  * Where pages of all sizes end at `last` (row 2520 for sizes up to 10), a larger
  * one is asked, of which the service gives as many rows as it gives: unless it is known to count
- * the rows before a page by what it gives.
+ * the rows before a page by what it gives.  false: there is none.
  */
-static void
+static bool
 choose_page(int64 last, int cap, bool larger, int *page, int *size)
 {
 	int64		best = 0;
@@ -264,17 +272,29 @@ choose_page(int64 last, int cap, bool larger, int *page, int *size)
 	*page = 1;
 	*size = cap;
 	if (last < 0)
-		return;
+		return true;
 	for (int z = cap; z >= 1; z--)
 		consider_page(last, cap, z, &best, page, size);
 	for (int z = cap + 1; z <= 2 * cap && best == 0 && larger; z++)
 		consider_page(last, cap, z, &best, page, size);
-	if (best == 0)
+	return best > 0;
+}
+
+/* Once: a page that came short while the list changed may have been taken for all that a page can hold. */
+static void
+begin_again(Load *load)
+{
+	if (load->began_again)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the service gives too few rows at a time"),
-				 errdetail("With %d rows a page, no page after row %lld overlaps what was read.", cap, (long long) last + 1),
+				 errdetail("With %d rows a page, no page after row %lld overlaps what was read.", load->cap, (long long) load->last + 1),
 				 errhint("Set a larger page size in the metadata.")));
+	load->began_again = true;
+	load->cap = load->pull->stream->plan->page_size;
+	load->proven = 0;
+	load->last = load->ahead = -1;
+	load->nring = load->ring_head = 0;
 }
 
 static void
@@ -308,7 +328,13 @@ ask_ahead(Load *load)
 			load->ahead = load->last;
 		else if (load->ahead >= load->count - 1)
 			break;				/* the rest is asked already */
-		choose_page(load->ahead, load->cap, larger, &page, &size);
+		if (!choose_page(load->ahead, load->cap, larger, &page, &size))
+		{
+			if (load->asked != NIL)
+				break;
+			begin_again(load);
+			continue;
+		}
 		ask_page(load, page, size);
 		load->ahead = (int64) (page - 1) * size + Min(size, load->cap) - 1;
 	}
@@ -390,7 +416,7 @@ accept_page(Load *load, PageAsk *ask)
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_page_rows(page, &rows);
-	(void) jdy_sort_rows(rows, nrows, load->pull->stream);
+	load->repeated += nrows - jdy_sort_rows(rows, nrows, load->pull->stream);
 	pfree(rows);
 
 	for (int i = 0; i < page->nrows; i++)
