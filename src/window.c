@@ -422,7 +422,8 @@ split(Pull *pull, Reading *reading, int64 count)
 		ask(pull, reading);
 		return;
 	}
-	ticks = (window->to - window->from) / reading->tick_us;
+	/* Begun ones, too: an interrupted run may have proven a part of a second, and the next begins or ends there. */
+	ticks = (window->to - window->from + reading->tick_us - 1) / reading->tick_us;
 	parts = Min(Min(parts, MAX_PARTS), ticks);
 	for (int64 i = 0; i < parts; i++)
 	{
