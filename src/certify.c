@@ -30,6 +30,7 @@
 #include "catalog/pg_type.h"
 #include "certificate.h"
 #include "certify.h"
+#include "coverage.h"
 #include "miscadmin.h"
 #include "probe.h"
 #include "progress.h"

@@ -26,6 +26,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "coverage.h"
 #include "fmgr.h"
 #include "incident.h"
 #include "lag.h"

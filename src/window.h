@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * window.h
- *		Windows of modify time: read completely, and the ledger that says so.
+ *		Windows of modify time, read completely.
  *-------------------------------------------------------------------------
  */
 #ifndef JDY_WINDOW_H
@@ -24,23 +24,14 @@ typedef struct Window
 	void	   *land_arg;
 } Window;
 
-/* What a ledger row says besides its span. */
-typedef struct Proof
-{
-	const char *rule;
-	int			calls;
-	int64		rows;
-	int64		count;			/* -1 = the service gives none */
-} Proof;
-
 /* Reads windows (Window *) in parallel, splitting what one answer cannot hold, and lands them. */
 extern void jdy_windows_read(Pull *pull, List *windows);
 
-/* The incident of a count that stays wrong. */
-#define JDY_COUNT_NOT_TRUSTED "count not trusted"
-
 /* No stamp is older (1970-01-02): a window from here on counts as one since ever. */
 #define JDY_FIRST_TICK ((UNIX_EPOCH_JDATE + 1 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+
+/* A span that is not to be proven, in the lane of tails (pull.c). */
+extern Window *jdy_pull_window(Pull *pull, SightingKind kind, TimestampTz from, TimestampTz to);
 
 /* Modify times count in whole seconds, as details show them; dates do in days. */
 extern int64 jdy_tick_us(const Pull *pull);
@@ -50,20 +41,5 @@ extern int64 jdy_tick_us(const Pull *pull);
 
 /* The start of the tick that `at` lies in: a whole second, or midnight in the server's time zone. */
 extern TimestampTz jdy_tick_floor(const Pull *pull, TimestampTz at);
-
-/* Enters [from, to) into the ledger (DT_NOBEGIN = since ever) and moves the watermark; in a transaction. */
-extern void jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proof);
-
-/*
- * What was proven up to later than `until` is not: it leaves ledger and coverage, and the cursor goes back to
- * the end of what is left (DT_NOBEGIN = nothing is).  In a transaction.
- */
-extern void jdy_ledger_take_back(Pull *pull, TimestampTz until);
-
-/* The same, but windows that reach beyond `until` count up to there, and stay in the ledger as they were. */
-extern void jdy_ledger_cut(Pull *pull, TimestampTz until);
-
-/* The next windows begin at `until`, although not all before it is proven: the ledger keeps the gap.  In a transaction. */
-extern void jdy_ledger_skip(Pull *pull, TimestampTz until);
 
 #endif							/* JDY_WINDOW_H */
