@@ -12,7 +12,8 @@
  *	edge			its modify time is where one window ends and the next begins, and both are long enough for that to be no accident
  *	paging			by its modify time it was there before the first load, which read past it; or it is dated back, and no
  *					certificate has been made since by which to tell
- *	unknown			it states no modify time, or one that no window was to list yet
+ *	unknown			it states no modify time, or one that no window was to list yet; or a window set a row aside that may have
+ *					been it
  *
  * Which of late and dated back it is cannot be known where nothing tells since when it is there: then it counts as late by as
  * much as windows would have found, and no more.
@@ -53,7 +54,8 @@ typedef enum Cause
 static const char *const causes[] = {"late", "dated back", "not stamped", "edge", "paging", "unknown"};
 
 static void find_edges(Pull *pull, const Missed *missed, int n, bool *on_edge);
-static Cause judge(const Pull *pull, const Missed *missed, bool on_edge, int64 *later_than_us);
+static void find_set_aside(Pull *pull, const Missed *missed, int n, bool *set_aside);
+static Cause judge(const Pull *pull, const Missed *missed, bool on_edge, bool set_aside, int64 *later_than_us);
 static void write_down(Pull *pull, const char *found_by, const Missed *missed, const Cause *cause, const int64 *later_than_us, int n);
 static void open_incident(Pull *pull, const char *found_by, const Missed *missed, const Cause *cause, int n, int64 total);
 
@@ -61,6 +63,7 @@ void
 jdy_missed_note(Pull *pull, const char *found_by, Missed *missed, int n, int64 total)
 {
 	bool		on_edge[JDY_JUDGED_MISSED] = {false};
+	bool		set_aside[JDY_JUDGED_MISSED] = {false};
 	Cause		cause[JDY_JUDGED_MISSED];
 	int64		later_than_us[JDY_JUDGED_MISSED];
 	int			latest = -1;
@@ -71,10 +74,11 @@ jdy_missed_note(Pull *pull, const char *found_by, Missed *missed, int n, int64 t
 		return;
 	n = Min(n, JDY_JUDGED_MISSED);
 	find_edges(pull, missed, n, on_edge);
+	find_set_aside(pull, missed, n, set_aside);
 	for (int i = 0; i < n; i++)
 	{
 		later_than_us[i] = 0;
-		cause[i] = judge(pull, &missed[i], on_edge[i], &later_than_us[i]);
+		cause[i] = judge(pull, &missed[i], on_edge[i], set_aside[i], &later_than_us[i]);
 		if (cause[i] != LATE)
 			continue;
 		if (latest < 0 || later_than_us[i] > later_than_us[latest])
@@ -173,18 +177,52 @@ find_edges(Pull *pull, const Missed *missed, int n, bool *on_edge)
 		on_edge[jdy_spi_int64(r, 1, 1) - 1] = true;
 }
 
+/* A window listed it, perhaps: as a row that did not tell its id, and that is waited for, or came in this run. */
+static void
+find_set_aside(Pull *pull, const Missed *missed, int n, bool *set_aside)
+{
+	static JdyStatement look = {
+		.sql = "SELECT u.n FROM unnest($2::text[], $3::timestamptz[]) WITH ORDINALITY AS u (id, at, n)"
+		" WHERE EXISTS (SELECT FROM jdysync.reject j WHERE j.stream_id = $1 AND (j.next_try IS NOT NULL OR j.run_id = $4)"
+		"  AND (j.id IS NULL OR j.id = u.id) AND j.span && tstzrange(u.at - $5, u.at + $5, '[]'))",
+		.nargs = 5,
+		.argtypes = {INT4OID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT8OID, INTERVALOID}
+	};
+	Interval	asked_wider = {.time = jdy_tick_us(pull)};
+	Datum		columns[2][JDY_JUDGED_MISSED];
+	bool		nulls[JDY_JUDGED_MISSED] = {false};
+	Datum		values[5];
+
+	for (int i = 0; i < n; i++)
+	{
+		columns[0][i] = CStringGetTextDatum(missed[i].id);
+		columns[1][i] = TimestampTzGetDatum(missed[i].modified_at);
+	}
+	values[0] = Int32GetDatum(pull->stream->stream_id);
+	values[1] = jdy_make_array(columns[0], nulls, n, TEXTOID);
+	values[2] = jdy_make_array(columns[1], nulls, n, TIMESTAMPTZOID);
+	values[3] = Int64GetDatum(pull->run_id);
+	values[4] = IntervalPGetDatum(&asked_wider);
+	jdy_execute(&look, values, NULL);
+	for (uint64 r = 0; r < SPI_processed; r++)
+		set_aside[jdy_spi_int64(r, 1, 1) - 1] = true;
+}
+
 /* One case a line, the surest first. */
 static Cause
-judge(const Pull *pull, const Missed *missed, bool on_edge, int64 *later_than_us)
+judge(const Pull *pull, const Missed *missed, bool on_edge, bool set_aside, int64 *later_than_us)
 {
 	const Stream *stream = pull->stream;
 	int64		by_windows_us = stream->settle_us + stream->overlap_us; /* windows find all that is not later */
 	int64		away_us = missed->unseen_at - missed->modified_at;
+	TimestampTz listed_from = stream->tail_from != 0 ? stream->tail_from : stream->tail_until - by_windows_us;
 
 	if (missed->modified_at == 0 || !pull->windowed)
 		return UNKNOWN;
 	if (missed->modified_at == missed->modified_before)
 		return NOT_STAMPED;
+	if (set_aside)
+		return UNKNOWN;
 	if (missed->unseen_at != 0 && away_us > Max(FAR * by_windows_us, FAR_US))
 		return DATED_BACK;
 	if (missed->unseen_at == 0 && missed->modified_at < stream->load_began)
@@ -193,7 +231,7 @@ judge(const Pull *pull, const Missed *missed, bool on_edge, int64 *later_than_us
 		return EDGE;
 
 	/* The last run that asked for it did so when it was older than that, or is the last one there was. */
-	if (stream->tail_from != 0 && missed->modified_at < stream->tail_from)
+	if (stream->tail_until != 0 && missed->modified_at < listed_from)
 		*later_than_us = by_windows_us;
 	else if (stream->tail_until > missed->modified_at)
 		*later_than_us = stream->tail_until - missed->modified_at;

@@ -58,6 +58,7 @@ typedef struct Pull
 	List	   *found;			/* of char *: ids that an audit showed, staging lacked, and no window has listed since */
 	List	   *shown;			/* of char *: ids that the tail as a whole showed, and no piece of it yet */
 	List	   *to_read;		/* of window.c: what is not asked yet, the earliest first */
+	bool		hidden;			/* an answer about the tail may hide records: it fits no count, or a row came twice or without its id */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */
 	TimestampTz cursor;			/* end of the last span that was proven or given up: the next window begins here minus overlap; DT_NOBEGIN = none */
 	int64		listed_at_us;	/* monotonic: when the tail was last listed */

@@ -212,6 +212,7 @@ take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, T
 	Row		  **rows;
 	int			n;
 
+	pull->hidden = false;
 	jdy_pull_begin(pull);
 	n = jdy_page_rows(page, &rows);
 	sighting.from = begin;
@@ -259,6 +260,7 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
 	proven->prove = true;
+	pull->hidden = false;
 	for (int i = 0; i < lengthof(pieces); i++)
 		note_unseen(pull, &pieces[i]->sighting, now);
 
@@ -323,7 +325,7 @@ slices(Pull *pull, const Window *window, int64 rows)
 	return result;
 }
 
-/* For the visibility lag: what the run before asked for, unless the service's clock went back since. */
+/* For the visibility lag: what the run before asked for and was shown all of, unless the service's clock went back since. */
 static void
 note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now)
 {
@@ -347,12 +349,12 @@ note_tail(Pull *pull, TimestampTz from, TimestampTz until)
 	};
 	Datum		values[4] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until), TimestampTzGetDatum(from)};
 
-	/* As of a time that is not the service's nothing can be said of its clock. */
+	/* As of a time that is not the service's nothing can be said of its clock; what answers may have hidden was not late. */
 	values[3] = TimestampTzGetDatum(pull->asked_at);
-	jdy_execute(&note, values, pull->timeless ? "  nn" : NULL);
+	jdy_execute(&note, values, pull->timeless ? "  nn" : pull->hidden ? "  n " : NULL);
 	pull->stream->tail_until = until;
 	pull->stream->listed_at = pull->timeless ? 0 : pull->asked_at;
-	pull->stream->tail_from = pull->timeless ? 0 : from;
+	pull->stream->tail_from = pull->timeless || pull->hidden ? 0 : from;
 }
 
 /* In a transaction. */

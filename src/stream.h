@@ -94,7 +94,7 @@ typedef struct Stream
 	bool		loaded;
 	TimestampTz watermark;		/* 0 = none */
 	TimestampTz listed_at;		/* by our clock: when tail_until was; 0 = not known */
-	TimestampTz tail_from;		/* start of what the last run asked for; 0 = not known by the service's clock */
+	TimestampTz tail_from;		/* start of what the last run was shown all of; 0 = not known by the service's clock, or some may be hidden */
 	TimestampTz tail_until;		/* 0 = no tail read yet */
 	char	   *unproven;		/* report: months of which it is not known whether all of them came, separated by blanks; NULL = none */
 	int64		unplaced;		/* rows that are their own keys and came in reads that proved nothing */

@@ -414,6 +414,10 @@ finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *r
 	int			n;
 
 	n = jdy_page_rows(page, &rows);
+
+	/* What it did not show may have been there all the same. */
+	if (rule == NULL || n < page->nrows || (page->count < 0 && distinct < page->nrows))
+		pull->hidden = true;
 	if (page->nrows > 0 || window->prove)
 	{
 		jdy_pull_begin(pull);
@@ -548,6 +552,8 @@ read_tick(Pull *pull, Reading *reading)
 			last_count = page->count;
 			full = page->nrows >= pull->cap;
 			n = jdy_page_rows(page, &rows);
+			if (n < page->nrows)
+				pull->hidden = true;
 			n = jdy_sort_rows(rows, n, pull->stream);
 			for (int i = 0; i < page->nrows && counted && nids < (pages + 1) * pull->cap; i++)
 				hashes[nids++] = page->rows[i].id == NULL ? page->rows[i].digest :
@@ -578,6 +584,8 @@ read_tick(Pull *pull, Reading *reading)
 			break;
 	}
 
+	if (!proven)
+		pull->hidden = true;
 	if (reading->span == NULL)
 		return;
 	if (!proven)

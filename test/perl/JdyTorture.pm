@@ -391,9 +391,20 @@ sub keep_settle
 
 	return if $raised eq '' || $raised <= $self->{settle_s};
 	$self->{stats}{settle_raised}++;
-	$self->wrong("settle was raised from $self->{settle_s} s to $raised s, though nothing was late") if $self->{plan}{judge_settle} || !$self->{lies}{late};
+	my $why = $self->patient("SELECT detail FROM jdy_incidents WHERE name = '$self->{name}' AND what = 'settle raised' ORDER BY opened_at DESC LIMIT 1");
+	$self->wrong("settle was raised from $self->{settle_s} s to $raised s, though nothing was late: $why") if $self->{plan}{judge_settle} || !($self->{lies}{late} || $self->left_meanwhile($why));
 	$self->patient("SELECT jdy_alter_stream('$self->{name}', settle => '" . 1000 * $self->{settle_s} . " ms')");
 	return;
+}
+
+# A record that a certificate's or an audit's answer showed, and that left the list (its detail stays) before a window was asked,
+# cannot be told from one that windows show too late.
+sub left_meanwhile
+{
+	my ($self, $why) = @_;
+	my ($id) = $why =~ /^Record "(\w+)".*No window showed that in time/ or return 0;
+
+	return scalar grep { $_->[1] eq $id && $_->[3] ne 'listed' } $self->history;
 }
 
 sub strike
