@@ -183,7 +183,7 @@ holds_all(ListPage *page)
 {
 	Row		  **rows;
 	int			n = jdy_page_rows(page, &rows);
-	bool		all = n == page->count && jdy_sort_rows(rows, n, NULL) == n;
+	bool		all = n == page->nrows && n == page->count && jdy_sort_rows(rows, n, NULL) == n;
 
 	pfree(rows);
 	return all;
