@@ -120,6 +120,7 @@ CREATE TABLE jdysync.listing (
 	unseen_at timestamptz,
 	unseen_from timestamptz,
 	list_row jsonb,
+	row_asked_at timestamptz,
 	attempts integer NOT NULL DEFAULT 0,
 	next_try timestamptz,
 	problem text,
@@ -139,6 +140,7 @@ COMMENT ON COLUMN jdysync.listing.shown_at IS 'server time at which the answer w
 COMMENT ON COLUMN jdysync.listing.unseen_at IS 'server time of the last answers that did not show it, although they covered its modify time';
 COMMENT ON COLUMN jdysync.listing.unseen_from IS 'that is known of changes with a modify time from here on';
 COMMENT ON COLUMN jdysync.listing.list_row IS 'the list row, kept until its detail lands; NULL = it stands in staging';
+COMMENT ON COLUMN jdysync.listing.row_asked_at IS 'server time at which the answer was asked that showed the list row of the detail; NULL = not known';
 COMMENT ON COLUMN jdysync.listing.problem IS 'set aside: why the detail cannot be had for now; next_try says when it is tried again';
 
 CREATE TABLE jdysync."window" (

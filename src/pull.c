@@ -47,11 +47,11 @@
 static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, MemoryContext context);
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
 static void first_load(Pull *pull);
-static void load_range(Pull *pull, TimestampTz from, TimestampTz to);
+static void load_range(Pull *pull, TimestampTz from, TimestampTz settled, TimestampTz to, TimestampTz fresh_since);
 static void load_everything(Pull *pull);
 static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
 static void read_report(Pull *pull, TimestampTz from, TimestampTz to);
-static void settle_doubt(Pull *pull);
+static void settle_doubt(Pull *pull, TimestampTz fresh_since);
 static TimestampTz load_may_begin(Pull *pull);
 static TimestampTz promised_until(Pull *pull);
 static void begin_load(Pull *pull, TimestampTz began);
@@ -207,24 +207,27 @@ first_load(Pull *pull)
 	}
 	if (pull->stream->watermark > from)
 		from = pull->stream->watermark;
-	load_range(pull, from, Max(from, began));
+	began = Max(from, began);
+	load_range(pull, from, began, began, began + pull->stream->settle_us);
 	end_load(pull, false);
 
 	/* Nothing was proven: it began a moment ago, or a count is wrong. */
 	pull->cursor = Max(pull->cursor, start);
 }
 
+/* What is settled is proven by it; what is not is read as well. */
 static void
-load_range(Pull *pull, TimestampTz from, TimestampTz to)
+load_range(Pull *pull, TimestampTz from, TimestampTz settled, TimestampTz to, TimestampTz fresh_since)
 {
-	Window	   *window = jdy_pull_window(pull, SEEN_IN_LOAD, from, to);
+	Window	   *window = jdy_pull_window(pull, SEEN_IN_LOAD, from, settled);
+	Window	   *tail = jdy_pull_window(pull, SEEN_IN_LOAD, Max(from, settled), to);
 
 	window->prove = true;
-	window->lane = LANE_BACKFILL;
-	window->sighting.fresh_since = to + pull->stream->settle_us;
-	window->sighting.due_since = promised_until(pull);
+	window->lane = tail->lane = LANE_BACKFILL;
+	window->sighting.fresh_since = tail->sighting.fresh_since = fresh_since;
+	window->sighting.due_since = tail->sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
-	jdy_windows_read(pull, list_make1(window));
+	jdy_windows_read(pull, list_make2(window, tail));
 }
 
 static void
@@ -238,15 +241,18 @@ load_everything(Pull *pull)
 
 	if (!resume)
 		begin_load(pull, load_may_begin(pull));
+
+	/* A full load reads every detail again, a first one those that windows would. */
 	sighting.fresh_since = stream->loaded ? now : stream->load_began + stream->settle_us;
 	sighting.due_since = promised_until(pull);
 	jdy_progress_phase(PHASE_LOADING);
 	if (stream->start_from != 0 && pull->windowed && stream->loaded)
-		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began);
+		load_range(pull, jdy_tick_floor(pull, stream->start_from), stream->load_began,
+				   jdy_tick_floor(pull, now) + (pull->by_day ? USECS_PER_DAY : CLOCK_ERROR_US), sighting.fresh_since);
 	else
 	{
 		read_whole(pull, &sighting, resume);
-		settle_doubt(pull);
+		settle_doubt(pull, sighting.fresh_since);
 		end_load(pull, pull->doubt == NO_DOUBT);
 	}
 }
@@ -326,7 +332,7 @@ promised_until(Pull *pull)
 
 /* Where pages prove nothing, windows do: each is one answer. */
 static void
-settle_doubt(Pull *pull)
+settle_doubt(Pull *pull, TimestampTz fresh_since)
 {
 	static const struct
 	{
@@ -361,7 +367,7 @@ settle_doubt(Pull *pull)
 	}
 	jdy_pull_commit(pull);
 	if (pull->doubt != NO_DOUBT && pull->windowed)
-		load_range(pull, jdy_tick_floor(pull, JDY_FIRST_TICK), pull->stream->load_began);
+		load_range(pull, jdy_tick_floor(pull, JDY_FIRST_TICK), pull->stream->load_began, pull->stream->load_began, fresh_since);
 }
 
 /* Committed before the first page is asked: what changes from here on is found by windows. */

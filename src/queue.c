@@ -37,6 +37,7 @@ typedef struct Note
 	TimestampTz listed_until;	/* 0 = by no proven window */
 	TimestampTz tail_until;		/* 0 = by no tail */
 	TimestampTz detail_asked_at;	/* 0 = not known here */
+	TimestampTz row_asked_at;	/* the same of its list row */
 	FirstShown	first_shown;
 } Note;
 
@@ -52,7 +53,7 @@ typedef struct Note
 static JdyStatement read_notes = {
 	.sql = "SELECT k.*"
 	EACH_NOTE("n.id, n.due, n.problem IS NOT NULL, n.due_from, n.due_since, n.listed_until, n.tail_until, n.detail_asked_at,"
-			  " n.shown_at, n.unseen_at, n.unseen_from",
+			  " n.shown_at, n.unseen_at, n.unseen_from, n.row_asked_at",
 			  "unnest($2) AS u (id)", ""),
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTARRAYOID},
@@ -69,20 +70,22 @@ static JdyStatement read_places = {
 
 static JdyStatement write_notes = {
 	.sql = "INSERT INTO jdysync.listing AS l (stream_id, id, due, due_from, due_since, listed_until, tail_until, list_row,"
-	"  shown_at, unseen_at, unseen_from)"
+	"  shown_at, unseen_at, unseen_from, row_asked_at)"
 	" SELECT $1, u.id, u.due, u.due_from, u.due_since, u.listed_until, u.tail_until, u.list_row,"
-	"  u.shown_at, u.unseen_at, u.unseen_from"
+	"  u.shown_at, u.unseen_at, u.unseen_from, u.row_asked_at"
 	" FROM unnest($2::text[], $3::bool[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[], $7::timestamptz[],"
-	"  $8::jsonb[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])"
-	"  AS u (id, due, due_from, due_since, listed_until, tail_until, list_row, shown_at, unseen_at, unseen_from)"
+	"  $8::jsonb[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])"
+	"  AS u (id, due, due_from, due_since, listed_until, tail_until, list_row, shown_at, unseen_at, unseen_from, row_asked_at)"
 	" ON CONFLICT (stream_id, id) DO UPDATE SET due = EXCLUDED.due, due_from = EXCLUDED.due_from,"
 	"  due_since = EXCLUDED.due_since, listed_until = EXCLUDED.listed_until, tail_until = EXCLUDED.tail_until,"
 	"  list_row = COALESCE(EXCLUDED.list_row, l.list_row),"
 	"  shown_at = EXCLUDED.shown_at, unseen_at = EXCLUDED.unseen_at, unseen_from = EXCLUDED.unseen_from,"
+	"  row_asked_at = EXCLUDED.row_asked_at,"
 	"  attempts = 0, next_try = NULL, problem = NULL",
-	.nargs = 11,
+	.nargs = 12,
 	.argtypes = {INT4OID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}
+	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	TIMESTAMPTZARRAYOID}
 };
 
 /* One select for each of the two parts of the queue, each with an index of its own. */
@@ -169,9 +172,9 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			   const Sighting *sighting, TimestampTz now, List **marked)
 {
 	Note		notes[JDY_LAND_ROWS];
-	Datum		columns[10][JDY_LAND_ROWS];
-	bool		nulls[10][JDY_LAND_ROWS];
-	Datum		values[11];
+	Datum		columns[11][JDY_LAND_ROWS];
+	bool		nulls[11][JDY_LAND_ROWS];
+	Datum		values[12];
 	int			n = 0;
 
 	if (nrows == 0)
@@ -212,6 +215,7 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 			note.due_from = !note.due || note.set_aside ? from : Max(note.due_from, from);
 			note.due_since = !note.due ? since : Min(note.due_since, since);
 			note.first_shown = first_shown(&notes[i], sighting);
+			note.row_asked_at = sighting->asked_at;
 			if (known[i].exists && known[i].detailed)
 				list_row = jdy_staging_list_row(staging, rows[i]);
 			*marked = lappend(*marked, pstrdup(rows[i]->id));
@@ -236,6 +240,8 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 		columns[8][n] = TimestampTzGetDatum(note.first_shown.unseen_at);
 		columns[9][n] = TimestampTzGetDatum(note.first_shown.unseen_from);
 		nulls[7][n] = nulls[8][n] = nulls[9][n] = note.first_shown.shown_at == 0;
+		columns[10][n] = TimestampTzGetDatum(note.row_asked_at);
+		nulls[10][n] = note.row_asked_at == 0;
 		n++;
 	}
 	if (n == 0)
@@ -248,7 +254,7 @@ jdy_queue_note(const Stream *stream, Staging *staging, Row **rows, int nrows, co
 	values[5] = jdy_make_array(columns[4], nulls[4], n, TIMESTAMPTZOID);
 	values[6] = jdy_make_array(columns[5], nulls[5], n, TIMESTAMPTZOID);
 	values[7] = jdy_make_array(columns[6], nulls[6], n, JSONBOID);
-	for (int i = 7; i < 10; i++)
+	for (int i = 7; i < 11; i++)
 		values[i + 1] = jdy_make_array(columns[i], nulls[i], n, TIMESTAMPTZOID);
 	jdy_execute(&write_notes, values, NULL);
 }
@@ -460,6 +466,7 @@ read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
 		notes[i].tail_until = timestamp_or_zero(r, 7);
 		notes[i].detail_asked_at = timestamp_or_zero(r, 8);
 		notes[i].first_shown = read_first_shown(r, 9);
+		notes[i].row_asked_at = timestamp_or_zero(r, 12);
 	}
 }
 
@@ -482,7 +489,9 @@ is_due(const Note *note, const Known *known, const Sighting *sighting, Timestamp
 		case SEEN_IN_LOAD:
 			return (!note->due || note->set_aside) && asked_at < sighting->fresh_since;
 		case SEEN_SETTLED:
-			return asked_at < sighting->fresh_since;
+			/* A fresh detail may have landed with a list row that was read before the change. */
+			return asked_at < sighting->fresh_since ||
+				(note->row_asked_at != 0 && note->row_asked_at < sighting->fresh_since);
 		case SEEN_IN_OVERLAP:
 			/* When its detail was asked says nothing: the change may have shown later than its stamp. */
 			return note->listed_until == 0 || note->listed_until <= sighting->overlap_from;

@@ -91,6 +91,7 @@ static Reading *make_reading(Pull *pull, const Window *window, Span *span, Times
 static TimestampTz asked_from(const Reading *reading);
 static void ask(Pull *pull, Reading *reading);
 static void take_answer(Pull *pull, Call *call);
+static void note_time(Sighting *sighting, const Call *call);
 static void release(Pull *pull, Call *call);
 static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
@@ -235,7 +236,7 @@ take_answer(Pull *pull, Call *call)
 	int			distinct = 0;
 	Finding		finding;
 
-	reading->window.sighting.shown_at = call->answered_at;
+	note_time(&reading->window.sighting, call);
 
 	if (reading->stage == STAGE_LAST_ROW)
 	{
@@ -311,6 +312,14 @@ take_answer(Pull *pull, Call *call)
 			break;
 	}
 	release(pull, call);
+}
+
+/* Where the service does not tell its time it was asked this late at least. */
+static void
+note_time(Sighting *sighting, const Call *call)
+{
+	sighting->shown_at = call->answered_at;
+	sighting->asked_at = call->asked_at != 0 ? call->asked_at : GetCurrentTimestamp() - OUR_CLOCK_ERROR_US;
 }
 
 /* A window may be split into many: what each call leaves behind would add up. */
@@ -539,7 +548,7 @@ read_tick(Pull *pull, Reading *reading)
 				continue;
 			}
 			page = jdy_list_answer(call);
-			window.sighting.shown_at = call->answered_at;
+			note_time(&window.sighting, call);
 			last_count = page->count;
 			full = page->nrows >= pull->cap;
 			n = jdy_page_rows(page, &rows);
