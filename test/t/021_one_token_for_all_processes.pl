@@ -75,7 +75,7 @@ sub times_out
 	my ($ret, $out, $err) = $node->psql('postgres', "SET statement_timeout = '1 s'; " . sprintf($FETCH, $server), timeout => $LIMIT_S);
 
 	like($err, qr/canceling statement due to statement timeout/, "$what waits");
-	cmp_ok(time - $started, '<', 1.5, 'and can be cancelled');
+	cmp_ok(time - $started, '<', 10, 'and can be cancelled: the wait is a minute long');
 }
 $sim->post('/_sim/expire_tokens');
 times_out('kingdee', 'a third token');
