@@ -23,6 +23,8 @@
 	"(SELECT upper(r) FROM unnest(" coverage ") AS r WHERE (lower_inf(r) OR lower(r) <= " start_from ")" \
 	"  AND (" start_from " IS NULL OR upper(r) > " start_from ") ORDER BY r LIMIT 1)"
 
+static void take_watermark(Stream *stream);
+
 void
 jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proof)
 {
@@ -47,7 +49,6 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 	Stream	   *stream = pull->stream;
 	Datum		values[9];
 	char		nulls[10] = "         ";
-	Datum		value;
 	bool		isnull;
 
 	values[0] = Int32GetDatum(stream->stream_id);
@@ -68,12 +69,7 @@ jdy_ledger_prove(Pull *pull, TimestampTz from, TimestampTz to, const Proof *proo
 	nulls[1] = from == DT_NOBEGIN ? 'n' : ' ';
 	nulls[2] = ' ';
 	jdy_execute(&merge, values, nulls);
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("stream \"%s\" was dropped while it ran", stream->name)));
-	value = jdy_spi_datum(0, 1, &isnull);
-	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
+	take_watermark(stream);
 	pull->cursor = Max(pull->cursor, DatumGetTimestampTz(jdy_spi_datum(0, 2, &isnull)));
 	if (DatumGetBool(jdy_spi_datum(0, 3, &isnull)))
 		jdy_incident_close(stream->name, JDY_COUNT_NOT_TRUSTED);
@@ -117,8 +113,7 @@ jdy_ledger_take_back(Pull *pull, TimestampTz until)
 
 	jdy_execute(&remove, values, NULL);
 	jdy_execute(&cover, values, NULL);
-	value = jdy_spi_datum(0, 1, &isnull);
-	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
+	take_watermark(stream);
 	value = jdy_spi_datum(0, 2, &isnull);
 	pull->cursor = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 }
@@ -136,17 +131,25 @@ jdy_ledger_cut(Pull *pull, TimestampTz until)
 	};
 	Stream	   *stream = pull->stream;
 	Datum		values[2] = {Int32GetDatum(stream->stream_id), TimestampTzGetDatum(until)};
+
+	jdy_execute(&cut, values, NULL);
+	take_watermark(stream);
+	pull->cursor = Min(pull->cursor, until);
+	if (stream->start_from != 0)
+		pull->cursor = Max(pull->cursor, stream->start_from);
+}
+
+/* What the statement that changed the stream's coverage returned first. */
+static void
+take_watermark(Stream *stream)
+{
 	Datum		value;
 	bool		isnull;
 
-	jdy_execute(&cut, values, NULL);
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("stream \"%s\" was dropped while it ran", stream->name)));
 	value = jdy_spi_datum(0, 1, &isnull);
 	stream->watermark = isnull ? 0 : DatumGetTimestampTz(value);
-	pull->cursor = Min(pull->cursor, until);
-	if (stream->start_from != 0)
-		pull->cursor = Max(pull->cursor, stream->start_from);
 }

@@ -348,8 +348,7 @@ land(Fetch *fetch)
 		detail->id = job->due->id;
 		detail->list_row = job->due->list_row;
 		detail->row = &((DetailAsk *) job->call->owner)->answer->rows[0];
-		/* Where the service does not tell its time it was this late at least. */
-		detail->asked_at = job->call->asked_at != 0 ? job->call->asked_at : GetCurrentTimestamp() - OUR_CLOCK_ERROR_US;
+		detail->asked_at = jdy_asked_at(job->call);
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{

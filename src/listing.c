@@ -21,6 +21,7 @@
 #include "sweep.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 static void add_edge(Call *call, const Stream *stream, const char *param, WindowFormat format, TimestampTz at, bool open);
@@ -99,6 +100,12 @@ jdy_list_try(Pull *pull, Lane lane, TimestampTz from, TimestampTz to, int page, 
 		jdy_pull_progress(pull);
 	} while (call == NULL);
 	return call;
+}
+
+TimestampTz
+jdy_asked_at(const Call *call)
+{
+	return call->asked_at != 0 ? call->asked_at : GetCurrentTimestamp() - OUR_CLOCK_ERROR_US;
 }
 
 ListPage *

@@ -133,6 +133,9 @@ extern void jdy_pull_reject(Pull *pull, ListPage *page, const Sighting *sighting
 /* All rows of an answer that can be landed, as pointers. */
 extern int	jdy_page_rows(ListPage *page, Row ***rows);
 
+/* When a call was asked, by the service's clock; where that is not told it was this late at least. */
+extern TimestampTz jdy_asked_at(const Call *call);
+
 /* Waits for time: keeps serving interrupts and progress. */
 extern void jdy_pull_wait(Pull *pull, int64 us);
 

@@ -175,7 +175,7 @@ land(Audit *audit, char **ids, int n, Call **calls, const char *after)
 		memset(detail, 0, sizeof(Detail));
 		detail->id = ids[i];
 		detail->row = &((DetailAsk *) calls[i]->owner)->answer->rows[0];
-		detail->asked_at = calls[i]->asked_at != 0 ? calls[i]->asked_at : GetCurrentTimestamp() - OUR_CLOCK_ERROR_US;
+		detail->asked_at = jdy_asked_at(calls[i]);
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{

@@ -314,12 +314,11 @@ take_answer(Pull *pull, Call *call)
 	release(pull, call);
 }
 
-/* Where the service does not tell its time it was asked this late at least. */
 static void
 note_time(Sighting *sighting, const Call *call)
 {
 	sighting->shown_at = call->answered_at;
-	sighting->asked_at = call->asked_at != 0 ? call->asked_at : GetCurrentTimestamp() - OUR_CLOCK_ERROR_US;
+	sighting->asked_at = jdy_asked_at(call);
 }
 
 /* A window may be split into many: what each call leaves behind would add up. */
