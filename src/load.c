@@ -86,7 +86,7 @@ typedef struct Load
 } Load;
 
 static void load_at_once(Pull *pull, const Sighting *sighting);
-static void land_answer(Pull *pull, ListPage *page, const Sighting *sighting);
+static void land_answer(Pull *pull, Call *call, const Sighting *as);
 static void look_ahead(Load *load);
 static bool is_all(const ListPage *page, int full);
 static void compare_order(Load *load, ListPage *page);
@@ -192,21 +192,24 @@ load_at_once(Pull *pull, const Sighting *sighting)
 				 errhint("Give metadata whose request has page and page_size: then it is asked by pages.")));
 	pull->doubt = NO_DOUBT;
 	pull->one_answer = true;
-	land_answer(pull, page, sighting);
+	land_answer(pull, call, sighting);
 	jdy_client_release(pull->client, call);
 }
 
 static void
-land_answer(Pull *pull, ListPage *page, const Sighting *sighting)
+land_answer(Pull *pull, Call *call, const Sighting *as)
 {
+	ListPage   *page = jdy_list_answer(call);
+	Sighting	sighting = *as;
 	Row		  **rows;
 	int			nrows = jdy_page_rows(page, &rows);
 
 	/* Raises an error when one id stands for two records. */
 	nrows = jdy_sort_rows(rows, nrows, pull->stream);
+	sighting.asked_at = jdy_asked_at(call);
 	jdy_pull_begin(pull);
-	jdy_pull_land(pull, rows, nrows, sighting);
-	jdy_pull_reject(pull, page, sighting);
+	jdy_pull_land(pull, rows, nrows, &sighting);
+	jdy_pull_reject(pull, page, &sighting);
 	jdy_pull_commit(pull);
 }
 
@@ -225,7 +228,7 @@ look_ahead(Load *load)
 	{
 		load->pull->one_answer = true;
 		load->at_end = true;
-		land_answer(load->pull, page, load->sighting);
+		land_answer(load->pull, call, load->sighting);
 	}
 	for (int i = 0; i < page->nrows && i < lengthof(load->order); i++)
 		load->order[load->norder++] = anchor_of(&page->rows[i]);
@@ -629,6 +632,7 @@ static void
 land(Load *load)
 {
 	Pull	   *pull = load->pull;
+	Sighting	sighting = *load->sighting;
 	int			n = list_length(load->rows);
 	Row		  **rows = palloc(sizeof(Row *) * (n + 1));
 	ListCell   *cell;
@@ -636,11 +640,14 @@ land(Load *load)
 
 	foreach(cell, load->rows)
 		rows[i++] = lfirst(cell);
+	sighting.asked_at = PG_INT64_MAX;
+	foreach(cell, load->accepted)
+		sighting.asked_at = Min(sighting.asked_at, jdy_asked_at(((PageAsk *) lfirst(cell))->call));
 
 	jdy_pull_begin(pull);
-	jdy_pull_land(pull, rows, n, load->sighting);
+	jdy_pull_land(pull, rows, n, &sighting);
 	foreach(cell, load->accepted)
-		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call), load->sighting);
+		jdy_pull_reject(pull, jdy_list_answer(((PageAsk *) lfirst(cell))->call), &sighting);
 	if (!pull->stream->loaded && pull->stream->range_param == NULL)
 		save(load);
 	jdy_pull_commit(pull);
