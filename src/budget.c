@@ -101,7 +101,7 @@ jdy_budget_join(Budget *budget, const char *account_id)
 	for (i = 0; i < account->used; i++)
 	{
 		times[n] = account->ring[i];
-		lanes[n++] = account->backfill[i];
+		lanes[n++] = account->lane[i];
 	}
 	account->used = 0;
 	unlock();
@@ -113,7 +113,7 @@ jdy_budget_join(Budget *budget, const char *account_id)
 
 	lock(budget);
 	for (i = 0; i < n; i++)
-		jdy_count_entry(budget->account, lanes[i] ? LANE_BACKFILL : LANE_TAIL, times[i]);
+		jdy_count_entry(budget->account, (Lane) lanes[i], times[i]);
 	unlock();
 }
 

@@ -26,6 +26,9 @@
 #define MARGIN_DIVISOR 1000		/* two clocks may differ by 0.1 % */
 #define MIN_SCALE 0.05
 
+/* Not nothing: a run lists its tail only when the calls of its first load, or certificate, were made. */
+#define AUDITS_LEAVE_PERCENT 10
+
 static int	group_for(int limit);
 static void recover_scale(Account *account, int64 now);
 static int	entries_allowed(const Account *account, int calls);
@@ -74,19 +77,17 @@ jdy_count_wait(const Account *account, Lane lane, int backfill_share, int64 now)
 	int64		window = counted_window(account);
 	int64		since = now - window;
 	int64		first = PG_INT64_MAX;
+	int64		first_shared = PG_INT64_MAX;
 	int64		first_backfill = PG_INT64_MAX;
 	int			counted = 0;
+	int			shared = 0;
 	int			backfill = 0;
 	int			share = (int64) account->limit * backfill_share / 100;
 	int			i;
 
 	if (now < account->paused_until)
 		return account->paused_until - now;
-	if (account->limit == 0)
-		return 0;
-	if (lane == LANE_BACKFILL && now < account->audit_waits_until)
-		return account->audit_waits_until - now;
-	if (joins_newest(account, lane))
+	if (account->limit == 0 || joins_newest(account, lane))
 		return 0;
 
 	for (i = 0; i < account->used; i++)
@@ -99,7 +100,12 @@ jdy_count_wait(const Account *account, Lane lane, int backfill_share, int64 now)
 		at = Min(at, now);
 		counted++;
 		first = Min(first, at);
-		if (account->backfill[i])
+		if (account->lane[i] != LANE_TAIL)
+		{
+			shared++;
+			first_shared = Min(first_shared, at);
+		}
+		if (account->lane[i] == LANE_BACKFILL)
 		{
 			backfill++;
 			first_backfill = Min(first_backfill, at);
@@ -107,8 +113,11 @@ jdy_count_wait(const Account *account, Lane lane, int backfill_share, int64 now)
 	}
 	if (counted >= entries_allowed(account, account->limit))
 		return Max(1, first + window - now);
-	if (lane != LANE_TAIL && backfill >= entries_allowed(account, share))
-		return Max(1, first_backfill + window - now);
+	if (lane != LANE_TAIL && shared >= entries_allowed(account, share))
+		return Max(1, first_shared + window - now);
+	if (lane == LANE_BACKFILL && now < account->audit_waits_until &&
+		backfill >= entries_allowed(account, share * AUDITS_LEAVE_PERCENT / 100))
+		return Max(1, Min(first_backfill + window, account->audit_waits_until) - now);
 	return 0;
 }
 
@@ -165,7 +174,7 @@ jdy_count_entry(Account *account, Lane lane, int64 at)
 	int			place = account->sequence % JDY_ACCOUNT_RING;
 
 	account->ring[place] = at;
-	account->backfill[place] = lane != LANE_TAIL;
+	account->lane[place] = lane;
 	account->sequence++;
 	account->newest_calls = 1;
 	if (account->used < JDY_ACCOUNT_RING)
@@ -233,5 +242,5 @@ static bool
 joins_newest(const Account *account, Lane lane)
 {
 	return account->used > 0 && account->newest_calls < account->group &&
-		(account->backfill[(account->sequence - 1) % JDY_ACCOUNT_RING] != 0) == (lane != LANE_TAIL);
+		account->lane[(account->sequence - 1) % JDY_ACCOUNT_RING] == lane;
 }

@@ -16,7 +16,7 @@ typedef enum Lane
 {
 	LANE_TAIL,					/* fresh data, pushes, token calls: the whole budget */
 	LANE_AUDIT,					/* audits: backfill_share of it, before first loads */
-	LANE_BACKFILL				/* first loads and certificates: what audits leave of that */
+	LANE_BACKFILL				/* first loads and certificates: what audits leave of that, but a tenth at least */
 } Lane;
 
 #define JDY_NEVER (PG_INT64_MIN / 4)	/* a time before all others */

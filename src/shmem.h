@@ -53,8 +53,8 @@ typedef struct Account
 	int			group;			/* calls that an entry stands for */
 	int			newest_calls;	/* calls in the newest entry */
 	int64		ring[JDY_ACCOUNT_RING];
-	uint8		backfill[JDY_ACCOUNT_RING]; /* 1 = that call was a first load's or an audit's */
-	int64		audit_waits_until;	/* until then first loads leave it to an audit, which had to wait less than a window ago */
+	uint8		lane[JDY_ACCOUNT_RING]; /* Lane of that call (callcount.h) */
+	int64		audit_waits_until;	/* until then first loads leave most to an audit, which had to wait less than a window ago */
 	int64		persisted_until;	/* the account's row in the database covers calls up to here */
 	int64		token_calls[2]; /* times of the last two token calls */
 	int64		last_used;		/* for reuse of the slot */

@@ -266,7 +266,7 @@ subtest 'tail before audit before backfill' => sub {
 	my $share = 30;
 
 	$sim->stop;
-	$sim = start_sim(customers => 200, suppliers => 600, set => { %NO_LIMITS, rate_window_ms => 2000 });
+	$sim = start_sim(customers => 300, suppliers => 600, set => { %NO_LIMITS, rate_window_ms => 2000 });
 	pull_server($node, 'shared', server => { calls_per_minute => 50, rate_window => '2 s', backfill_share => 100 * $share / 50 });
 	query($node, q{ALTER SERVER shared OPTIONS (SET calls_per_minute '0')});
 	add_stream($node, 'audited', server => "'shared'", entry => "'customer'", settle => "'0'", overlap => "'0'");
@@ -275,7 +275,7 @@ subtest 'tail before audit before backfill' => sub {
 	query($node, q{ALTER SERVER shared OPTIONS (SET calls_per_minute '50')});
 
 	# Replies take their time: so the audit has calls under way, and asks for no more, when the budget lets others go.
-	$sim->post('/_sim/config', { latency_ms => 30 });
+	$sim->post('/_sim/config', { latency_ms => 50 });
 	$sim->post('/_sim/stats/reset', {});
 	query($node, q{SELECT jdy_start('loaded')});
 	poll_until(sub { ($sim->get('/_sim/stats')->{paths}->{'/jdy/v2/bd/supplier_detail'} // 0) > $share / 2 }, 'a first load');
@@ -300,9 +300,10 @@ subtest 'tail before audit before backfill' => sub {
 	my %before = map { $_ => 1 } grep { /_detail/ } map { $_->{url} } @calls[ grep { $lanes[$_] eq 'tail' } 0 .. $audit[0] ];
 	is(scalar(keys %before), 10, 'what changed is read before anything is compared');
 
-	# Once the share was used up it is the audit's, but for calls that were under way then.
+	# Once the share was used up the audit has nine tenths of it, but for calls that were under way then.
 	cmp_ok(scalar(@audit), '>', 1.5 * $share, 'the audit needs several windows');
-	cmp_ok(scalar(grep { $_ eq 'load' } @lanes[ $audit[$share] .. $audit[-1] ]), '<=', 4, 'and takes all that first loads may have');
+	my $loads = grep { $_ eq 'load' } @lanes[ $audit[$share] .. $audit[-1] ];
+	cmp_ok($loads, '<=', (@audit - $share) / 9 + $share / 10 + 5, 'and takes nearly all that first loads may have');
 	my @at = map { $calls[$_]->{at_ms} } @audit;
 	is(scalar(grep { $at[$_] - $at[ $_ - $share ] < 1990 } $share .. $#at), 0, 'and no more');
 	ok(poll_sql($node, qq{SELECT details > $loaded + $share FROM jdy_progress WHERE name = 'loaded'}), 'then they go on');
