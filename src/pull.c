@@ -603,8 +603,7 @@ finish_run(Pull *pull)
 	jdy_progress_phase(PHASE_FINISHING);
 	jdy_pull_begin(pull);
 	if (pull->stream->details && pull->cursor != DT_NOBEGIN)
-		jdy_queue_prune(pull->stream, pull->cursor - pull->stream->overlap_us - pull->stream->settle_us -
-						10 * jdy_tick_us(pull));
+		jdy_queue_prune(pull->stream, jdy_recent_noted_since(pull));
 	jdy_client_persist(pull->client);
 	if (jdy_client_licence_ends(pull->client) != 0)
 		jdy_watch_licence(pull->stream->endpoint->server_name, pull->stream->owner, jdy_client_licence_ends(pull->client));
