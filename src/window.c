@@ -4,7 +4,7 @@
  *
  * An answer that holds fewer rows than it may is one snapshot: complete,
  * whatever the order and whatever changes meanwhile.  So a window is asked as
- * one page; when it does not fit it is split in time and its parts are asked, in
+ * one page; when it does not fit it is split in time, where it should be (stamps.c), and its parts are asked, in
  * parallel.  Only a single tick with more rows than a page (a bulk import) is read
  * by pages, last to first, and believed only when the counts agree.
  *
@@ -12,7 +12,7 @@
  * asked one tick wider on both sides; only the window itself enters the ledger.  Where the service was seen
  * to have both edges inside (probe.c), a tick that is too full is asked by itself: nothing else rests on
  * that, since it may change without a word.  Where stamps were seen to be finer than a second, such a second
- * is split into windows of milliseconds.
+ * is asked a millisecond wider only, and then split into windows of milliseconds.
  *
  * Rows, ledger and watermark are committed together.  Parts are read in any
  * order, but enter the ledger in order of time: the next run begins at the
