@@ -135,12 +135,12 @@ COMMENT ON COLUMN jdysync.listing.due_from IS 'start of the last window that lis
 COMMENT ON COLUMN jdysync.listing.due_since IS 'start of the first window whose change is not here yet, so complete_until stops there; -infinity = no detail at all so far; infinity = read again although nothing is known to have changed';
 COMMENT ON COLUMN jdysync.listing.listed_until IS 'end of the last proven window that listed it';
 COMMENT ON COLUMN jdysync.listing.tail_until IS 'end of the last unsettled tail that listed it';
-COMMENT ON COLUMN jdysync.listing.detail_asked_at IS 'server time at which the stored detail was asked';
+COMMENT ON COLUMN jdysync.listing.detail_asked_at IS 'server time at which the stored detail was asked, or the list row it landed with when that was earlier';
 COMMENT ON COLUMN jdysync.listing.shown_at IS 'server time at which the answer was asked that showed the change first; NULL = not known';
 COMMENT ON COLUMN jdysync.listing.unseen_at IS 'server time of the last answers that did not show it, although they covered its modify time';
 COMMENT ON COLUMN jdysync.listing.unseen_from IS 'that is known of changes with a modify time from here on';
 COMMENT ON COLUMN jdysync.listing.list_row IS 'the list row, kept until its detail lands; NULL = it stands in staging';
-COMMENT ON COLUMN jdysync.listing.row_asked_at IS 'server time at which the answer was asked that showed the list row of the detail; NULL = not known';
+COMMENT ON COLUMN jdysync.listing.row_asked_at IS 'server time at which that list row was asked; NULL = not known';
 COMMENT ON COLUMN jdysync.listing.problem IS 'set aside: why the detail cannot be had for now; next_try says when it is tried again';
 
 CREATE TABLE jdysync."window" (

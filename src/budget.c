@@ -27,7 +27,6 @@
 
 #define PRIVATE_ACCOUNTS 8		/* of a process without shared memory */
 #define PERSIST_RETRY_US 1000000
-#define AUDIT_COMES_US INT64CONST(200000)	/* when it may, an audit that waited asks again within this */
 
 struct Budget
 {
@@ -44,6 +43,7 @@ struct Budget
 	uint64		ticket;			/* of the last call granted */
 	uint64		token_ticket;	/* of the last token call granted */
 	bool		token_unsaved;	/* a token call was granted that the row does not know */
+	bool		audit_waited;	/* an audit's call was not granted at once */
 	int64		saved_until;	/* written to the row by a transaction not known to be over; 0 = none */
 	int64		save_after;		/* do not try to write the row before */
 };
@@ -135,8 +135,15 @@ jdy_budget_take(Budget *budget, Lane lane)
 	lock(budget);
 	adopt_limit(budget, now);
 	wait = jdy_count_wait(budget->account, lane, budget->backfill_share, now);
-	if (lane == LANE_AUDIT)
-		budget->account->audit_waits_until = wait > 0 ? now + wait + AUDIT_COMES_US : 0;
+	if (lane == LANE_AUDIT && wait > 0)
+	{
+		/*
+		 * Not only until its turn: what comes back then is for all of its calls, also
+		 * for those that it makes only when others are answered.
+		 */
+		budget->account->audit_waits_until = now + wait + budget->account->window_us;
+		budget->audit_waited = true;
+	}
 	if (wait == 0)
 		budget->ticket = jdy_count_call(budget->account, lane, budget->timeout_us, now);
 	unlock();
@@ -250,6 +257,8 @@ jdy_budget_persist(Budget *budget, bool final)
 	until = final ? jdy_count_last(budget->account, now) : now + budget->account->window_us;
 	if (final)
 		budget->account->persisted_until = Min(budget->account->persisted_until, until);
+	if (final && budget->audit_waited)
+		budget->account->audit_waits_until = 0;
 	unlock();
 	if (until == JDY_NEVER)
 		return;

@@ -82,7 +82,11 @@ jdy_count_wait(const Account *account, Lane lane, int backfill_share, int64 now)
 
 	if (now < account->paused_until)
 		return account->paused_until - now;
-	if (account->limit == 0 || joins_newest(account, lane))
+	if (account->limit == 0)
+		return 0;
+	if (lane == LANE_BACKFILL && now < account->audit_waits_until)
+		return account->audit_waits_until - now;
+	if (joins_newest(account, lane))
 		return 0;
 
 	for (i = 0; i < account->used; i++)
@@ -105,9 +109,6 @@ jdy_count_wait(const Account *account, Lane lane, int backfill_share, int64 now)
 		return Max(1, first + window - now);
 	if (lane != LANE_TAIL && backfill >= entries_allowed(account, share))
 		return Max(1, first_backfill + window - now);
-	/* Whichever process wakes first: an audit that waits goes before first loads. */
-	if (lane == LANE_BACKFILL && now < account->audit_waits_until)
-		return account->audit_waits_until - now;
 	return 0;
 }
 

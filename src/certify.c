@@ -350,6 +350,7 @@ take_page(Certify *c, Pass *pass, Call *call)
 	nrows = jdy_sort_rows(rows, nrows, pull->stream);
 
 	/* Without windows the load says how fresh a detail must be, and it may have passed over this record. */
+	sighting.asked_at = jdy_asked_at(call);
 	sighting.to = pull->windowed ? pull->cursor : DT_NOBEGIN;
 	sighting.fresh_since = pull->windowed ? PG_INT64_MIN : pull->stream->load_began + pull->stream->settle_us;
 	jdy_pull_begin(pull);

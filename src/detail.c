@@ -349,6 +349,8 @@ land(Fetch *fetch)
 		detail->list_row = job->due->list_row;
 		detail->row = &((DetailAsk *) job->call->owner)->answer->rows[0];
 		detail->asked_at = jdy_asked_at(job->call);
+		if (job->due->row_asked_at != 0)
+			detail->asked_at = Min(detail->asked_at, job->due->row_asked_at);
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{

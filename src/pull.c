@@ -611,7 +611,7 @@ finish_run(Pull *pull)
 		jdy_contract_note(stream->contract, stream->stream_id, stream->name, Q_PAGE_SIZE, psprintf(A_LEAST "%d", pull->given),
 						  psprintf("an answer held %d rows", pull->given));
 	if (stream->details && pull->cursor != DT_NOBEGIN)
-		jdy_queue_prune(stream, pull->cursor - stream->overlap_us - stream->settle_us - 10 * jdy_tick_us(pull));
+		jdy_queue_prune(stream, jdy_recent_noted_since(pull));
 	jdy_client_persist(pull->client);
 	if (jdy_client_licence_ends(pull->client) != 0)
 		jdy_watch_licence(stream->endpoint->server_name, stream->owner, jdy_client_licence_ends(pull->client));

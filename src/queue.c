@@ -37,7 +37,7 @@ typedef struct Note
 	TimestampTz listed_until;	/* 0 = by no proven window */
 	TimestampTz tail_until;		/* 0 = by no tail */
 	TimestampTz detail_asked_at;	/* 0 = not known here */
-	TimestampTz row_asked_at;	/* the same of its list row */
+	TimestampTz row_asked_at;	/* of the list row that the detail which is due will be joined with */
 	FirstShown	first_shown;
 } Note;
 
@@ -78,7 +78,8 @@ static JdyStatement write_notes = {
 	"  AS u (id, due, due_from, due_since, listed_until, tail_until, list_row, shown_at, unseen_at, unseen_from, row_asked_at)"
 	" ON CONFLICT (stream_id, id) DO UPDATE SET due = EXCLUDED.due, due_from = EXCLUDED.due_from,"
 	"  due_since = EXCLUDED.due_since, listed_until = EXCLUDED.listed_until, tail_until = EXCLUDED.tail_until,"
-	"  list_row = COALESCE(EXCLUDED.list_row, l.list_row),"
+	"  list_row = CASE WHEN EXCLUDED.row_asked_at IS DISTINCT FROM l.row_asked_at THEN EXCLUDED.list_row"
+	"   ELSE COALESCE(EXCLUDED.list_row, l.list_row) END,"
 	"  shown_at = EXCLUDED.shown_at, unseen_at = EXCLUDED.unseen_at, unseen_from = EXCLUDED.unseen_from,"
 	"  row_asked_at = EXCLUDED.row_asked_at,"
 	"  attempts = 0, next_try = NULL, problem = NULL",
@@ -90,7 +91,7 @@ static JdyStatement write_notes = {
 
 /* One select for each of the two parts of the queue, each with an index of its own. */
 #define READ_DUE(part) \
-	"SELECT l.id, l.due_from, l.list_row, l.attempts, l.shown_at, l.unseen_at, l.unseen_from FROM jdysync.listing l" \
+	"SELECT l.id, l.due_from, l.list_row, l.attempts, l.shown_at, l.unseen_at, l.unseen_from, l.row_asked_at FROM jdysync.listing l" \
 	" WHERE l.stream_id = $1 AND l.due AND l.due_from " part " AND l.id <> ALL ($2)" \
 	"  AND (l.next_try IS NULL OR l.next_try <=" \
 	"   CASE WHEN l.problem IS NULL THEN pg_catalog.clock_timestamp() ELSE $3 END)"
@@ -328,6 +329,7 @@ append_due(List **result)
 		due->list_row = isnull ? NULL : DatumGetJsonbPCopy(value);
 		due->attempts = (int) jdy_spi_int64(r, 4, 0);
 		due->first_shown = read_first_shown(r, 5);
+		due->row_asked_at = timestamp_or_zero(r, 8);
 		*result = lappend(*result, due);
 	}
 }
@@ -471,8 +473,8 @@ read_note_rows(const Stream *stream, Row **rows, int nrows, Note *notes)
 }
 
 /*
- * The rule of the design, one case a line.  asked_at: when the stored detail
- * was asked, by the service's clock, as far as is known.
+ * The rule of the design, one case a line.  asked_at: by the service's clock, when
+ * what is stored was asked: its detail and the list row it landed with, which may be older.
  */
 static bool
 is_due(const Note *note, const Known *known, const Sighting *sighting, TimestampTz now)
@@ -489,9 +491,7 @@ is_due(const Note *note, const Known *known, const Sighting *sighting, Timestamp
 		case SEEN_IN_LOAD:
 			return (!note->due || note->set_aside) && asked_at < sighting->fresh_since;
 		case SEEN_SETTLED:
-			/* A fresh detail may have landed with a list row that was read before the change. */
-			return asked_at < sighting->fresh_since ||
-				(note->row_asked_at != 0 && note->row_asked_at < sighting->fresh_since);
+			return asked_at < sighting->fresh_since;
 		case SEEN_IN_OVERLAP:
 			/* When its detail was asked says nothing: the change may have shown later than its stamp. */
 			return note->listed_until == 0 || note->listed_until <= sighting->overlap_from;

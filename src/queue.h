@@ -17,7 +17,7 @@ typedef enum SightingKind
 {
 	SEEN_IN_LOAD,				/* the whole list: due unless its detail was asked after the load began */
 	SEEN_IN_OVERLAP,			/* proven before: due only if it came late */
-	SEEN_SETTLED,				/* newly proven: due unless its detail and its list row were asked after this listing could change */
+	SEEN_SETTLED,				/* newly proven: due unless it was asked after this listing could change */
 	SEEN_IN_OLD_TAIL,			/* unsettled, listed before: due only if no earlier tail listed it */
 	SEEN_IN_NEW_TAIL,			/* unsettled and new: always due */
 	SEEN_IN_RANGE,				/* read again on request: always due */
@@ -33,7 +33,7 @@ typedef struct Sighting
 	TimestampTz fresh_since;	/* load, settled, audit: a detail asked at or after this server time will do */
 	TimestampTz due_since;		/* load: where the promise stops while a detail that was there is read again; DT_NOEND = nowhere */
 	TimestampTz overlap_from;	/* overlap: a proven window that ended after this and listed the row makes it known */
-	TimestampTz asked_at;		/* server time at which this answer was asked, at the earliest; 0 = not known */
+	TimestampTz asked_at;		/* server time at which this answer was asked, at the earliest */
 
 	/* For the visibility lag, where the service tells its time. */
 	TimestampTz shown_at;		/* server time of this answer, cut to seconds; 0 = not known */
@@ -65,6 +65,7 @@ typedef struct Due
 	char	   *id;
 	TimestampTz due_from;		/* DT_NOBEGIN in a load */
 	Jsonb	   *list_row;		/* NULL = it stands in staging */
+	TimestampTz row_asked_at;	/* server time at which the list row was asked; 0 = not known */
 	int			attempts;		/* that failed so far */
 	FirstShown	first_shown;
 } Due;
@@ -101,7 +102,7 @@ extern int64 jdy_queue_count(const Stream *stream);
 /* When the next detail that is waiting out a back-off may be tried; 0 = none waits. */
 extern TimestampTz jdy_queue_next_try(const Stream *stream);
 
-/* Details landed at these server times: no longer due. */
+/* Details landed, asked with their list rows at these server times or later: no longer due. */
 extern void jdy_queue_done(const Stream *stream, char **ids, const TimestampTz *asked_at, int n);
 
 /*

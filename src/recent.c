@@ -337,6 +337,14 @@ note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now)
 	sighting->unseen_from = stream->tail_from;
 }
 
+TimestampTz
+jdy_recent_noted_since(const Pull *pull)
+{
+	const Stream *stream = pull->stream;
+
+	return pull->cursor == DT_NOBEGIN ? DT_NOBEGIN : pull->cursor - stream->overlap_us - stream->settle_us - 10 * jdy_tick_us(pull);
+}
+
 /* In a transaction. */
 static void
 note_tail(Pull *pull, TimestampTz from, TimestampTz until)
@@ -347,7 +355,11 @@ note_tail(Pull *pull, TimestampTz from, TimestampTz until)
 		.nargs = 4,
 		.argtypes = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[4] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until), TimestampTzGetDatum(from)};
+	Datum		values[4] = {Int32GetDatum(pull->stream->stream_id), TimestampTzGetDatum(until)};
+
+	/* A later run may look back further, when overlap is widened: of that nothing is known. */
+	from = Max(from, jdy_recent_noted_since(pull));
+	values[2] = TimestampTzGetDatum(from);
 
 	/* As of a time that is not the service's nothing can be said of its clock; what answers may have hidden was not late. */
 	values[3] = TimestampTzGetDatum(pull->asked_at);

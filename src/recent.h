@@ -16,4 +16,7 @@
  */
 extern bool jdy_recent_list(Pull *pull);
 
+/* What windows listed that end before this is noted no more, once the run is over (jdy_queue_prune). */
+extern TimestampTz jdy_recent_noted_since(const Pull *pull);
+
 #endif							/* JDY_RECENT_H */

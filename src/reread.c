@@ -175,7 +175,7 @@ land(Audit *audit, char **ids, int n, Call **calls, const char *after)
 		memset(detail, 0, sizeof(Detail));
 		detail->id = ids[i];
 		detail->row = &((DetailAsk *) calls[i]->owner)->answer->rows[0];
-		detail->asked_at = jdy_asked_at(calls[i]);
+		detail->asked_at = here[i].detailed_at; /* its list row is no younger */
 		detail->body = jdy_row_jsonb(detail->row, &problem);
 		if (detail->body == NULL)
 		{

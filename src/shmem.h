@@ -54,7 +54,7 @@ typedef struct Account
 	int			newest_calls;	/* calls in the newest entry */
 	int64		ring[JDY_ACCOUNT_RING];
 	uint8		backfill[JDY_ACCOUNT_RING]; /* 1 = that call was a first load's or an audit's */
-	int64		audit_waits_until;	/* until then an audit waits for its turn, which first loads leave to it */
+	int64		audit_waits_until;	/* until then first loads leave it to an audit, which had to wait less than a window ago */
 	int64		persisted_until;	/* the account's row in the database covers calls up to here */
 	int64		token_calls[2]; /* times of the last two token calls */
 	int64		last_used;		/* for reuse of the slot */

@@ -22,7 +22,7 @@ typedef struct Known
 	bool		exists;
 	bool		gone;			/* it was deleted, or had left the list */
 	bool		detailed;		/* its detail landed at least once */
-	TimestampTz detailed_at;	/* server time at which that detail was asked */
+	TimestampTz detailed_at;	/* server time at which that detail was asked, or its list row when that is earlier */
 	uint64		digest;			/* of the source text of `data`; 0 = none */
 } Known;
 
@@ -33,7 +33,7 @@ typedef struct Detail
 	Jsonb	   *list_row;		/* NULL: the list row stands in staging */
 	Row		   *row;			/* the detail's slice of its reply */
 	Jsonb	   *body;			/* the same as jsonb, still encrypted */
-	TimestampTz asked_at;		/* server time */
+	TimestampTz asked_at;		/* server time, the same */
 	TimestampTz modified_at;	/* 0 = the detail does not say */
 } Detail;
 

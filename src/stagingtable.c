@@ -85,7 +85,7 @@ jdy_staging_table_create(const char *name, Oid owner)
 	jdy_execute_utility(psprintf("COMMENT ON TABLE %s IS 'records of stream %s, one row each; made and kept by jdysync'",
 								 quoted, name));
 	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.data IS 'list row and detail joined, the detail wins; sensitive fields decrypted'", quoted));
-	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.detailed_at IS 'service time at which the detail in data was asked; NULL = list row only so far'", quoted));
+	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.detailed_at IS 'service time at which data was asked: its list row, and later its detail; NULL = list row only so far'", quoted));
 	jdy_execute_utility(psprintf("COMMENT ON COLUMN %s.deleted_at IS 'proven to be gone at the source; the row stays'", quoted));
 	jdy_execute_utility(psprintf("ALTER TABLE %s OWNER TO %s", quoted,
 								 quote_identifier(GetUserNameFromId(owner, false))));

@@ -429,7 +429,8 @@ budget_step(const char *step, Endpoint *endpoint, Budget **budget)
 	{
 		/* keep: the call stays under way; take: it is answered at once. */
 		wait = strcmp(arg, "token") == 0 ? jdy_budget_take_token(*budget) :
-			jdy_budget_take(*budget, strcmp(arg, "backfill") == 0 ? LANE_BACKFILL : LANE_TAIL);
+			jdy_budget_take(*budget, strcmp(arg, "backfill") == 0 ? LANE_BACKFILL :
+							strcmp(arg, "audit") == 0 ? LANE_AUDIT : LANE_TAIL);
 		if (wait == 0 && word[0] == 't')
 			jdy_budget_answered(*budget, jdy_budget_ticket(*budget));
 		return psprintf("%s", wait == 0 ? "granted" :

@@ -9,6 +9,7 @@
 #	after every run		what complete_until promises is in staging; nothing that exists is marked as deleted
 #	at the end			every certificate names what the list held while it was counted, and its digest is right;
 #						quiet runs succeed, make staging equal to the truth, give a certificate, and promise all up to now
+#	audits, pushes		JdyTortureAudit.pm, JdyTorturePush.pm
 #	always				no run hangs, no internal error, no secret in the log, no call beyond the budget, no worker left
 package JdyTorture;
 
@@ -17,14 +18,15 @@ use warnings;
 
 use Digest::SHA qw(sha256_hex);
 use JdyTest;
+use JdyTortureSession qw(literal $HANGS_AFTER);
 use JdyTruth qw(%NO_LIMITS);
 use JSON::PP;
 use List::Util qw(max min);
 use PostgreSQL::Test::Utils;
 use POSIX qw(floor);
 use Time::HiRes qw(time usleep);
+use parent qw(JdyTortureSession JdyTortureAudit JdyTorturePush);
 
-my $HANGS_AFTER = $ENV{JDY_TORTURE_PATIENCE} // 60;	# seconds
 my $json = JSON::PP->new->utf8->canonical;
 
 sub new
@@ -39,107 +41,6 @@ sub new
 	$self->open_session;
 	return $self;
 }
-
-# ---------------------------------------------------------------------------
-# One psql for all rounds: connections cost more than the statements do.
-# ---------------------------------------------------------------------------
-sub open_session
-{
-	my ($self) = @_;
-	my $node = $self->{node};
-
-	$self->close_session;
-	pipe(my $in_read, my $in) or die $!;
-	pipe(my $out, my $out_write) or die $!;
-	my $pid = fork() // die $!;
-	if ($pid == 0)
-	{
-		open STDIN, '<&', $in_read;
-		open STDOUT, '>&', $out_write;
-		open STDERR, '>&', $out_write;
-		close $_ for $in_read, $in, $out, $out_write;
-		exec $node->installed_command('psql'), '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres')
-		  or POSIX::_exit(127);
-	}
-	close $_ for $in_read, $out_write;
-	$in->autoflush(1);
-	$self->{session} = { pid => $pid, in => $in, out => $out, turn => 0 };
-	return $self->sql('SET client_min_messages = warning; SELECT 1') eq '1';
-}
-
-sub close_session
-{
-	my ($self) = @_;
-	my $session = delete $self->{session} or return;
-
-	close $session->{in};
-	close $session->{out};
-	kill 'KILL', $session->{pid};
-	waitpid $session->{pid}, 0;
-	return;
-}
-
-# Sends a statement; finish() brings what came of it.
-sub start
-{
-	my ($self, $sql) = @_;
-	my $session = $self->{session};
-
-	local $SIG{PIPE} = 'IGNORE';
-	@$session{qw(text mark)} = ('', 'mark ' . ++$session->{turn});
-	print { $session->{in} } "$sql;\n\\echo $session->{mark}\n";
-	return;
-}
-
-# undef: not over yet, after so many seconds; else all that psql said, or 'lost' with what it said before.
-sub finish
-{
-	my ($self, $seconds) = @_;
-	my $session = $self->{session};
-	my $ready = '';
-
-	vec($ready, fileno($session->{out}), 1) = 1;
-	my $until = time + $seconds;
-	while ((my $left = $until - time) > 0)
-	{
-		select(my $is_ready = $ready, undef, undef, $left) or last;
-		my $n = sysread $session->{out}, $session->{text}, 65536, length $session->{text};
-		if (!$n)
-		{
-			$session->{lost} = 1;
-			return "lost: $session->{text}";
-		}
-		return $session->{text} if $session->{text} =~ s/^\Q$session->{mark}\E\n\z//m;
-	}
-	return undef;
-}
-
-sub sql
-{
-	my ($self, $sql) = @_;
-
-	$self->start($sql);
-	my $text = $self->finish($HANGS_AFTER) // die "no answer in $HANGS_AFTER s: " . substr($sql, 0, 300) . "\n";
-	$text =~ s/\n\z//;
-	return $text;
-}
-
-# The same, of a server that may be coming back.
-sub patient
-{
-	my ($self, $sql) = @_;
-	my $text;
-
-	poll_until(
-		sub {
-			$self->open_session if $self->{session}{lost};
-			$text = $self->sql($sql);
-			return !$self->{session}{lost} && $text !~ /FATAL|the database system is/;
-		}, 'the server', 60) or die "the server does not come back: $text\n";
-	return $text;
-}
-
-sub literal { my ($text) = @_; $text =~ s/'/''/g; return $text =~ /\\/ ? do { $text =~ s/\\/\\\\/g; "E'$text'" } : "'$text'"; }
 
 # The other lists of the service whose streams can be added by nothing but their names, as plans want them.
 sub lists
@@ -173,7 +74,9 @@ sub round
 		$self->begin;
 		$self->step($_) for @{ $plan->{steps} };
 		$self->quiet;
+		$self->judge_push;
 		$self->judge_certificates;
+		$self->judge_missed;
 		$self->judge_calls;
 		$self->end;
 		1;
@@ -251,12 +154,14 @@ sub begin
 	$self->{secret} = $mapping{client_secret};
 	$self->{secrets} = [ $self->{secret} ];
 	$self->{settle_s} = settle_seconds($arguments{settle} // '0');
+	$self->{overlap} = $arguments{overlap};
 	$self->{start_ms} = defined $arguments{start_from} && $list->{windows} && !$self->{lies}{filter} ? $self->sql("SELECT (extract(epoch FROM timestamptz '$arguments{start_from}') * 1000)::bigint") : 0;
 	$self->patient("CREATE SERVER $name FOREIGN DATA WRAPPER jdysync OPTIONS (" . join(', ', map { "$_ " . literal($server{$_}) } sort keys %server) . ');'
 		  . "CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS (" . join(', ', map { "$_ '$mapping{$_}'" } sort keys %mapping) . ')');
 	my $said = $self->patient("SELECT jdy_add_stream('$name', '$name', $source" . ($list->{details} || $list->{other} ? '' : ', detail => false')
 		  . join('', map { ", $_ => " . literal($arguments{$_}) } sort keys %arguments) . ')');
 	die "adding the stream: $said\n" if $said =~ /ERROR/;
+	$self->begin_push;
 	return;
 }
 
@@ -290,7 +195,7 @@ sub step
 	if ($do eq 'run')
 	{
 		$self->run($step);
-		$self->judge_promise;
+		$self->judge_promise if $step->{mode} ne 'push';
 	}
 	elsif ($do eq 'post')
 	{
@@ -299,6 +204,10 @@ sub step
 	elsif ($do eq 'secret')
 	{
 		$self->rotate_secret;
+	}
+	elsif ($do eq 'alter_push')
+	{
+		$self->alter_push($step->{rows});
 	}
 	elsif ($do eq 'accept')
 	{
@@ -312,6 +221,7 @@ sub step
 	{
 		my $said = $self->patient("SELECT jdy_alter_stream('$name', " . join(', ', map { "$_ => '$step->{arguments}{$_}'" } sort keys %{ $step->{arguments} }) . ')');
 		$self->{settle_s} = settle_seconds($step->{arguments}{settle}) if defined $step->{arguments}{settle} && $said !~ /ERROR/;
+		$self->{overlap} = $step->{arguments}{overlap} if defined $step->{arguments}{overlap} && $said !~ /ERROR/;
 		$self->wrong("jdy_alter_stream: $said") if $said =~ /ERROR/;
 	}
 	return;
@@ -332,33 +242,35 @@ sub rotate_secret
 sub run
 {
 	my ($self, $step) = @_;
-	my $name = $self->{name};
-	my $call = "jdy_sync('$name', '$step->{mode}')";
+	my $pushes = $step->{mode} eq 'push';
+	my $name = $pushes ? $self->push_name : $self->{name};
+	my $call = $pushes ? "pending, delivered, calls, error FROM jdy_push('$name')" : "listed, details, calls, error FROM jdy_sync('$name', '$step->{mode}')";
 	my ($text, $struck, $patient);
 
+	$self->start_push if $step->{push_beside};
 	$self->post('/_sim/script', { events => $step->{events} // [] });
 	my $seen_ms = $self->{sim}->get('/_sim/now')->{now_ms};
-	$call = "jdy_resync('$name', to_timestamp(" . int($seen_ms / 1000 - 7200) . "), to_timestamp(" . int($seen_ms / 1000 + 60) . '))' if $step->{mode} eq 'range';
+	$call = "listed, details, calls, error FROM jdy_resync('$name', to_timestamp(" . int($seen_ms / 1000 - 7200) . "), to_timestamp(" . int($seen_ms / 1000 + 60) . '))' if $step->{mode} eq 'range';
 	my $began = time;
-	$self->start("SELECT status, listed, details, calls, error FROM $call");
+	$self->start("SELECT status, $call");
 	my $until = time + $HANGS_AFTER;
 	until (defined($text = $self->finish($step->{when_halted} && !$struck ? 0.002 : 1)))
 	{
 		if ($step->{when_halted} && !$struck && $self->{sim}->get('/_sim/script')->{halted})
 		{
 			$struck = 1;
-			$self->strike($step->{when_halted});
+			$self->strike($step->{when_halted}, $name);
 		}
 		if (time > $began + 3 && !$patient++ && $self->{lies}{late})
 		{
 			# Settle was raised within this run, by minutes perhaps: rounds do not wait that long.
-			my $cancelled = JdyTorture::Probe::look($self->{node},
+			my $cancelled = $self->look(
 				"SELECT jdy_cancel(run_id) FROM jdy_progress WHERE name = '$self->{name}' AND waiting_for LIKE 'settle%'");
 			$self->{stats}{settle_not_waited_for}++ if $cancelled eq 't';
 		}
 		if (time > $until)
 		{
-			my $look = JdyTorture::Probe::look($self->{node}, "SELECT string_agg(format('%s: %s', p.phase, p.waiting_for), ', ') FROM jdy_progress p");
+			my $look = $self->look("SELECT string_agg(format('%s: %s', p.phase, p.waiting_for), ', ') FROM jdy_progress p");
 			$self->wrong("run hangs ($step->{mode}): $look");
 			$self->open_session;	# which cancels the run
 			die "it hangs\n";
@@ -379,6 +291,7 @@ sub run
 		$self->patient('DELETE FROM jdysync.account');
 	}
 	$self->wrong("internal error: $text") if $text =~ /ERROR:\s+XX/;
+	$self->wait_for_push if $step->{push_beside};
 	$self->keep_settle;
 	return $text =~ /^ok/;
 }
@@ -393,7 +306,7 @@ sub keep_settle
 	$self->{stats}{settle_raised}++;
 	my $why = $self->patient("SELECT detail FROM jdy_incidents WHERE name = '$self->{name}' AND what = 'settle raised' ORDER BY opened_at DESC LIMIT 1");
 	$self->wrong("settle was raised from $self->{settle_s} s to $raised s, though nothing was late: $why") if $self->{plan}{judge_settle} || !($self->{lies}{late} || $self->left_meanwhile($why));
-	$self->patient("SELECT jdy_alter_stream('$self->{name}', settle => '" . 1000 * $self->{settle_s} . " ms')");
+	$self->patient("SELECT jdy_alter_stream('$self->{name}', settle => '" . 1000 * $self->{settle_s} . " ms', overlap => '$self->{overlap}')");
 	return;
 }
 
@@ -409,12 +322,12 @@ sub left_meanwhile
 
 sub strike
 {
-	my ($self, $how) = @_;
+	my ($self, $how, $name) = @_;
 	my $node = $self->{node};
 
 	if ($how eq 'kill')
 	{
-		my $pid = JdyTorture::Probe::look($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'jdysync runner' LIMIT 1");
+		my $pid = $self->look("SELECT pid FROM pg_stat_activity WHERE backend_type = 'jdysync runner' LIMIT 1");
 		$self->{crashes}++;
 		kill 'KILL', $pid if $pid;
 		poll_until(sub { !kill(0, $pid) }, 'the runner is dead') if $pid;
@@ -427,14 +340,14 @@ sub strike
 	}
 	elsif ($how eq 'cancel')
 	{
-		JdyTorture::Probe::look($node, "SELECT jdy_cancel(run_id) FROM jdy_progress WHERE name = '$self->{name}'");
+		$self->look("SELECT jdy_cancel(run_id) FROM jdy_progress WHERE name = '$name'");
 	}
 	elsif ($how eq 'secret')
 	{
 		my $secret = sprintf '%032x', 0x1000_0000 + ++$self->{secret_turn};
 		$self->post('/_sim/rotate_client_secret', { client_secret => $secret });
 		push @{ $self->{secrets} }, $secret;
-		JdyTorture::Probe::look($node, "ALTER USER MAPPING FOR CURRENT_USER SERVER $self->{name} OPTIONS (SET client_secret '$secret')");
+		$self->look("ALTER USER MAPPING FOR CURRENT_USER SERVER $self->{name} OPTIONS (SET client_secret '$secret')");
 	}
 	$self->post('/_sim/script/go_on');
 	return;
@@ -543,7 +456,7 @@ sub quiet
 	my ($self) = @_;
 	my ($plan, $lies, $name) = @$self{qw(plan lies name)};
 	my $set = $plan->{set};
-	my $by_day = ($plan->{list}{format} // '') eq 'date' || $plan->{list}{by_day};
+	my $by_day = $self->by_day;
 	my $while = $self->{settle_s} + ($by_day && !$lies->{timeless} ? 2 * 86400 : 14);
 
 	$self->{sim}->delete('/_sim/fault');
@@ -552,10 +465,13 @@ sub quiet
 	$self->quiet_run('auto', 'the first quiet run');
 	$self->judge_promise;
 	my $coverage = $self->coverage;
-	my $full = $lies->{unstamped} || $lies->{backdates} || $lies->{clock_back} || $lies->{count} || $coverage->{set_aside} || $lies->{no_id} || $lies->{timeless}
+	my $full = $lies->{clock_back} || $lies->{count} || $coverage->{set_aside} || $lies->{no_id} || $lies->{timeless}
 	  || ($coverage->{gaps} // '{}') ne '{}' || ($plan->{list}{windows} && ($coverage->{until_us} // '') eq '');
+	my $unlisted = $lies->{unstamped} || $lies->{backdates};
+	my $by_audits = !$full && $unlisted && $self->audits_read_all && $self->is_dated;
 	$self->pass_time($while);
-	$self->quiet_run($full ? 'full' : 'auto', 'the second quiet run');
+	$self->quiet_run($full || ($unlisted && !$by_audits) ? 'full' : 'auto', 'the second quiet run');
+	$self->audit_all('an audit when all is quiet') if $by_audits;
 
 	# What was not proven, as the ledger says, a full run brings.  What cannot be proven at all may be lost, and that is said.
 	my $hopeless = $lies->{displaced} || ($lies->{order} && (!$plan->{list}{windows} || $lies->{filter}));
@@ -576,8 +492,11 @@ sub quiet
 	$self->quiet_run('auto', 'the last run');
 	$self->judge_promise;
 	$self->judge_progress if !$by_day && $plan->{list}{windows} && !grep { $lies->{$_} } qw(filter timeless count no_count order displaced duplicates no_id lags);
+	$self->judge_audits($hopeless);
 	return;
 }
+
+sub by_day { my ($self) = @_; return ($self->{plan}{list}{format} // '') eq 'date' || $self->{plan}{list}{by_day}; }
 
 sub quiet_run
 {
@@ -728,6 +647,7 @@ sub end
 	my $name = $self->{name};
 
 	poll_until(sub { $self->patient("SELECT count(*) FROM jdy_progress WHERE name = '$name'") eq '0' }, 'no run is left', 30) or $self->wrong('a run is left');
+	$self->end_push;
 	my $said = $self->patient("SELECT jdy_drop_stream('$name', false)");
 	$said .= $self->patient("DROP SERVER $name CASCADE");
 	$self->wrong("dropping: $said") if $said =~ /ERROR/;
@@ -742,17 +662,6 @@ sub stop
 	$self->{node}->stop('fast');
 	$self->{sim}->stop;
 	return;
-}
-
-# A look by another connection, while the session waits for its run; may fail.
-package JdyTorture::Probe;
-
-sub look
-{
-	my ($node, $sql) = @_;
-	my @answer = eval { $node->psql('postgres', $sql, timeout => 20) };
-
-	return $answer[1] // '';
 }
 
 1;

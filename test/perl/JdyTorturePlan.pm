@@ -86,6 +86,8 @@ sub draw_plan
 	draw_service(\%plan);
 	draw_stream(\%plan);
 	draw_steps(\%plan);
+	draw_audit(\%plan) if chance(0.33);
+	draw_push(\%plan) if chance(0.33);
 	return \%plan;
 }
 
@@ -186,8 +188,8 @@ sub draw_steps
 
 sub draw_run
 {
-	my ($plan, $n) = @_;
-	my %step = (do => 'run', mode => $n == 1 ? weigh(auto => 8, full => 1, verify => 1) : weigh(auto => 5, full => 1, verify => 4, range => $plan->{list}{windows}));
+	my ($plan, $n, $mode) = @_;
+	my %step = (do => 'run', mode => $mode ? $mode : $n == 1 ? weigh(auto => 8, full => 1, verify => 1) : weigh(auto => 5, full => 1, verify => 4, range => $plan->{list}{windows}));
 	my $requests = 4 + dice(weigh(6 => 3, 15 => 3, 20 + int(1.3 * $plan->{records}) => 3));
 	my @events = map { draw_event($plan) } 1 .. weigh(0 => 2, 3 => 2, 12 => 3, 40 => 2);
 
@@ -200,6 +202,63 @@ sub draw_run
 	}
 	$step{events} = [ sort { $a->{at} <=> $b->{at} } @events ];
 	return \%step;
+}
+
+# One more run, and changes for the audits when all is quiet.
+sub draw_audit
+{
+	my ($plan) = @_;
+	my @changes = map { weigh({ op => 'contact', keep_stamp => \1, count => 1 + dice(3) } => 3, { op => 'update', keep_stamp => \1 } => 1, { op => 'delete' } => 0.5,
+			{ op => pick('insert', 'contact'), at_ms => 1_764_700_000_000 + dice(1_000_000) } => 2) } 1 .. dice(4);
+
+	$plan->{audit} = { changes => \@changes };
+	splice @{ $plan->{steps} }, 1 + dice(scalar @{ $plan->{steps} }), 0, draw_run($plan, 2, 'audit');
+	return;
+}
+
+# Behind about every second run a push, sometimes one beside it.
+sub draw_push
+{
+	my ($plan) = @_;
+	my @steps;
+
+	$plan->{push} = { view => pick('plain', 'marked', 'mapped'), rows => pick(0, 1, 3, 20, 100), delete => pick('', 'query', 'body'), attempts => 2 + dice(2), concurrency => 1 + dice(6) };
+	$plan->{set}{target_dedupe} = 'off' if chance(0.3);
+	my $faulty = chance(0.5);
+	for my $step (@{ $plan->{steps} })
+	{
+		push @steps, $step;
+		next if $step->{do} ne 'run';
+		$step->{push_beside} = 1 if chance(0.2);
+		push @steps, { do => 'alter_push', rows => pick(0, 2, 50) } if chance(0.1);
+		push @steps, draw_push_run($faulty) if chance(0.5);
+	}
+	$plan->{steps} = \@steps;
+	return;
+}
+
+sub draw_push_run
+{
+	my ($faulty) = @_;
+	my %step = (do => 'run', mode => 'push');
+	my @events = map { { post => '/_sim/fault', at => 1, body => draw_target_fault() } } 1 .. ($faulty ? dice(3) : 0);
+
+	if ($faulty && chance(0.25))
+	{
+		push @events, { halt => 1, at => 1 + dice(weigh(2 => 1, 12 => 1)) };
+		$step{when_halted} = weigh(kill => 3, restart => 1, cancel => 3);
+	}
+	$step{events} = \@events;
+	return \%step;
+}
+
+sub draw_target_fault
+{
+	my $kind = weigh(reset => 2, reset_after => 4, cut => 2, html => 1, json => 1, status => 3, errcode => 1, stall => 0.2);
+	my %fault = (kind => $kind, path => '/target/', after => dice(weigh(1 => 1, 8 => 1)), times => $kind eq 'stall' ? 1 : 1 + dice(4));
+
+	@fault{qw(status retry_after)} = (pick(500, 503, 429), 0) if $kind eq 'status';
+	return \%fault;
 }
 
 sub change { my (%body) = @_; return { post => '/_sim/change', body => \%body }; }

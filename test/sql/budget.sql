@@ -11,6 +11,12 @@ SELECT budget('open slides 4 400 80', '2 take tail', 'sleep 250', '4 take tail',
 SELECT budget('open share 10 250 80', '12 take backfill', '12 take tail');
 SELECT budget('open all 10 250 100', '12 take backfill', '12 take tail');
 SELECT budget('open small 1 250 10', '2 take backfill', '2 take tail');
+/* An audit that must wait goes before first loads for a window more, also while it asks for nothing. */
+SELECT budget('open audit 10 500 80', '9 take audit', 'take backfill', 'sleep 510', '4 take audit', 'take backfill', '12 take tail', 'sleep 510', '9 take backfill');
+/* Also of a limit beyond the ring's size, where a call joins the last one. */
+SELECT budget('open audit_joins 5000 500 80', '4001 take audit', 'sleep 510', 'take audit', 'take backfill', 'take audit');
+/* One that need not wait leaves the rest. */
+SELECT budget('open audit_leaves 10 250 80', '4 take audit', '12 take backfill');
 /* A call under way may reach the service any moment, so it counts until a window after its end. */
 SELECT budget('open way 2 200 80', '2 keep tail', 'sleep 250', 'take tail');
 /* No limit. */

@@ -77,12 +77,6 @@ wait_for_status($node, $run_id, 'ok', 'a queued run is made');
 # Callers count, too: they wait in line for a worker, and the queue has its place there.
 {
 	my $order = value_of($node, 'SELECT max(run_id) FROM jdysync.run');
-	my $most = 0;
-	my $runners = sub {
-		my $count = value_of($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jdysync runner'");
-		$most = $count if $count > $most;
-		return $count;
-	};
 
 	stall('/jdy/v2/bd/customer');
 	my @callers = background_sql($node, "SELECT status FROM jdy_sync('customer')");
@@ -102,15 +96,15 @@ wait_for_status($node, $run_id, 'ok', 'a queued run is made');
 	ok(!finish_session($left), 'and can be cancelled');
 	push @callers, background_sql($node, "SELECT status FROM jdy_sync('customer')");
 	ok(poll_until(sub { says($callers[-1], qr/waiting for a worker/) }, 'a NOTICE'), 'and one more');
-	is($runners->(), '1', 'one worker is out');
+	is(value_of($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'jdysync runner'"), '1', 'one worker is out');
 	go_on();
-	poll_until(sub { $runners->(); value_of($node, "SELECT count(*) = 5 AND bool_and(status = 'ok') FROM jdysync.run WHERE run_id > $order") eq 't' }, 'all runs');
+	poll_sql($node, "SELECT count(*) = 5 AND bool_and(status = 'ok') FROM jdysync.run WHERE run_id > $order", 'all runs');
 	ok(finish_session($_), "$_->{name} gets its turn") or diag($_->{err}) for @callers;
 	wait_for_status($node, $queued, 'ok', 'and so does the queued run');
 	is(scalar(() = $callers[1]->{err} =~ /waiting for a worker/g), 1, 'who waits is told so once');
-	cmp_ok($most, '<=', 2, 'never more than one worker, and one that leaves');
-	is( value_of($node, "SELECT bool_and(later.started_at >= earlier.finished_at) FROM jdysync.run earlier JOIN jdysync.run later ON later.started_at > earlier.started_at WHERE earlier.run_id > $order AND later.run_id > $order"),
-		't', 'one run after another');
+	# A worker that has ended its run may still be seen leaving while the next one works: so their runs are counted.
+	is( value_of($node, "SELECT max(at_once) FROM (SELECT (SELECT count(*) FROM jdysync.run o WHERE o.started_at <= r.started_at AND o.finished_at > r.started_at AND o.run_id > $order) AS at_once FROM jdysync.run r WHERE r.run_id > $order) AS c"),
+		'1', 'never more than one worker: one run after another');
 	is( value_of($node, "SELECT string_agg(name, ' ' ORDER BY started_at) FROM (SELECT name, started_at FROM jdysync.run WHERE run_id > $order ORDER BY started_at) AS r"),
 		'customer supplier material another customer', 'in the order in which they were asked for; who wants the same shares a run');
 	value_of($node, "SELECT jdy_drop_stream('another', false)");

@@ -45,6 +45,7 @@ sub whole_list
 	return map { [ $_->{url} =~ /[?&]page=(\d+)/, $_->{url} =~ /page_size=(\d+)/, $_->{seq} ] } @requests;
 }
 
+sub incidents { return query($node, "SELECT COALESCE(string_agg(what, ',' ORDER BY what), '') FROM jdy_incidents WHERE name = '$_[0]' AND closed_at IS NULL"); }
 sub certified { return query($node, "SELECT string_agg(id, ',' ORDER BY id) FROM jdy_certified WHERE name = '$_[0]'"); }
 sub existing { return join ',', sort @{ $sim->get("/_sim/ids?seq=$_[0]")->{ids} }; }
 
@@ -169,6 +170,45 @@ subtest 'interrupted' => sub {
 	verify('customer', 'verify after that');
 	is(last_attempt('customer', 'proven'), 't', 'there is a certificate');
 	is(certified('customer'), existing(1e9), 'and it is true');
+};
+
+# ---------------------------------------------------------------------------
+# The network is cut, at each call of a run that needs two passes and would prove a delete.
+# ---------------------------------------------------------------------------
+subtest 'a cut network' => sub {
+	my @kinds = qw(reset reset_after cut);
+	my ($cut, @wrong) = (1);
+
+	scene('cut', settle => "'20 ms'");
+	verify('cut', 'verify');
+	my $had = certified('cut');
+	my $state = q{SELECT concat_ws('|', (SELECT count(*) FROM jdy_certificates WHERE name = 'cut'), (SELECT count(deleted_at) + count(out_of_scope_at) FROM jdysync.staging_cut), (SELECT complete_until IS NOT NULL FROM jdy_coverage WHERE name = 'cut'))};
+	my $before = query($node, $state);
+	my ($gone) = @{ change(op => 'delete', count => 1) };
+	while (++$cut < 30)
+	{
+		# No window lists it: so a second pass is needed.
+		change(op => 'insert', count => 1, at_ms => $sim->get('/_sim/now')->{now_ms} - 3600_000);
+		$sim->post('/_sim/script', { events => [ { at => $cut, post => '/_sim/fault', body => { kind => $kinds[ $cut % 3 ], times => -1 } } ] });
+		my $run = sync_stream($node, 'cut', q{jdy_sync('cut', 'verify')});
+		calm($sim);
+		last if $run->{ok};
+		my ($said) = $run->{err} =~ /ERROR:  (.*)/;
+		push @wrong, "call $cut: $said" if $said ne '08006: call to the service failed: the connection broke';
+		push @wrong, "call $cut: another certificate, or a delete" if query($node, $state) ne $before || certified('cut') ne $had;
+		push @wrong, "call $cut: no incident" if incidents('cut') ne 'failing';
+	}
+	cmp_ok($cut, '>', 2 * 4, 'cut at every call of two passes');
+	is(join("\n", @wrong), '', 'the run fails and says why, and proves nothing');
+
+	verify('cut', 'verify after that');
+	is(last_attempt('cut', 'proven'), 't', 'there is a certificate');
+	is(certified('cut'), existing(1e9), 'it is true');
+	sync_ok($node, 'cut', 'a full run, as the last cut may have set a detail aside', q{jdy_sync('cut', 'full')});
+	is_true($node, 'cut', 'nothing is lost', entity => 'customer');
+	is(query($node, q{SELECT string_agg(id, ',') FROM jdysync.staging_cut WHERE deleted_at IS NOT NULL}), $gone, 'what is gone is known to be');
+	is(incidents('cut'), '', 'and the incident is over');
+	drop_stream($node, 'cut');
 };
 
 # ---------------------------------------------------------------------------

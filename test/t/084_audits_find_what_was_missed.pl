@@ -263,35 +263,49 @@ subtest 'once a week' => sub {
 # Spare budget: after the tail, before first loads.
 # ---------------------------------------------------------------------------
 subtest 'tail before audit before backfill' => sub {
+	my $share = 30;
+
 	$sim->stop;
-	$sim = start_sim(customers => 400, suppliers => 600, set => { %NO_LIMITS, rate_window_ms => 2000 });
-	pull_server($node, 'shared', server => { calls_per_minute => 100, rate_window => '2 s', backfill_share => 60 });
+	$sim = start_sim(customers => 200, suppliers => 600, set => { %NO_LIMITS, rate_window_ms => 2000 });
+	pull_server($node, 'shared', server => { calls_per_minute => 50, rate_window => '2 s', backfill_share => 100 * $share / 50 });
 	query($node, q{ALTER SERVER shared OPTIONS (SET calls_per_minute '0')});
 	add_stream($node, 'audited', server => "'shared'", entry => "'customer'", settle => "'0'", overlap => "'0'");
 	sync_ok($node, 'audited', 'a stream');
 	add_stream($node, 'loaded', server => "'shared'", entry => "'supplier'", settle => "'0'", overlap => "'0'");
-	query($node, q{ALTER SERVER shared OPTIONS (SET calls_per_minute '100')});
+	query($node, q{ALTER SERVER shared OPTIONS (SET calls_per_minute '50')});
+
+	# Replies take their time: so the audit has calls under way, and asks for no more, when the budget lets others go.
+	$sim->post('/_sim/config', { latency_ms => 30 });
 	$sim->post('/_sim/stats/reset', {});
 	query($node, q{SELECT jdy_start('loaded')});
-	poll_until(sub { ($sim->get('/_sim/stats')->{paths}->{'/jdy/v2/bd/supplier_detail'} // 0) > 60 }, 'a first load');
+	poll_until(sub { ($sim->get('/_sim/stats')->{paths}->{'/jdy/v2/bd/supplier_detail'} // 0) > $share / 2 }, 'a first load');
 	my $from = now_ms();
-	my $changed = change(op => 'update', ids => [ (ids('audited'))[ 0 .. 9 ] ]);
+	my $changed = change(op => 'update', ids => [ (ids('audited'))[ -10 .. -1 ] ]);
 	audit('audited', 'an audit at the same time');
-	my @calls = sort { $a->{at_ms} <=> $b->{at_ms} } grep { $_->{at_ms} > $from } @{ $sim->get('/_sim/requests?n=1000') };
-	my $of = sub { my ($pattern) = @_; return scalar(grep { $_->{url} =~ $pattern } @calls); };
-	my %tail = map { $_ => 1 } @$changed;
-	my @tail = grep { $calls[$_]->{url} =~ /_detail\?id=(\d+)/ && delete $tail{$1} } 0 .. $#calls;
-	my ($compare) = grep { $calls[$_]->{url} =~ /start_time=86399000/ } 0 .. $#calls;
-	is(scalar(@tail), 10, 'what changed is read');
-	cmp_ok($tail[-1], '<', $compare, 'before anything is compared');
-	@calls = @calls[ $compare .. $#calls ];
-	my $audited = $of->(qr{/customer});
-	my $loaded = $of->(qr{/supplier});
-	cmp_ok($sim->get('/_sim/stats')->{max_calls_in_window}, '<=', 100, 'no window has more calls than the budget');
-	cmp_ok($loaded, '<', $audited, "most of the time the audit takes what first loads may have ($audited calls, they $loaded)");
-	my @at = map { $_->{at_ms} } grep { $_->{url} =~ m{/customer} } @calls;
-	is(scalar(grep { $at[$_] - $at[ $_ - 80 ] < 1990 } 80 .. $#at), 0, 'and no more, but for the tail');
-	ok(poll_sql($node, q{SELECT details > 150 FROM jdy_progress WHERE name = 'loaded'}), 'then they go on');
+	my $loaded = query($node, q{SELECT details FROM jdy_progress WHERE name = 'loaded'});
+	cmp_ok($sim->get('/_sim/stats')->{max_calls_in_window}, '<=', 50, 'no window has more calls than the budget');
+
+	# Whose calls they were.  What changed lately, and so the tail, is not among the first quarter of the details.
+	my @calls = sort { $a->{at_ms} <=> $b->{at_ms} } grep { $_->{at_ms} > $from && $_->{url} =~ m{/bd/} } @{ $sim->get('/_sim/requests?n=1000') };
+	my $changed_ids = join '|', @$changed;
+	my $lane = sub {
+		my ($url) = @_;
+
+		return 'load' if $url =~ m{/supplier};
+		return 'tail' if $url =~ /_detail\?id=(?:$changed_ids)\b/ || ($url =~ /start_time=(\d+)/ && $1 > $from - 60_000);
+		return 'audit';
+	};
+	my @lanes = map { $lane->($_->{url}) } @calls;
+	my @audit = grep { $lanes[$_] eq 'audit' } 0 .. $#lanes;
+	my %before = map { $_ => 1 } grep { /_detail/ } map { $_->{url} } @calls[ grep { $lanes[$_] eq 'tail' } 0 .. $audit[0] ];
+	is(scalar(keys %before), 10, 'what changed is read before anything is compared');
+
+	# Once the share was used up it is the audit's, but for calls that were under way then.
+	cmp_ok(scalar(@audit), '>', 1.5 * $share, 'the audit needs several windows');
+	cmp_ok(scalar(grep { $_ eq 'load' } @lanes[ $audit[$share] .. $audit[-1] ]), '<=', 4, 'and takes all that first loads may have');
+	my @at = map { $calls[$_]->{at_ms} } @audit;
+	is(scalar(grep { $at[$_] - $at[ $_ - $share ] < 1990 } $share .. $#at), 0, 'and no more');
+	ok(poll_sql($node, qq{SELECT details > $loaded + $share FROM jdy_progress WHERE name = 'loaded'}), 'then they go on');
 	query($node, q{SELECT jdy_cancel(run_id) FROM jdy_progress});
 };
 
