@@ -519,6 +519,7 @@ read_tick(Pull *pull, Reading *reading)
 		uint64	   *hashes = NULL;
 		int			page_number;
 		bool		counted;
+		uint64		shown = 0;	/* ids of the page before, added up */
 		Call	   *call;
 		ListPage   *page;
 
@@ -570,6 +571,10 @@ read_tick(Pull *pull, Reading *reading)
 			jdy_pull_reject(pull, page, &window.sighting);
 			jdy_pull_commit(pull);
 			pfree(rows);
+			/* A full page that comes again is the last one. */
+			if (page_number > 1 && sum_of_ids(page) == shown)
+				full = false;
+			shown = sum_of_ids(page);
 			jdy_client_release(pull->client, call);
 			if (!counted && (!full || page_number > MAX_TICK_PAGES))
 				break;
