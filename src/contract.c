@@ -51,6 +51,9 @@ static const struct
 	[Q_LIST_ROWS] = {"list rows", NULL, "Nothing must be done: details are asked for."}
 };
 
+static bool is_least(const char *answer);
+static int	number_of(const char *answer);
+static bool says_less(const char *answer, const char *other);
 static bool is_bad(Question question, const char *answer);
 static void tell_change(const char *name, Question question, const char *before, const char *answer, const char *evidence);
 static char *incident_of(Question question);
@@ -107,6 +110,14 @@ jdy_contract_cap(const Contract *contract, int asked)
 	return cap > 0 ? Min(cap, asked) : asked;
 }
 
+int
+jdy_contract_given(const Contract *contract)
+{
+	const char *answer = contract->of[Q_PAGE_SIZE].answer;
+
+	return answer != NULL ? number_of(answer) : 0;
+}
+
 const char *
 jdy_contract_question(Question question)
 {
@@ -124,15 +135,17 @@ jdy_contract_note(Contract *contract, int stream_id, const char *name, Question 
 	};
 	static JdyStatement write = {
 		.sql = "INSERT INTO jdysync.contract AS c (stream_id, question, answer, since, asked_at, evidence, known)"
-		" VALUES ($1, $2, $3, $4, $4, $5, NULLIF($3, '" A_UNKNOWN "')) ON CONFLICT (stream_id, question) DO UPDATE SET"
+		" VALUES ($1, $2, $3, $4, $4, $5, $6) ON CONFLICT (stream_id, question) DO UPDATE SET"
 		" answer = EXCLUDED.answer, since = CASE WHEN c.answer = EXCLUDED.answer THEN c.since ELSE EXCLUDED.since END,"
 		" asked_at = EXCLUDED.asked_at, evidence = EXCLUDED.evidence, known = COALESCE(EXCLUDED.known, c.known)",
-		.nargs = 5,
-		.argtypes = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}
+		.nargs = 6,
+		.argtypes = {INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
 	};
 	MemoryContext home = GetMemoryChunkContext(contract);
-	Datum		values[5];
+	Datum		values[6];
 	char	   *before;
+	bool		unknown = strcmp(answer, A_UNKNOWN) == 0;
+	bool		less;
 
 	values[0] = Int32GetDatum(stream_id);
 	values[1] = CStringGetTextDatum(questions[question].name);
@@ -141,13 +154,15 @@ jdy_contract_note(Contract *contract, int stream_id, const char *name, Question 
 	values[2] = CStringGetTextDatum(answer);
 	values[3] = TimestampTzGetDatum(jdy_clock_now());
 	values[4] = CStringGetTextDatum(evidence);
-	jdy_execute(&write, values, NULL);
+	less = before != NULL && says_less(answer, before);
+	values[5] = unknown ? (Datum) 0 : CStringGetTextDatum(less ? before : answer);
+	jdy_execute(&write, values, unknown ? "     n" : NULL);
 	contract->of[question].answer = MemoryContextStrdup(home, answer);
 	contract->of[question].asked_at = DatumGetTimestampTz(values[3]);
 
-	if (strcmp(answer, A_UNKNOWN) == 0)
+	if (unknown)
 		return;
-	if (before != NULL && strcmp(before, answer) != 0)
+	if (before != NULL && strcmp(before, answer) != 0 && !less && !says_less(before, answer))
 		tell_change(name, question, before, answer, evidence);
 	else if (!is_bad(question, answer))
 		jdy_incident_close(name, incident_of(question));
@@ -177,6 +192,26 @@ jdy_contract_forget(int stream_id)
 	Datum		values[1] = {Int32GetDatum(stream_id)};
 
 	jdy_execute(&forget, values, NULL);
+}
+
+/* "at least 7" */
+static bool
+is_least(const char *answer)
+{
+	return strncmp(answer, A_LEAST, strlen(A_LEAST)) == 0;
+}
+
+static int
+number_of(const char *answer)
+{
+	return atoi(answer + (is_least(answer) ? strlen(A_LEAST) : 0));
+}
+
+/* "at least 7" is true of a service that gives 7 rows, and of one that gives 10: a short list tells no more of it. */
+static bool
+says_less(const char *answer, const char *other)
+{
+	return is_least(answer) && number_of(answer) <= number_of(other);
 }
 
 static bool

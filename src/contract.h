@@ -36,6 +36,7 @@ typedef enum Question
 #define A_INCLUSIVE "inclusive"
 #define A_EXCLUSIVE "exclusive"
 #define A_MILLISECOND "millisecond"
+#define A_LEAST "at least "		/* so many rows */
 #define A_GIVEN_SIZE "given size"
 #define A_UNSTABLE "unstable"
 #define A_ADDS_UP "adds up"
@@ -63,6 +64,9 @@ extern bool jdy_contract_is_due(const Contract *contract, Question question);
 
 /* Rows that an answer holds, as far as is known: at most `asked`. */
 extern int	jdy_contract_cap(const Contract *contract, int asked);
+
+/* Rows that one answer was seen to hold: "100" and "at least 100" both say so; 0 = not known. */
+extern int	jdy_contract_given(const Contract *contract);
 
 /* Its name, as jdy_contract shows it. */
 extern const char *jdy_contract_question(Question question);

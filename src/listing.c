@@ -137,8 +137,16 @@ parse_list(Call *call, ReplyFacts *facts)
 	/* A page that was not asked for is trouble on the way, never an empty page. */
 	facts->well_formed = page->problem == NULL && page->nrows <= ask->size &&
 		(page->page < 0 || page->page == ask->page || (page->page < ask->page && page->nrows == 0));
-	if (page->problem == NULL && !facts->well_formed)
+	if (facts->well_formed)
+		ask->pull->given = Max(ask->pull->given, page->nrows);
+	else if (page->problem == NULL)
 		call->service_text = page->nrows > ask->size ? "more rows than the page was asked to hold" : "another page than asked came back";
+}
+
+bool
+jdy_list_may_be_cut(const Pull *pull, const ListPage *page)
+{
+	return page->nrows > 1 && page->nrows >= pull->given && !pull->stream->whole;
 }
 
 bool

@@ -9,7 +9,7 @@
  * (an anchor).  Rows that stay where they are keep their order, so all of them
  * before the anchor were read, and those after it, up to the end of the page, are in
  * this answer.  What moves or appears meanwhile is found by the windows that
- * follow.  No count is believed: the end is a page shorter than a page is known to
+ * follow.  No count is believed where windows rest on it: the end is a page shorter than a page is known to
  * be able to hold.
  *
  * Page size and number are chosen so that the page begins at or just before
@@ -53,6 +53,7 @@ typedef struct Load
 	Pull	   *pull;
 	const Sighting *sighting;
 	int			cap;			/* size to ask for at most */
+	bool		guessed;		/* that, by a page that may just as well have held all there was */
 	bool		began_again;	/* with nothing known of pages */
 	int64		repeated;		/* rows that stood twice in one answer, or more often */
 	int			proven;			/* an answer of this size was seen: the service gives at least as much */
@@ -155,7 +156,7 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 		pull->doubt = DOUBT_END;
 
 	/* A list that fits on one page does not tell what a page can hold. */
-	if (load->last >= load->cap)
+	if (load->last >= load->cap && !load->guessed)
 		pull->cap = load->cap;
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
@@ -407,6 +408,7 @@ accept_page(Load *load, PageAsk *ask)
 	int			anchor;
 	int			room;			/* rows that it can hold, as far as is known */
 	bool		as_expected;
+	bool		looks_behind;	/* count or no count */
 	Row		  **rows;
 	int			nrows;
 	int			last_place = -1;
@@ -477,13 +479,16 @@ accept_page(Load *load, PageAsk *ask)
 
 	room = Min(ask->size, load->cap);
 	as_expected = page->nrows >= room;
+
+	/* Windows rest on it that the load left nothing out. */
+	looks_behind = load->pull->windowed && load->count == offset + page->nrows && jdy_list_may_be_cut(load->pull, page);
 	load->last = offset + page->nrows - 1;
 	load->asked = list_delete_first(load->asked);
 	load->accepted = lappend(load->accepted, ask);
 
 	if (as_expected)
 		load->proven = Max(load->proven, room);
-	else if (page->count >= 0 && offset + page->nrows == page->count)
+	else if (page->count >= 0 && offset + page->nrows == page->count && !looks_behind)
 		load->at_end = true;
 	else if (room <= load->proven || page->nrows <= 1)
 	{
@@ -499,6 +504,7 @@ accept_page(Load *load, PageAsk *ask)
 	else
 	{
 		/* Shorter than asked, and the list may go on: the service gives less than we ask for. */
+		load->guessed = looks_behind;
 		load->cap = page->nrows;
 		load->proven = Max(load->proven, page->nrows);
 	}

@@ -124,6 +124,7 @@ jdy_probe_list(Pull *pull)
 	}
 	jdy_inquiry_end(probe);
 	pull->cap = jdy_contract_cap(pull->stream->contract, pull->stream->plan->page_size);
+	pull->given = jdy_contract_given(pull->stream->contract);
 }
 
 void
@@ -214,11 +215,12 @@ judge_page_size(Probe *probe, const Answer *first, const Answer *again, int aske
 		return;
 	}
 	if (first->n >= asked)
-		jdy_inquiry_say(probe, Q_PAGE_SIZE, psprintf("at least %d", asked), "%d rows came where %d were asked for", first->n, asked);
+		jdy_inquiry_say(probe, Q_PAGE_SIZE, psprintf(A_LEAST "%d", asked), "%d rows came where %d were asked for", first->n, asked);
 	else if (first->count < 0)
 		jdy_inquiry_say(probe, Q_PAGE_SIZE, A_UNKNOWN, "%d rows came where %d were asked for, and there is no count", first->n, asked);
 	else if (first->count <= first->n)
-		jdy_inquiry_say(probe, Q_PAGE_SIZE, A_UNKNOWN, "the list is too short: %d rows came where %d were asked for", first->n, asked);
+		jdy_inquiry_say(probe, Q_PAGE_SIZE, first->n > 0 ? psprintf(A_LEAST "%d", first->n) : A_UNKNOWN,
+			"the list is too short: %d rows came where %d were asked for", first->n, asked);
 	else if (first->n != again->n || first->n == 0)
 		jdy_inquiry_say(probe, Q_PAGE_SIZE, A_UNKNOWN, "%d rows came, then %d, where %d were asked for", first->n, again->n, asked);
 	else
@@ -252,7 +254,7 @@ judge_offset(Probe *probe, const Answer *first, int asked)
 		jdy_inquiry_say(probe, Q_OFFSET, A_UNKNOWN, "%s", probe->evidence[Q_PAGE_SIZE]);
 		return;
 	}
-	if (first->n >= asked)
+	if (first->n >= asked || (first->count >= 0 && first->count <= first->n))
 	{
 		jdy_inquiry_say(probe, Q_OFFSET, A_UNKNOWN, "no answer was cut: %s", probe->evidence[Q_PAGE_SIZE]);
 		return;

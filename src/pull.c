@@ -184,6 +184,7 @@ open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *counters, Memo
 	MemoryContextSwitchTo(context);
 
 	pull->cap = jdy_contract_cap(pull->stream->contract, pull->stream->plan->page_size);
+	pull->given = jdy_contract_given(pull->stream->contract);
 	pull->log = jdy_runlog_open(run_id, stream_id, TopMemoryContext);
 	pull->staging = jdy_staging_open(pull->stream, run_id, mode == MODE_FULL, context);
 	jdy_progress_limits(pull->stream->endpoint, pull->stream->details);
@@ -600,13 +601,20 @@ read_rejected(Pull *pull, bool loaded_all)
 static void
 finish_run(Pull *pull)
 {
+	Stream	   *stream = pull->stream;
+
 	jdy_progress_phase(PHASE_FINISHING);
 	jdy_pull_begin(pull);
-	if (pull->stream->details && pull->cursor != DT_NOBEGIN)
-		jdy_queue_prune(pull->stream, jdy_recent_noted_since(pull));
+
+	/* Shorter answers need not be looked behind any more. */
+	if (pull->windowed && pull->given > jdy_contract_given(stream->contract))
+		jdy_contract_note(stream->contract, stream->stream_id, stream->name, Q_PAGE_SIZE, psprintf(A_LEAST "%d", pull->given),
+						  psprintf("an answer held %d rows", pull->given));
+	if (stream->details && pull->cursor != DT_NOBEGIN)
+		jdy_queue_prune(stream, jdy_recent_noted_since(pull));
 	jdy_client_persist(pull->client);
 	if (jdy_client_licence_ends(pull->client) != 0)
-		jdy_watch_licence(pull->stream->endpoint->server_name, pull->stream->owner, jdy_client_licence_ends(pull->client));
+		jdy_watch_licence(stream->endpoint->server_name, stream->owner, jdy_client_licence_ends(pull->client));
 	jdy_pull_commit(pull);
 }
 

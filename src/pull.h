@@ -45,6 +45,7 @@ typedef struct Pull
 	MemoryContext context;		/* of the run */
 	MemoryContext landing;		/* reset after each landing; its first block is kept */
 	int			cap;			/* rows that one answer may hold: what we ask for, less where the service gives less */
+	int			given;			/* the most rows that one answer was seen to hold: shorter ones were not cut */
 	bool		windowed;		/* the list can be asked by modify time */
 	bool		by_day;			/* its windows are given as dates: a tick is a day */
 	bool		timeless;		/* the service does not tell its time: nothing can be proven */
@@ -119,6 +120,12 @@ extern Call *jdy_detail_submit(Pull *pull, Lane lane, const char *id, void *owne
 
 /* The answer of a list call that came back; raises when it failed. */
 extern ListPage *jdy_list_answer(Call *call);
+
+/*
+ * Whether an answer may have been cut where its rows end, although it holds as many as it counts: rows may come from
+ * an older replica than the count, and no answer has held more.
+ */
+extern bool jdy_list_may_be_cut(const Pull *pull, const ListPage *page);
 
 /* What time it is there: asks for something when the service has not told its time in this run yet, since our clock may be wrong. */
 extern TimestampTz jdy_server_now(Pull *pull);

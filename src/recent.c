@@ -85,7 +85,7 @@ jdy_recent_list(Pull *pull)
 	went_back_us = clock_went_back(pull, asked_at);
 	count = page->count;
 	whole = went_back_us == 0 && begin <= settled &&
-		(page->nrows == 0 ? page->count <= 0 : !full && !pull->by_day && holds_all(page));
+		(page->nrows == 0 ? page->count <= 0 : !full && !pull->by_day && !jdy_list_may_be_cut(pull, page) && holds_all(page));
 	if (whole && page->nrows > 0 && stream->details)
 	{
 		guess = look_where(pull, page, settled);

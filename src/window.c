@@ -8,6 +8,10 @@
  * parallel.  Only a single tick with more rows than a page (a bulk import) is read
  * by pages, last to first, and believed only when the counts agree.
  *
+ * How many rows an answer may hold is known by what answers held.  One that holds as many as any did may have been
+ * cut there, and that its count agrees proves nothing, since rows may come from an older replica than the
+ * count: what is behind its last row is asked.
+ *
  * Whether the service's bounds are inclusive is not documented, so a window is
  * asked one tick wider on both sides; only the window itself enters the ledger.  Where the service was seen
  * to have both edges inside (probe.c), a tick that is too full is asked by itself: nothing else rests on
@@ -44,8 +48,8 @@
 typedef enum Stage
 {
 	STAGE_FIRST,				/* page 1 */
-	STAGE_LAST_ROW,				/* no count, or a wrong one: the page that begins at the last row must hold just that */
-	STAGE_AGAIN,				/* no count: page 1 again must show the same ids */
+	STAGE_LAST_ROW,				/* no count, or one that proves nothing: the page that begins at the last row must hold just that */
+	STAGE_AGAIN,				/* then page 1 again must show the same ids */
 	STAGE_WHOLE					/* a wrong count: page 1 again, to be landed but not proven */
 } Stage;
 
@@ -84,7 +88,7 @@ typedef enum Finding
 	FOUND_ALL,
 	FOUND_FULL,					/* more rows than one answer holds */
 	FOUND_MISMATCH,				/* rows and count differ */
-	FOUND_MAYBE					/* no count: to be confirmed */
+	FOUND_MAYBE					/* to be confirmed: no count, or a cut may hide behind it */
 } Finding;
 
 static Reading *make_reading(Pull *pull, const Window *window, Span *span, TimestampTz from, TimestampTz to);
@@ -93,7 +97,7 @@ static void ask(Pull *pull, Reading *reading);
 static void take_answer(Pull *pull, Call *call);
 static void note_time(Sighting *sighting, const Call *call);
 static void release(Pull *pull, Call *call);
-static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
+static Finding examine(Pull *pull, ListPage *page, int size, bool prove, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
 static List *cut(Pull *pull, const Window *window, Span *span, int64 tick_us, int64 expected);
 static bool narrow(Pull *pull, Reading *reading);
@@ -233,7 +237,8 @@ take_answer(Pull *pull, Call *call)
 {
 	ListAsk    *list_ask = call->owner;
 	Reading    *reading = list_ask->owner;
-	ListPage   *page = jdy_list_answer(call);
+	bool		past_end = jdy_list_past_end(call);
+	ListPage   *page = past_end ? NULL : jdy_list_answer(call);
 	int			distinct = 0;
 	Finding		finding;
 
@@ -242,7 +247,7 @@ take_answer(Pull *pull, Call *call)
 	if (reading->stage == STAGE_LAST_ROW)
 	{
 		/* More rows than the last one: the first answer was cut, so its size is what one answer holds. */
-		if (page->nrows > 1)
+		if (!past_end && page->nrows > 1)
 		{
 			pull->cap = reading->first_rows;
 			reading->stage = STAGE_FIRST;
@@ -257,18 +262,17 @@ take_answer(Pull *pull, Call *call)
 		return;
 	}
 
-	finding = examine(pull, page, list_ask->size, &distinct);
-	if (reading->stage == STAGE_AGAIN && finding == FOUND_MAYBE)
+	finding = examine(pull, page, list_ask->size, reading->window.prove, &distinct);
+	if (reading->stage != STAGE_FIRST && finding == FOUND_MAYBE)
 	{
-		if (page->nrows == reading->first_rows && sum_of_ids(page) == reading->first_ids)
+		if (page->nrows == reading->first_rows && sum_of_ids(page) == reading->first_ids &&
+			(reading->stage == STAGE_AGAIN || page->count >= 0))
 			finding = FOUND_ALL;
-		else if (++reading->mismatches <= MAX_MISMATCHES)
+		else if (reading->stage == STAGE_AGAIN && ++reading->mismatches <= MAX_MISMATCHES)
 			reading->stage = STAGE_FIRST;	/* it changed meanwhile: begin again */
 		else
 			finding = FOUND_MISMATCH;
 	}
-	if (reading->stage == STAGE_WHOLE && finding == FOUND_MAYBE)
-		finding = FOUND_MISMATCH;
 
 	switch (finding)
 	{
@@ -301,6 +305,7 @@ take_answer(Pull *pull, Call *call)
 				/* The service may give less than was asked for: is there anything after the last row? */
 				reading->stage = STAGE_LAST_ROW;
 				reading->first_rows = page->nrows;
+				reading->first_ids = sum_of_ids(page);
 				ask(pull, reading);
 			}
 			else
@@ -331,7 +336,7 @@ release(Pull *pull, Call *call)
 }
 
 static Finding
-examine(Pull *pull, ListPage *page, int size, int *distinct)
+examine(Pull *pull, ListPage *page, int size, bool prove, int *distinct)
 {
 	Row		  **rows;
 	int			n;
@@ -345,9 +350,9 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 		return page->nrows == 0 ? FOUND_ALL : FOUND_MAYBE;
 
 	/* Not as many rows: one that came twice may stand where another should. */
-	if (page->count == *distinct)
-		return FOUND_ALL;
-	return FOUND_MISMATCH;
+	if (page->count != *distinct)
+		return FOUND_MISMATCH;
+	return prove && jdy_list_may_be_cut(pull, page) ? FOUND_MAYBE : FOUND_ALL;
 }
 
 /* Asks the parts of a window instead; a single tick that cannot be asked more narrowly is left for its pages to be read. */
@@ -529,6 +534,7 @@ read_tick(Pull *pull, Reading *reading)
 		uint64	   *hashes = NULL;
 		int			page_number;
 		bool		counted;
+		uint64		shown = 0;	/* ids of the page before, added up */
 		Call	   *call;
 		ListPage   *page;
 
@@ -538,9 +544,12 @@ read_tick(Pull *pull, Reading *reading)
 		first_count = page->count;
 		counted = first_count >= 0;
 
-		/* Where rows come twice, the last ones lie behind the count. */
+		/*
+		 * The last page has room for more than is counted, because rows may come from an older replica than the count.
+		 * Where rows come twice, the last ones lie further behind it.
+		 */
 		if (counted)
-			pages = (int) Min(first_count / pull->cap + (first_count % pull->cap > 0) + round, MAX_TICK_PAGES);
+			pages = (int) Min(first_count / pull->cap + 1 + round, MAX_TICK_PAGES);
 		jdy_client_release(pull->client, call);
 
 		hashes = MemoryContextAllocHuge(pull->context, sizeof(uint64) * ((Size) pages + 1) * pull->cap);
@@ -577,6 +586,10 @@ read_tick(Pull *pull, Reading *reading)
 			jdy_pull_reject(pull, page, &window.sighting);
 			jdy_pull_commit(pull);
 			pfree(rows);
+			/* A full page that comes again is the last one. */
+			if (page_number > 1 && sum_of_ids(page) == shown)
+				full = false;
+			shown = sum_of_ids(page);
 			jdy_client_release(pull->client, call);
 			if (!counted && (!full || page_number > MAX_TICK_PAGES))
 				break;

@@ -113,7 +113,7 @@ answers('windows in seconds of stamps that are finer', stream => { entry => 'NUL
 
 answers('a page size that is not cut', set => { cap => 0 }, before => sub { change(op => 'insert', count => 190) },
 	gives => { 'page size' => 'at least 200', offset => 'unknown', 'past the end' => 'empty' });
-answers('a list that is too short', set => { cap => 100 }, gives => { 'page size' => 'unknown', offset => 'unknown', 'past the end' => 'empty', count => 'adds up' });
+answers('a list that is too short', set => { cap => 100 }, gives => { 'page size' => 'at least 24', offset => 'unknown', 'past the end' => 'empty', count => 'adds up' });
 answers('an empty list', set => { cap => 100 }, details => 1, before => sub { change(op => 'delete', count => 24) },
 	gives => { 'page size' => 'unknown', 'past the end' => 'unknown', order => 'unknown', 'start edge' => 'unknown', count => 'adds up' });
 answers('pages that count from what is given', set => { offset_rule => 'cap', echo_page_size => 'cap' },
@@ -125,7 +125,7 @@ answers('with its own number', set => { past_end => 'last', past_end_echo => 'la
 answers('behind the end a refusal', set => { past_end => 'error' }, gives => { 'past the end' => 'refused', offset => 'asked size' });
 answers('no count', set => { count_type => 'missing' }, gives => { count => 'none', 'page size' => 10, offset => 'asked size', 'past the end' => 'unknown' });
 answers("no count, all in one answer, behind the end $_->[0]", set => { count_type => 'missing', cap => 100, past_end => $_->[0] },
-	gives => { count => 'none', 'page size' => 'unknown', 'past the end' => $_->[1] }) for [ 'empty', 'empty' ], [ 'last', 'last page again' ], [ 'error', 'refused' ];
+	gives => { count => 'none', 'page size' => 'at least 24', 'past the end' => $_->[1] }) for [ 'empty', 'empty' ], [ 'last', 'last page again' ], [ 'error', 'refused' ];
 answers("a count that is off by $_", set => { count_lie => $_ }, gives => { count => 'does not add up' }) for 1, -1;
 answers('a count that is off by one once', before => sub { fault(kind => 'count_lie', path => $LIST, after => 3) }, gives => { count => 'adds up' });
 answers('rows twice', set => { duplicates => 3 }, gives => { count => 'adds up', 'page size' => 10 });
