@@ -25,6 +25,7 @@
 #include "window.h"
 
 #define BATCH_IDS 1000
+#define MAX_STAMPS 100000		/* that are read: memory does not grow with the list */
 #define MAX_PARTS 64			/* of one cut where no times are known */
 
 /* A window that is being cut. */
@@ -58,7 +59,7 @@ jdy_stamps_read(Pull *pull)
 
 	jdy_stamps_forget(pull);
 	jdy_pull_begin(pull);
-	while (read_batch(pull, &times, &last, &room) == BATCH_IDS)
+	while (pull->nstamps < MAX_STAMPS && read_batch(pull, &times, &last, &room) == BATCH_IDS)
 		;
 	if (times.plan != NULL)
 		SPI_freeplan(times.plan);
