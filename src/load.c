@@ -22,8 +22,8 @@
  */
 #include "postgres.h"
 
+#include "anchors.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "progress.h"
 #include "pull.h"
 #include "spi.h"
@@ -31,21 +31,12 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
-#define RING_ROWS 256			/* rows read last that can serve as anchors */
-#define SAVED_ANCHORS 8			/* of them, kept for a load that is resumed */
 #define MAX_AHEAD 4				/* pages asked ahead */
 #define LAND_AT_ROWS 1024		/* rows gathered before they are landed while replies keep coming */
 #define LAND_AT_BYTES (4 * 1024 * 1024) /* or so much of their text */
 #define MAX_LOST_ANCHORS 200	/* pages without an anchor before the run gives up */
 #define MAX_REFUSED 8			/* pages past the end before the run gives up */
 #define MAX_DOUBTS 3			/* ends that the service's count contradicts, before they are believed */
-
-/* A row that was read: by hashes, 16 bytes. */
-typedef struct Anchor
-{
-	uint64		id;
-	uint64		key;			/* sort key */
-} Anchor;
 
 /* One page on its way. */
 typedef struct PageAsk
@@ -68,10 +59,8 @@ typedef struct Load
 	int64		last;			/* index in the list of the last row read; -1 = none */
 	int64		ahead;			/* the same, if all pages asked are as expected */
 	int64		count;			/* what the service says; -1 = nothing */
-	Anchor		ring[RING_ROWS];
-	int			nring;
-	int			ring_head;
-	Anchor		order[RING_ROWS];	/* the first page as it came before the load began */
+	Anchors		read;			/* rows that were read last */
+	Anchor		order[JDY_ANCHORS]; /* the first page as it came before the load began */
 	int			norder;
 	int			lost;			/* pages without an anchor */
 	int			doubts;			/* ends that the count contradicted */
@@ -101,10 +90,6 @@ static void accept_page(Load *load, PageAsk *ask);
 static void check_keys(Load *load, ListPage *page, int full);
 static void step_back(Load *load, PageAsk *ask, int64 rows);
 static void drop_asked(Load *load);
-static int	last_anchor(Load *load, ListPage *page);
-static int	place_in_ring(const Load *load, Anchor anchor);
-static Anchor anchor_of(const Row *row);
-static bool is_anchor(Anchor anchor, const Row *row);
 static void land(Load *load);
 static void release(Load *load, Call *call);
 static void save(Load *load);
@@ -231,7 +216,7 @@ look_ahead(Load *load)
 		land_answer(load->pull, call, load->sighting);
 	}
 	for (int i = 0; i < page->nrows && i < lengthof(load->order); i++)
-		load->order[load->norder++] = anchor_of(&page->rows[i]);
+		load->order[load->norder++] = jdy_anchor_of(&page->rows[i]);
 	jdy_client_release(load->pull->client, call);
 }
 
@@ -249,10 +234,10 @@ compare_order(Load *load, ListPage *page)
 
 	for (int i = 0; i < page->nrows; i++)
 	{
-		Anchor		row = anchor_of(&page->rows[i]);
+		Anchor		row = jdy_anchor_of(&page->rows[i]);
 
 		for (int place = 0; place < load->norder; place++)
-			if (load->order[place].id == row.id && load->order[place].key == row.key)
+			if (jdy_anchor_equal(load->order[place], row))
 			{
 				if (place < last)
 					load->pull->doubt = DOUBT_ORDER;
@@ -293,9 +278,8 @@ choose_page(int64 last, int cap, bool larger, int *page, int *size)
 static bool
 is_list_of_two(Load *load)
 {
-	const Anchor *ring = load->ring;
-	Anchor		first = ring[(load->ring_head + RING_ROWS - 2) % RING_ROWS];
-	Anchor		second = ring[(load->ring_head + RING_ROWS - 1) % RING_ROWS];
+	Anchor		first = jdy_anchors_ago(&load->read, 2);
+	Anchor		second = jdy_anchors_ago(&load->read, 1);
 	Call	   *call;
 	ListPage   *page;
 	bool		all;
@@ -308,14 +292,14 @@ is_list_of_two(Load *load)
 	{
 		/* Empty, or the last page again. */
 		page = jdy_list_answer(call);
-		all = page->nrows == 0 || (page->nrows == 1 && is_anchor(second, &page->rows[0]));
+		all = page->nrows == 0 || (page->nrows == 1 && jdy_anchor_equal(second, jdy_anchor_of(&page->rows[0])));
 	}
 	jdy_client_release(load->pull->client, call);
 	if (!all)
 		return false;
 	call = jdy_list_ask(load->pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, 1, load->pull->stream->plan->page_size);
 	page = jdy_list_answer(call);
-	all = page->nrows == 2 && is_anchor(first, &page->rows[0]) && is_anchor(second, &page->rows[1]);
+	all = page->nrows == 2 && jdy_anchor_equal(first, jdy_anchor_of(&page->rows[0])) && jdy_anchor_equal(second, jdy_anchor_of(&page->rows[1]));
 	if (all && page->count > 2)
 		load->pull->doubt = DOUBT_END;
 	jdy_client_release(load->pull->client, call);
@@ -336,7 +320,7 @@ begin_again(Load *load)
 	load->cap = load->pull->stream->plan->page_size;
 	load->proven = 0;
 	load->last = load->ahead = -1;
-	load->nring = load->ring_head = 0;
+	jdy_anchors_clear(&load->read);
 }
 
 static void
@@ -435,7 +419,7 @@ accept_page(Load *load, PageAsk *ask)
 	}
 	page = jdy_list_answer(ask->call);
 	check_keys(load, page, Min(ask->size, load->cap));
-	anchor = last_anchor(load, page);
+	anchor = jdy_anchors_last_in(&load->read, page);
 	if (page->count >= 0)
 		load->count = page->count;
 	if (anchor < 0 && !from_start)
@@ -452,7 +436,7 @@ accept_page(Load *load, PageAsk *ask)
 
 	/* From the start again: what comes is older than what was read last. */
 	if (anchor < 0)
-		load->nring = load->ring_head = 0;
+		jdy_anchors_clear(&load->read);
 	load->backs = 0;
 	if (from_start)
 	{
@@ -468,13 +452,13 @@ accept_page(Load *load, PageAsk *ask)
 	for (int i = 0; i < page->nrows; i++)
 	{
 		Row		   *row = &page->rows[i];
-		Anchor		read = anchor_of(row);
+		Anchor		read = jdy_anchor_of(row);
 		int			place;
 
 		if (row->problem != NULL && row->id == NULL)
 			continue;
 		/* Rows after the last one that was read are new. */
-		place = i > anchor ? -1 : place_in_ring(load, read);
+		place = i > anchor ? -1 : jdy_anchors_place(&load->read, read);
 		if (place >= 0)
 		{
 			/* Rows that stayed must stand as they stood, or what was not read may have moved before them. */
@@ -488,11 +472,7 @@ accept_page(Load *load, PageAsk *ask)
 			load->bytes += row->length;
 		}
 		if (i > anchor)
-		{
-			load->ring[load->ring_head] = read;
-			load->ring_head = (load->ring_head + 1) % RING_ROWS;
-			load->nring = Min(load->nring + 1, RING_ROWS);
-		}
+			jdy_anchors_add(&load->read, read);
 	}
 
 	room = Min(ask->size, load->cap);
@@ -588,46 +568,6 @@ drop_asked(Load *load)
 	load->asked = NIL;
 }
 
-/* Position in the page of its last row that was read already; -1 = none. */
-static int
-last_anchor(Load *load, ListPage *page)
-{
-	for (int i = page->nrows - 1; i >= 0; i--)
-		if (page->rows[i].id != NULL && place_in_ring(load, anchor_of(&page->rows[i])) >= 0)
-			return i;
-	return -1;
-}
-
-/* The later a row was read, the higher its place; -1 = it is not among those remembered. */
-static int
-place_in_ring(const Load *load, Anchor anchor)
-{
-	for (int i = 0; i < load->nring; i++)
-		if (load->ring[i].id == anchor.id && load->ring[i].key == anchor.key)
-			return (i - load->ring_head + RING_ROWS) % RING_ROWS;
-	return -1;
-}
-
-static Anchor
-anchor_of(const Row *row)
-{
-	Anchor		anchor = {0, 0};
-
-	if (row->id != NULL)
-		anchor.id = hash_bytes_extended((const unsigned char *) row->id, strlen(row->id), 0);
-	if (row->number != NULL)
-		anchor.key = hash_bytes_extended((const unsigned char *) row->number, strlen(row->number), 0);
-	return anchor;
-}
-
-static bool
-is_anchor(Anchor anchor, const Row *row)
-{
-	Anchor		other = anchor_of(row);
-
-	return anchor.id == other.id && anchor.key == other.key;
-}
-
 static void
 land(Load *load)
 {
@@ -681,19 +621,12 @@ save(Load *load)
 	};
 	StringInfoData state;
 	Datum		values[2];
-	int			n = Min(load->nring, SAVED_ANCHORS);
 
 	initStringInfo(&state);
-	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"proven\": %d, \"doubt\": %d, \"anchors\": [", (long long) load->last,
+	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"proven\": %d, \"doubt\": %d, \"anchors\": ", (long long) load->last,
 					 load->cap, load->proven, load->pull->doubt);
-	for (int i = n; i >= 1; i--)
-	{
-		Anchor		anchor = load->ring[(load->ring_head - i + RING_ROWS) % RING_ROWS];
-
-		appendStringInfo(&state, "%s\"%016llx %016llx\"", i < n ? ", " : "",
-						 (unsigned long long) anchor.id, (unsigned long long) anchor.key);
-	}
-	appendStringInfoString(&state, "]}");
+	jdy_anchors_append_json(&load->read, &state);
+	appendStringInfoChar(&state, '}');
 	values[0] = Int32GetDatum(load->pull->stream->stream_id);
 	values[1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(state.data));
 	jdy_execute(&update, values, NULL);
@@ -706,9 +639,6 @@ restore(Load *load, Jsonb *state)
 	char	   *cap = jdy_jsonb_text(state, "cap");
 	char	   *proven = jdy_jsonb_text(state, "proven");
 	char	   *doubt = jdy_jsonb_text(state, "doubt");
-	JsonbIterator *it = JsonbIteratorInit(&state->root);
-	JsonbValue	value;
-	JsonbIteratorToken token;
 
 	if (last == NULL || cap == NULL)
 		return;
@@ -719,17 +649,5 @@ restore(Load *load, Jsonb *state)
 		load->proven = atoi(proven);
 	if (doubt != NULL && load->pull->doubt == NO_DOUBT)
 		load->pull->doubt = atoi(doubt);
-	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
-	{
-		unsigned long long id;
-		unsigned long long key;
-
-		if (token == WJB_ELEM && value.type == jbvString && value.val.string.len == 33 &&
-			sscanf(pnstrdup(value.val.string.val, 33), "%16llx %16llx", &id, &key) == 2)
-		{
-			load->ring[load->ring_head] = (Anchor) {id, key};
-			load->ring_head = (load->ring_head + 1) % RING_ROWS;
-			load->nring = Min(load->nring + 1, RING_ROWS);
-		}
-	}
+	jdy_anchors_read_json(&load->read, state);
 }

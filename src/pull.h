@@ -57,6 +57,8 @@ typedef struct Pull
 	bool		absent;			/* there are records that a certificate did not find (absent.c) */
 	List	   *found;			/* of char *: ids that an audit showed, staging lacked, and no window has listed since */
 	List	   *shown;			/* of char *: ids that the tail as a whole showed, and no piece of it yet */
+	TimestampTz *stamps;		/* of stamps.c: when recent records were modified, sorted; NULL = not known */
+	int			nstamps;
 	List	   *to_read;		/* of window.c: what is not asked yet, the earliest first */
 	bool		hidden;			/* an answer about the tail may hide records: it fits no count, or a row came twice or without its id */
 	List	   *full_ticks;		/* of window.c: ticks with more rows than an answer holds, to be read by pages */

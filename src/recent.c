@@ -26,6 +26,7 @@
 #include "progress.h"
 #include "recent.h"
 #include "spi.h"
+#include "stamps.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -34,7 +35,6 @@
 #define ANY_CLOCK_US (366 * USECS_PER_DAY)	/* the service's clock is not further ahead of ours, before it is known */
 #define ALL_PIECES (1 << SEEN_IN_OVERLAP | 1 << SEEN_SETTLED | 1 << SEEN_IN_OLD_TAIL | 1 << SEEN_IN_NEW_TAIL)
 #define CLOCK_DRIFT_US USECS_PER_MINUTE	/* two clocks may differ so much more than the last time they were looked at */
-#define MAX_SLICES 64			/* that a piece is read in at first */
 #define CLOCK_WENT_BACK "clock went back"
 
 static int64 clock_went_back(const Pull *pull, TimestampTz asked_at);
@@ -44,7 +44,6 @@ static bool holds_all(ListPage *page);
 static int	look_where(Pull *pull, ListPage *page, TimestampTz settled);
 static void take_whole(Pull *pull, ListPage *page, TimestampTz begin, TimestampTz settled, TimestampTz now, TimestampTz answered_at);
 static void list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now, int guess, int64 count);
-static List *slices(Pull *pull, const Window *window, int64 rows);
 static void note_unseen(const Pull *pull, Sighting *sighting, TimestampTz now);
 static void note_tail(Pull *pull, TimestampTz from, TimestampTz until);
 static void note_clock(Pull *pull);
@@ -102,6 +101,10 @@ jdy_recent_list(Pull *pull)
 		pull->windowed = false;
 		return false;
 	}
+	if (full)
+		jdy_stamps_read(pull);
+	else
+		jdy_stamps_forget(pull);
 	if (went_back_us > 0)
 	{
 		take_back(pull, Min(settled, pull->cursor - went_back_us));
@@ -259,6 +262,8 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 	Proof		nothing = {"one answer, all of it elsewhere", 1, 0, list_length(pull->shown)};
 
 	overlap->sighting.overlap_from = begin - 2 * jdy_tick_us(pull);
+	if (pull->nstamps == 0)
+		overlap->expected = count * (cursor - begin) / (end - begin);
 	proven->prove = true;
 	pull->hidden = false;
 	for (int i = 0; i < lengthof(pieces); i++)
@@ -285,7 +290,7 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 			else
 				asked |= piece;
 			if (pieces[i] == overlap)
-				jdy_windows_read(pull, slices(pull, window, count * (window->to - window->from) / (end - begin)));
+				jdy_windows_read(pull, list_make1(window));
 			else
 				windows = lappend(windows, window);
 		}
@@ -301,28 +306,6 @@ list_pieces(Pull *pull, TimestampTz begin, TimestampTz settled, TimestampTz now,
 	jdy_lag_settle(pull);
 	note_clock(pull);
 	jdy_pull_commit(pull);
-}
-
-/* A window that is not to be proven, in so many that each should fit in an answer; so many rows are expected. */
-static List *
-slices(Pull *pull, const Window *window, int64 rows)
-{
-	int64		tick_us = jdy_tick_us(pull);
-	int64		ticks = Max((window->to - window->from) / tick_us, 1);
-	int64		n = Max(Min(rows * 5 / 4 / pull->cap + (rows * 5 / 4 % pull->cap > 0), Min(ticks, MAX_SLICES)), 1);
-	List	   *result = NIL;
-
-	for (int64 i = 0; i < n; i++)
-	{
-		Window	   *slice = palloc(sizeof(Window));
-
-		*slice = *window;
-		slice->from = window->from + ticks * i / n * tick_us;
-		if (i + 1 < n)
-			slice->to = window->from + ticks * (i + 1) / n * tick_us;
-		result = lappend(result, slice);
-	}
-	return result;
 }
 
 /* For the visibility lag: what the run before asked for and was shown all of, unless the service's clock went back since. */

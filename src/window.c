@@ -4,7 +4,7 @@
  *
  * An answer that holds fewer rows than it may is one snapshot: complete,
  * whatever the order and whatever changes meanwhile.  So a window is asked as
- * one page; when it does not fit it is split in time and its parts are asked, in
+ * one page; when it does not fit it is split in time, where it should be (stamps.c), and its parts are asked, in
  * parallel.  Only a single tick with more rows than a page (a bulk import) is read
  * by pages, last to first, and believed only when the counts agree.
  *
@@ -12,7 +12,7 @@
  * asked one tick wider on both sides; only the window itself enters the ledger.  Where the service was seen
  * to have both edges inside (probe.c), a tick that is too full is asked by itself: nothing else rests on
  * that, since it may change without a word.  Where stamps were seen to be finer than a second, such a second
- * is split into windows of milliseconds.
+ * is asked a millisecond wider only, and then split into windows of milliseconds.
  *
  * Rows, ledger and watermark are committed together.  Parts are read in any
  * order, but enter the ledger in order of time: the next run begins at the
@@ -28,13 +28,13 @@
 #include "miscadmin.h"
 #include "progress.h"
 #include "spi.h"
+#include "stamps.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "window.h"
 
-#define MAX_PARTS 64			/* of one split */
 #define MAX_MISMATCHES 3		/* answers whose rows differ from their count before it is found out why */
 #define MAX_TICK_ROUNDS 5		/* readings of an overfull tick before it is left unproven */
 #define GIVE_UP_US USECS_PER_HOUR	/* a count that is wrong for so long stays so */
@@ -95,6 +95,7 @@ static void note_time(Sighting *sighting, const Call *call);
 static void release(Pull *pull, Call *call);
 static Finding examine(Pull *pull, ListPage *page, int size, int *distinct);
 static void split(Pull *pull, Reading *reading, int64 count);
+static List *cut(Pull *pull, const Window *window, Span *span, int64 tick_us, int64 expected);
 static bool narrow(Pull *pull, Reading *reading);
 static void land(Pull *pull, const Window *window, Row **rows, int nrows);
 static void finish(Pull *pull, Reading *reading, ListPage *page, int distinct, const char *rule);
@@ -127,7 +128,7 @@ jdy_windows_read(Pull *pull, List *windows)
 			span->context = context;
 			span->until = window->from;
 		}
-		pull->to_read = lappend(pull->to_read, make_reading(pull, window, span, window->from, window->to));
+		pull->to_read = list_concat(pull->to_read, cut(pull, window, span, jdy_tick_us(pull), window->expected));
 	}
 	for (;;)
 	{
@@ -349,44 +350,58 @@ examine(Pull *pull, ListPage *page, int size, int *distinct)
 	return FOUND_MISMATCH;
 }
 
-/* Asks the parts of a window instead; a single tick is left for its pages to be read. */
+/* Asks the parts of a window instead; a single tick that cannot be asked more narrowly is left for its pages to be read. */
 static void
 split(Pull *pull, Reading *reading, int64 count)
 {
 	const Window *window = &reading->window;
-	int64		ticks;
-	int64		parts = count > 0 ? count * 2 / pull->cap + 2 : 2;
-	List	   *split_off = NIL;
+	List	   *split_off;
 	List	   *later;
 
-	if (window->to - window->from <= reading->tick_us && !narrow(pull, reading))
+	if (window->to - window->from <= reading->tick_us)
 	{
-		pull->full_ticks = lappend(pull->full_ticks, reading);
+		/* Perhaps what it was asked wider by is what is crowded. */
+		if (narrow(pull, reading))
+		{
+			reading->stage = STAGE_FIRST;
+			ask(pull, reading);
+		}
+		else
+			pull->full_ticks = lappend(pull->full_ticks, reading);
 		return;
 	}
-	if (reading->alone)
-	{
-		reading->stage = STAGE_FIRST;
-		ask(pull, reading);
-		return;
-	}
-	/* Begun ones, too: an interrupted run may have proven a part of a second, and the next begins or ends there. */
-	ticks = (window->to - window->from + reading->tick_us - 1) / reading->tick_us;
-	parts = Min(Min(parts, MAX_PARTS), ticks);
-	for (int64 i = 0; i < parts; i++)
-	{
-		TimestampTz from = window->from + ticks * i / parts * reading->tick_us;
-		TimestampTz to = window->from + ticks * (i + 1) / parts * reading->tick_us;
-		Reading    *part = make_reading(pull, window, reading->span, from, i + 1 < parts ? to : window->to);
+	/* It was full, whatever the count says. */
+	split_off = cut(pull, window, reading->span, reading->tick_us, count > 0 ? Max(count, pull->cap + 1) : 2 * pull->cap);
 
-		part->tick_us = reading->tick_us;
-		split_off = lappend(split_off, part);
-	}
 	/* The earliest first: the watermark moves as soon as it can, and no more than a split of each depth waits. */
 	later = pull->to_read;
 	pull->to_read = list_concat(split_off, later);
 	list_free(later);
 	pfree(reading);
+}
+
+/*
+ * Readings for the parts of a window.  Begun ticks count, too: an interrupted run may have proven a part of a second, and
+ * the next begins or ends there.
+ */
+static List *
+cut(Pull *pull, const Window *window, Span *span, int64 tick_us, int64 expected)
+{
+	TimestampTz from = window->from;
+	TimestampTz *ends;
+	int			n = jdy_stamps_cut(pull, from, window->to, tick_us, expected, &ends);
+	List	   *readings = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		Reading    *part = make_reading(pull, window, span, from, ends[i]);
+
+		part->tick_us = tick_us;
+		readings = lappend(readings, part);
+		from = ends[i];
+	}
+	pfree(ends);
+	return readings;
 }
 
 /* A tick with too many rows: what the service was seen to do may help.  false: nothing does. */

@@ -18,13 +18,14 @@ typedef struct Window
 	Sighting	sighting;		/* from, to are filled in per window read */
 	bool		prove;			/* settled: enters the ledger */
 	Lane		lane;
+	int64		expected;		/* rows that should be in it, beside those whose time is known; 0 = none */
 
 	/* Lands the rows of an answer, in its transaction, in place of jdy_pull_land; NULL = nobody does. */
 	void		(*land) (void *arg, const struct Window *window, Row **rows, int nrows);
 	void	   *land_arg;
 } Window;
 
-/* Reads windows (Window *) in parallel, splitting what one answer cannot hold, and lands them. */
+/* Reads windows (Window *) in parallel, splitting what one answer cannot, or should not be able to hold (stamps.h), and lands them. */
 extern void jdy_windows_read(Pull *pull, List *windows);
 
 /* No stamp is older (1970-01-02): a window from here on counts as one since ever. */
