@@ -9,23 +9,26 @@ package JdyTortureAudit;
 use strict;
 use warnings;
 
+my $INITIAL_UNTIL_MS = 1_764_518_400_000;	# the simulator's first records are older
+
 # Which records were changed without a stamp or with one older than others had by then, or have been hidden, with a detail
 # that stays and changes that no list shows: { ID => what }.
 sub unlisted
 {
 	my ($self) = @_;
-	my ($newest_ms, %modify_ms, %state, %unlisted);
+	my @history = $self->history or return {};
+	my $newest_ms = $history[0][0] / 1000 - 3 * 3600_000;	# whatever the service's clock says
+	my $grain_ms = ($self->{plan}{set}{stamp_granularity} // '') eq 's' ? 1000 : 1;
+	my (%modify_ms, %state, %unlisted);
 
-	my @history = $self->history;
-	my $initial_us = @history ? $history[0][0] : 0;
 	for my $change (@history)
 	{
-		my ($made_us, $id, $modify_ms, $state) = @$change;
+		my (undef, $id, $modify_ms, $state) = @$change;
 
-		$unlisted{$id} = 'not stamped' if ($state{$id} // '') eq 'listed' && $state eq 'listed' && $modify_ms{$id} == $modify_ms;
-		$unlisted{$id} = 'dated back' if $made_us != $initial_us && $modify_ms < ($newest_ms // 0);
+		$unlisted{$id} = 'not stamped' if ($state{$id} // '') eq 'listed' && $state eq 'listed' && int($modify_ms{$id} / $grain_ms) == int($modify_ms / $grain_ms);
+		$unlisted{$id} = 'dated back' if $modify_ms >= $INITIAL_UNTIL_MS && $modify_ms < $newest_ms;
 		$unlisted{$id} = 'hidden' if $state eq 'hidden';
-		$newest_ms = $modify_ms if $modify_ms > ($newest_ms // 0);
+		$newest_ms = $modify_ms if $modify_ms > $newest_ms;
 		$modify_ms{$id} = $modify_ms;
 		$state{$id} = $state;
 	}
@@ -100,7 +103,7 @@ sub judge_audits
 	# What was stamped lately is left to windows.
 	my $dated = $self->is_dated;
 	$self->pass_time($self->{settle_s} + ($self->by_day ? 3 * 86400 : 80));
-	$self->post('/_sim/change', { entity => $plan->{list}{entity}, %$_ }) for grep { $dated || $_->{op} ne 'insert' } @{ $plan->{audit}{changes} };
+	$self->post('/_sim/change', { entity => $plan->{list}{entity}, %$_ }) for grep { $dated || $_->{op} eq 'contact' && $_->{keep_stamp} } @{ $plan->{audit}{changes} };
 	my @changed = grep { $_->[0] ne 'extra' } $self->differences or return;
 	$self->audit_all('an audit after changes that no window lists');
 	$self->wrong('not brought by audits: ' . join ', ', map { "@$_" } $self->differences) if grep { $_->[0] ne 'extra' } $self->differences;
