@@ -151,8 +151,9 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 			take(load, call);
 	}
 
-	/* Rows that came twice are counted, so they may stand where others should. */
-	if (load->repeated > 0 && !pull->stream->keyless && load->count > load->last + 1 - load->repeated && pull->doubt == NO_DOUBT)
+	/* Rows that came twice are counted, so they may stand where others should; without a count nothing says that they do not. */
+	if (load->repeated > 0 && !pull->stream->keyless && pull->doubt == NO_DOUBT &&
+		(load->count < 0 || load->count > load->last + 1 - load->repeated))
 		pull->doubt = DOUBT_END;
 
 	/* A list that fits on one page does not tell what a page can hold. */
