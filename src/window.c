@@ -346,12 +346,14 @@ examine(Pull *pull, ListPage *page, int size, bool prove, int *distinct)
 	pfree(rows);
 	if (page->nrows >= size)
 		return FOUND_FULL;
-	if (page->count < 0)
-		return page->nrows == 0 ? FOUND_ALL : FOUND_MAYBE;
+	if (page->nrows == 0 && page->count < 0)
+		return FOUND_ALL;
 
-	/* Not as many rows: one that came twice may stand where another should. */
-	if (page->count != *distinct)
+	/* Not as many rows: one that came twice may stand where another should.  Without a count that cannot be told. */
+	if (page->count < 0 ? prove && *distinct < page->nrows && !pull->stream->keyless : page->count != *distinct)
 		return FOUND_MISMATCH;
+	if (page->count < 0)
+		return FOUND_MAYBE;
 	return prove && jdy_list_may_be_cut(pull, page) ? FOUND_MAYBE : FOUND_ALL;
 }
 
@@ -632,8 +634,9 @@ distrust_count(Pull *pull, const Reading *reading, int64 rows, int64 count)
 
 	jdy_pull_begin(pull);
 	jdy_incident_open(pull->stream->name, "warning", JDY_COUNT_NOT_TRUSTED,
-					  psprintf("What was modified from %s to %s was read and landed, but it came as %lld records while the service counts %lld.",
-							   from, timestamptz_to_str(reading->window.to), (long long) rows, (long long) count),
+					  psprintf("What was modified from %s to %s was read and landed, but it came as %lld records while the service counts %s.",
+							   from, timestamptz_to_str(reading->window.to), (long long) rows,
+							   count < 0 ? "none, and some came twice" : psprintf("%lld", (long long) count)),
 					  psprintf("complete_until stays before it; SELECT * FROM jdy_resync('%s', '%s', '%s') proves it once the counts agree.",
 							   pull->stream->name, from, timestamptz_to_str(reading->window.to)));
 	jdy_pull_commit(pull);
