@@ -230,13 +230,13 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 		.sql = "INSERT INTO jdysync.certificate (stream_id, epoch, run_id, proven, instant, \"count\", digest, calls, missed, why, absent, content_until, missed_ids,"
 		" assumptions, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $15,"
 		" (SELECT CASE WHEN $16 THEN s.listed_until ELSE $20 END FROM jdysync.stream s WHERE s.stream_id = $1 AND $4 AND NOT $17), $18,"
-		" (SELECT jsonb_build_object('settle', $19::text, 'start_from', s.start_from, 'known_before', $11, 'passes', $12, 'pass', $14,"
+		" (SELECT jsonb_build_object('settle', $19::text, 'start_from', s.start_from, 'listed_from', $21, 'known_before', $11, 'passes', $12, 'pass', $14,"
 		"  'contract', (SELECT jsonb_object_agg(n.question, jsonb_build_object('answer', n.answer, 'asked_at', n.asked_at))"
 		"   FROM jdysync.contract n WHERE n.stream_id = s.stream_id)) FROM jdysync.stream s WHERE s.stream_id = $1), $13)",
-		.nargs = 20,
+		.nargs = 21,
 		.argtypes = {INT4OID, INT4OID, INT8OID, BOOLOID, TIMESTAMPTZOID, INT8OID, BYTEAOID, INT4OID, INT8OID, TEXTOID,
 		INT8OID, INT4OID, JSONBOID, INT4OID, INT8OID,
-		BOOLOID, BOOLOID, TEXTARRAYOID, INTERVALOID, TIMESTAMPTZOID}
+		BOOLOID, BOOLOID, TEXTARRAYOID, INTERVALOID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 
 	/* Not all streams at the same time, and never later than a day. */
@@ -254,8 +254,8 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	};
 	const Stream *stream = c->pull->stream;
 	Interval	settle = {.time = c->settle_us};
-	Datum		values[20];
-	char		nulls[21] = "                    ";
+	Datum		values[21];
+	char		nulls[22] = "                     ";
 
 	if (c->evidence.len > 0)
 		appendStringInfoChar(&c->evidence, ']');
@@ -292,6 +292,9 @@ insert_certificate(Certify *c, bool proven, const Instant *instant, Datum digest
 	values[17] = missed && missed->n > 0 ? jdy_text_array(missed->texts, Min(missed->n, JDY_JUDGED_MISSED)) : (Datum) 0;
 	nulls[17] = missed && missed->n > 0 ? ' ' : 'n';
 	values[18] = IntervalPGetDatum(&settle);
+	values[20] = TimestampTzGetDatum(c->from);
+	if (c->from == DT_NOBEGIN)
+		nulls[20] = 'n';
 	jdy_execute(&insert, values, nulls);
 	jdy_execute(&trim, values, NULL);
 	values[1] = TimestampTzGetDatum(jdy_clock_now());

@@ -53,6 +53,7 @@ typedef enum Cause
 
 static const char *const causes[] = {"late", "dated back", "not stamped", "edge", "paging", "unknown"};
 
+static int	drop_set_aside(Pull *pull, char **ids, int n);
 static void find_edges(Pull *pull, const Missed *missed, int n, bool *on_edge);
 static void find_set_aside(Pull *pull, const Missed *missed, int n, bool *set_aside);
 static Cause judge(const Pull *pull, const Missed *missed, bool on_edge, bool set_aside, int64 *later_than_us);
@@ -114,10 +115,12 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 		.by_index = true
 	};
 	Missed		missed[JDY_JUDGED_MISSED] = {{0}};
-	int			njudged = Min(n, JDY_JUDGED_MISSED);
+	int			njudged;
 	Datum		values[2] = {Int32GetDatum(stream->stream_id), Int32GetDatum(stream->epoch)};
 	TimestampTz unseen_at = 0;
 
+	n = drop_set_aside(pull, ids, n);
+	njudged = Min(n, JDY_JUDGED_MISSED);
 	if (n == 0)
 	{
 		jdy_missed_note(pull, found_by, NULL, 0, 0);
@@ -147,6 +150,27 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 	}
 	SPI_freeplan(read.plan);
 	jdy_missed_note(pull, found_by, missed, njudged, n);
+}
+
+/* Leaves those whose row was not set aside: one that was has been listed, and its record was named as an exception. */
+static int
+drop_set_aside(Pull *pull, char **ids, int n)
+{
+	static JdyStatement look = {
+		.sql = "SELECT u.n FROM unnest($2::text[]) WITH ORDINALITY AS u (id, n) WHERE NOT EXISTS"
+		" (SELECT FROM jdysync.reject j WHERE j.stream_id = $1 AND j.id = u.id AND (j.next_try IS NOT NULL OR j.run_id = $3))"
+		" ORDER BY u.n",
+		.nargs = 3,
+		.argtypes = {INT4OID, TEXTARRAYOID, INT8OID}
+	};
+	Datum		values[3] = {Int32GetDatum(pull->stream->stream_id), jdy_text_array(ids, n), Int64GetDatum(pull->run_id)};
+	int			left;
+
+	jdy_execute(&look, values, NULL);
+	left = (int) SPI_processed;
+	for (int i = 0; i < left; i++)
+		ids[i] = ids[jdy_spi_int64(i, 1, 1) - 1];
+	return left;
 }
 
 static void
