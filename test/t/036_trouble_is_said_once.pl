@@ -128,7 +128,7 @@ $sim->post('/_sim/config', { licence_days => 10 });
 $node->restart;
 forget_calls($node);
 sync_ok($node, 'customer', 'signed in again');
-is(open_ones(), 'server kingdee of postgres: licence ends warning', 'ten days left');
+is(open_ones(), 'server kingdee of ' . query($node, 'SELECT current_user') . ': licence ends warning', 'ten days left');
 like(query($node, q{SELECT why FROM jdy_status WHERE name = 'customer'}), qr/^ok: 1 incident, see jdy_incidents/, 'which jdy_status counts');
 $sim->post('/_sim/config', { licence_days => 300 });
 $node->restart;
