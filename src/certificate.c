@@ -79,7 +79,7 @@ write_proof(Certify *c)
 	for (int i = 0; i < unclaimed.n; i++)
 		jdy_certify_add_text(c, &absent, unclaimed.texts[i]);
 	jdy_absent_judge(pull, absent.texts, absent.n, nabsent, instant->count, c->nadded, instant->at, true);
-	jdy_missed_records(pull, "certificate", missed.texts, missed.n, instant->at);
+	missed.n = jdy_missed_records(pull, "certificate", missed.texts, missed.n, instant->at);
 	insert_certificate(c, true, instant, digest, &missed, nabsent);
 	jdy_pull_commit(pull);
 }

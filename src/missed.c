@@ -12,8 +12,7 @@
  *	edge			its modify time is where one window ends and the next begins, and both are long enough for that to be no accident
  *	paging			by its modify time it was there before the first load, which read past it; or it is dated back, and no
  *					certificate has been made since by which to tell
- *	unknown			it states no modify time, or one that no window was to list yet; or a window set a row aside that may have
- *					been it
+ *	unknown			it states no modify time; or a window set a row aside that may have been it
  *
  * Which of late and dated back it is cannot be known where nothing tells since when it is there: then it counts as late by as
  * much as windows would have found, and no more.
@@ -98,7 +97,7 @@ jdy_missed_note(Pull *pull, const char *found_by, Missed *missed, int n, int64 t
 	}
 }
 
-void
+int
 jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, TimestampTz shown_at)
 {
 	static JdyStatement last_certificate = {
@@ -109,13 +108,17 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 	};
 	const Stream *stream = pull->stream;
 	JdyStatement read = {
-		.sql = psprintf("SELECT s.id::text, s.modified_at::timestamptz FROM %s AS s WHERE s.id = ANY ($1)", stream->staging_name),
+		.sql = psprintf("SELECT s.id::text, s.modified_at::timestamptz, s.detailed_at IS NOT NULL FROM %s AS s WHERE s.id = ANY ($1)",
+						stream->staging_name),
 		.nargs = 1,
 		.argtypes = {TEXTARRAYOID},
 		.by_index = true
 	};
+	bool		came[JDY_JUDGED_MISSED] = {false};
 	Missed		missed[JDY_JUDGED_MISSED] = {{0}};
 	int			njudged;
+	int			nmissed = 0;
+	int			nleft = 0;
 	Datum		values[2] = {Int32GetDatum(stream->stream_id), Int32GetDatum(stream->epoch)};
 	TimestampTz unseen_at = 0;
 
@@ -124,7 +127,7 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 	if (n == 0)
 	{
 		jdy_missed_note(pull, found_by, NULL, 0, 0);
-		return;
+		return 0;
 	}
 	jdy_execute(&last_certificate, values, NULL);
 	if (SPI_processed > 0)
@@ -142,14 +145,32 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 	{
 		char	   *id = jdy_spi_text(r, 1);
 		bool		isnull;
+		bool		never;
 		TimestampTz modified_at = DatumGetTimestampTz(jdy_spi_datum(r, 2, &isnull));
+		bool		detailed = DatumGetBool(jdy_spi_datum(r, 3, &never));
 
-		for (int i = 0; i < njudged && !isnull; i++)
-			if (strcmp(missed[i].id, id) == 0 && !TIMESTAMP_NOT_FINITE(modified_at))
+		for (int i = 0; i < njudged; i++)
+		{
+			if (strcmp(missed[i].id, id) != 0)
+				continue;
+			came[i] = detailed || !stream->details;
+			if (!isnull && !TIMESTAMP_NOT_FINITE(modified_at))
 				missed[i].modified_at = modified_at;
+		}
 	}
 	SPI_freeplan(read.plan);
-	jdy_missed_note(pull, found_by, missed, njudged, n);
+
+	/* Gone before its detail came, or so young that windows are still to list it: then nothing was missed. */
+	for (int i = 0; i < n; i++)
+	{
+		if (i < njudged && (!came[i] || missed[i].modified_at >= pull->cursor))
+			continue;
+		if (i < njudged)
+			missed[nmissed++] = missed[i];
+		ids[nleft++] = ids[i];
+	}
+	jdy_missed_note(pull, found_by, missed, nmissed, nleft);
+	return nleft;
 }
 
 /* Leaves those whose row was not set aside: one that was has been listed, and its record was named as an exception. */

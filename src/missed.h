@@ -33,8 +33,9 @@ extern void jdy_missed_note(Pull *pull, const char *found_by, Missed *missed, in
 
 /*
  * The same for records that were not here at all, when their details have landed: modify times are read from staging; the service surely did
- * not have them when the last certificate was made.  Of a list with a time filter.
+ * not have them when the last certificate was made.  Of a list with a time filter.  Nothing was missed of what windows set aside, are still to
+ * list, or could not since it is gone again: returns how many are left, which stand first in ids[] then.
  */
-extern void jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, TimestampTz shown_at);
+extern int	jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, TimestampTz shown_at);
 
 #endif							/* JDY_MISSED_H */
