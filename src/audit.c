@@ -215,19 +215,19 @@ begin_audit(Audit *audit)
 	audit->audit_id = jdy_spi_int64(0, 1, 0);
 }
 
-/* stamped: of the records that there are, if any, some have a modify time. */
+/* stamped: of the records that should have a modify time, if any, some do.  A list row whose detail was never had tells none. */
 static void
 count_records(Audit *audit, int64 *detailed, bool *stamped)
 {
 	JdyStatement count = {
-		.sql = psprintf("SELECT count(*), count(s.modified_at), count(*) FILTER"
-						" (WHERE s.detailed_at IS NOT NULL AND s.deleted_at IS NULL AND s.out_of_scope_at IS NULL) FROM %s AS s",
+		.sql = psprintf("SELECT count(*) FILTER (WHERE l.live), count(l.modified_at), count(*) FILTER (WHERE l.live AND l.detailed_at IS NOT NULL) FROM"
+						" (SELECT s.modified_at, s.detailed_at, s.deleted_at IS NULL AND s.out_of_scope_at IS NULL AS live FROM %s AS s) AS l",
 						audit->pull->stream->staging_name)
 	};
 
 	jdy_execute_as_user(&count, NULL, NULL);
-	*stamped = jdy_spi_int64(0, 1, 0) == 0 || jdy_spi_int64(0, 2, 0) > 0;
 	*detailed = jdy_spi_int64(0, 3, 0);
+	*stamped = (audit->pull->stream->details ? *detailed : jdy_spi_int64(0, 1, 0)) == 0 || jdy_spi_int64(0, 2, 0) > 0;
 	SPI_freeplan(count.plan);
 }
 
