@@ -41,7 +41,7 @@ jdy_probe_edges(Probe *probe)
 		say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN, "no record is here whose modify time is known and settled");
 
 		/* With start_from windows are all that was read. */
-		if (probe->pull->stream->start_from != 0 && jdy_inquiry_ask(probe, DT_NOBEGIN, DT_NOEND, 1, 1)->n > 0)
+		if (probe->pull->stream->start_from != 0)
 			judge_emptiness(probe, "the list has rows");
 	}
 }
@@ -197,13 +197,21 @@ judge_edges(Probe *probe, const char *id, TimestampTz at)
 		say_edges(probe, A_UNKNOWN, A_UNKNOWN, A_UNKNOWN, problem);
 }
 
-/* Where all time is empty, no window can mean anything. */
+/*
+ * Where all time is empty, no window can mean anything; but so it is where the list is.  A record may have left it since it was
+ * read, and come meanwhile: one must have been there before and after.
+ */
 static void
 judge_emptiness(Probe *probe, const char *although)
 {
-	Answer	   *answer = jdy_inquiry_ask(probe, JDY_FIRST_TICK, jdy_server_now(probe->pull) + USECS_PER_DAY, 1, 1);
+	int			size = probe->pull->cap;
+	Answer	   *before = jdy_inquiry_ask(probe, DT_NOBEGIN, DT_NOEND, 1, size);
+	Answer	   *answer;
 
-	if (answer->came && answer->n == 0)
+	if (before->n == 0)
+		return;
+	answer = jdy_inquiry_ask(probe, JDY_FIRST_TICK, jdy_server_now(probe->pull) + USECS_PER_DAY, 1, 1);
+	if (answer->came && answer->n == 0 && jdy_answers_in_common(before, jdy_inquiry_ask(probe, DT_NOBEGIN, DT_NOEND, 1, size)) > 0)
 		jdy_inquiry_say(probe, Q_FILTER, A_SHOWS_NOTHING, "a window of all time is empty, although %s: are the parameters of its start and end what they should be?",
 						although);
 }

@@ -60,7 +60,7 @@ jdy_recent_list(Pull *pull)
 	bool		clock_known;
 	TimestampTz now = jdy_client_server_time(pull->client, &clock_known);
 	TimestampTz begin = jdy_tick_floor(pull, pull->cursor - stream->overlap_us);
-	TimestampTz end = jdy_tick_floor(pull, now) + (clock_known ? CLOCK_ERROR_US : ANY_CLOCK_US);
+	TimestampTz end = jdy_tick_floor(pull, now) + (!clock_known ? ANY_CLOCK_US : pull->by_day ? USECS_PER_DAY : CLOCK_ERROR_US);
 	TimestampTz asked_at;
 	TimestampTz settled;
 	int64		went_back_us;
