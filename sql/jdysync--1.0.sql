@@ -401,7 +401,7 @@ COMMENT ON COLUMN jdysync.delivery.push_id IS 'push';
 COMMENT ON COLUMN jdysync.delivery.id IS 'record';
 COMMENT ON COLUMN jdysync.delivery.version IS 'of the last content sent; +1 for each';
 COMMENT ON COLUMN jdysync.delivery.status IS 'delivered | dead: refused by the target | pending: to be sent again (jdy_replay)';
-COMMENT ON COLUMN jdysync.delivery.digest IS 'of the payload that was acknowledged last; NULL = none was, or its deletion was';
+COMMENT ON COLUMN jdysync.delivery.digest IS 'of the payload that was acknowledged last; NULL = none was, or its deletion was; empty = not known: a request without an answer may have arrived';
 COMMENT ON COLUMN jdysync.delivery.refused_digest IS 'of the payload that was refused: not sent again unless it changes; empty = its deletion was refused';
 COMMENT ON COLUMN jdysync.delivery.attempts IS 'times that a version of it was refused';
 COMMENT ON COLUMN jdysync.delivery.http_status IS 'of the refusal';

@@ -90,17 +90,20 @@ static JdyStatement note_accepted = {
 	.argtypes = {INT4OID, TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID}
 };
 
-/* What was acknowledged last stays known: of a record that had no row yet it stands in its group. */
+/*
+ * What was acknowledged last stays known: of a record that had no row yet it stands in its group.  An empty digest: what
+ * the target has is not known, but it may have something.
+ */
 static JdyStatement bury = {
 	.sql = "INSERT INTO jdysync.delivery AS d (push_id, id, version, status, refused_digest, attempts, http_status, errcode,"
 	"  last_error, request, reply, digest) VALUES ($1, $2, $3, 'dead', $4, 1, $5, $6, $7, $8, $9,"
-	"  (SELECT pg_catalog.substr(g.digests, 16 * pg_catalog.array_position(g.ids, $2) - 15, 16) FROM jdysync.delivered g"
-	"   WHERE NOT $10 AND $3 > 1 AND NOT EXISTS (SELECT FROM jdysync.delivery o WHERE o.push_id = $1 AND o.id = $2)"
-	"   AND g.push_id = $1 AND g.first_id <= $2 AND g.last_id >= $2 AND $2 = ANY (g.ids)))"
+	"  CASE WHEN $10 THEN ''::bytea ELSE (SELECT pg_catalog.substr(g.digests, 16 * pg_catalog.array_position(g.ids, $2) - 15, 16) FROM jdysync.delivered g"
+	"   WHERE $3 > 1 AND NOT EXISTS (SELECT FROM jdysync.delivery o WHERE o.push_id = $1 AND o.id = $2)"
+	"   AND g.push_id = $1 AND g.first_id <= $2 AND g.last_id >= $2 AND $2 = ANY (g.ids)) END)"
 	" ON CONFLICT (push_id, id) DO UPDATE SET version = EXCLUDED.version, status = 'dead',"
 	"  refused_digest = EXCLUDED.refused_digest, attempts = d.attempts + 1, http_status = EXCLUDED.http_status,"
 	"  errcode = EXCLUDED.errcode, last_error = EXCLUDED.last_error, request = EXCLUDED.request, reply = EXCLUDED.reply,"
-	"  digest = CASE WHEN $10 THEN NULL ELSE d.digest END, discarded = NULL, changed_at = pg_catalog.clock_timestamp()",
+	"  digest = CASE WHEN $10 THEN ''::bytea ELSE d.digest END, discarded = NULL, changed_at = pg_catalog.clock_timestamp()",
 	.nargs = 10,
 	.argtypes = {INT4OID, TEXTOID, INT4OID, BYTEAOID, INT4OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, BOOLOID},
 	.by_index = true
@@ -109,16 +112,16 @@ static JdyStatement bury = {
 static JdyStatement revive = {
 	.sql = "UPDATE jdysync.delivery d SET status = 'delivered', refused_digest = NULL, attempts = 0, http_status = NULL,"
 	" errcode = NULL, last_error = NULL, request = NULL, reply = NULL, discarded = NULL"
-	" WHERE d.push_id = $1 AND d.id = ANY ($2) AND d.digest IS NOT NULL",
+	" WHERE d.push_id = $1 AND d.id = ANY ($2)",
 	.nargs = 2,
 	.argtypes = {INT4OID, TEXTARRAYOID},
 	.by_index = true
 };
 
 static JdyStatement replayed = {
-	.sql = "SELECT d.id FROM jdysync.delivery d WHERE d.push_id = $1 AND d.status = 'pending'",
-	.nargs = 1,
-	.argtypes = {INT4OID},
+	.sql = "SELECT d.id FROM jdysync.delivery d WHERE d.push_id = $1 AND d.status = 'pending' AND NOT ($2 AND d.digest IS NOT NULL)",
+	.nargs = 2,
+	.argtypes = {INT4OID, BOOLOID},
 	.by_index = true
 };
 
@@ -293,9 +296,9 @@ jdy_delivery_revived(const Push *push, char **ids, int n)
 }
 
 int
-jdy_delivery_replayed(const Push *push, char ***ids)
+jdy_delivery_replayed(const Push *push, bool absent, char ***ids)
 {
-	Datum		values[1] = {Int32GetDatum(push->push_id)};
+	Datum		values[2] = {Int32GetDatum(push->push_id), BoolGetDatum(absent)};
 
 	jdy_execute(&replayed, values, NULL);
 	*ids = palloc(sizeof(char *) * Max(SPI_processed, 1));

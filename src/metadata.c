@@ -321,7 +321,18 @@ parse_delete(Jsonb *json, Metadata *metadata)
 
 	metadata->delete_rule = rule;
 	if (rule == NULL)
+	{
+		JsonbValue *value = member(json, "delete");
+
+		if (metadata->effect == EFFECT_EXECUTE && value != NULL && value->type == jbvBinary &&
+			JsonContainerIsObject(value->val.binary.data))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("metadata has an empty \"%s\"", "delete"),
+					 errdetail("It says nothing of how records are deleted."),
+					 errhint("To delete by DELETE with the id as parameter: {\"method\": \"DELETE\"}. To delete nothing, leave it out.")));
 		return;
+	}
 	metadata->delete_api = text_member(rule, "api");
 	if (metadata->delete_api == NULL)
 		metadata->delete_api = metadata->api;

@@ -198,11 +198,11 @@ extern void jdy_delivery_dead(const Push *push, const Batch *batch, int http_sta
 /* What is there counts as acknowledged, with nothing sent. */
 extern void jdy_delivery_baseline(Push *push, Outgoing *records, int n);
 
-/* Dead letters, replayed or not, whose content went back to what was acknowledged. */
+/* Dead letters, replayed or not, whose content went back to what was acknowledged; or to nothing, of what never was there. */
 extern void jdy_delivery_revived(const Push *push, char **ids, int n);
 
-/* Records that are to be sent again although nothing changed (jdy_replay), in the current memory context. */
-extern int	jdy_delivery_replayed(const Push *push, char ***ids);
+/* Records that are to be sent again although nothing changed (jdy_replay), in the current memory context; absent: those that the target surely has not. */
+extern int	jdy_delivery_replayed(const Push *push, bool absent, char ***ids);
 
 /* What a run saw of its source: the next one need not look at that again. */
 extern void jdy_delivery_seen(const Push *push, const ChangeMark *mark);

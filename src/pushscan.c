@@ -45,6 +45,7 @@ typedef struct Look
 static void look(Look *scan, XLogRecPtr begin);
 static void add_replayed(const Push *push, Changes *changes);
 static void look_at_all(Look *scan);
+static void settle_absent(const Look *scan, const HashMap *present);
 static void take_pending(void *arg, Outgoing *records, int n);
 static void take_unmade(Look *scan, Outgoing *record, const Standing *standing);
 static void check_unmade(const Look *scan);
@@ -117,7 +118,7 @@ static void
 add_replayed(const Push *push, Changes *changes)
 {
 	char	  **ids;
-	int			n = jdy_delivery_replayed(push, &ids);
+	int			n = jdy_delivery_replayed(push, false, &ids);
 
 	if (n > 0 && push->meta->delete_rule != NULL)
 		changes->known = false;
@@ -142,7 +143,26 @@ look_at_all(Look *scan)
 	jdy_source_scan(push, take_pending, present, scan);
 	check_unmade(scan);
 	if (present != NULL)
+	{
 		jdy_standings_gone(scan->standings, present, take_gone, scan);
+		settle_absent(scan, present);
+	}
+}
+
+/* What was replayed, and is neither in the source any more nor was ever at the target: nothing is to be done. */
+static void
+settle_absent(const Look *scan, const HashMap *present)
+{
+	const Push *push = scan->run->push;
+	char	  **ids;
+	int			n = jdy_delivery_replayed(push, true, &ids);
+	int			absent = 0;
+
+	for (int i = 0; i < n; i++)
+		if (!jdy_hashmap_has(present, jdy_id_hash(ids[i], strlen(ids[i]))) && !is_held(scan->run, ids[i]))
+			ids[absent++] = ids[i];
+	if (absent > 0)
+		jdy_delivery_revived(push, ids, absent);
 }
 
 static void

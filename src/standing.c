@@ -70,12 +70,12 @@ static JdyStatement look = {
 };
 
 /*
- * An empty refused_digest stands for a deletion that was refused.  What is pending was replayed: a deletion that
- * may have arrived has no digest any more.
+ * An empty refused_digest stands for a deletion that was refused.  An empty digest, for what may have arrived: that is
+ * deleted when somebody replays it.  What was never there is not: under its id somebody else's record may be.
  */
 static JdyStatement rows_there = {
 	.sql = "SELECT d.id, d.version FROM jdysync.delivery d WHERE d.push_id = $1"
-	" AND ((d.digest IS NOT NULL AND d.refused_digest IS DISTINCT FROM ''::bytea) OR d.status = 'pending')",
+	" AND d.digest IS NOT NULL AND (d.status = 'pending' OR (d.digest <> ''::bytea AND d.refused_digest IS DISTINCT FROM ''::bytea))",
 	.nargs = 1,
 	.argtypes = {INT4OID}
 };
@@ -367,7 +367,7 @@ look_up(const Standings *standings, Outgoing *records, int n, Standing *found)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* false when it is null. */
+/* false when it is null or empty. */
 static bool
 read_digest(uint64 row, int column, uint8 *digest)
 {
@@ -378,7 +378,9 @@ read_digest(uint64 row, int column, uint8 *digest)
 	if (isnull)
 		return false;
 	bytes = DatumGetByteaPP(value);
-	memcpy(digest, VARDATA_ANY(bytes), Min(VARSIZE_ANY_EXHDR(bytes), JDY_PUSH_DIGEST));
+	if (VARSIZE_ANY_EXHDR(bytes) != JDY_PUSH_DIGEST)
+		return false;
+	memcpy(digest, VARDATA_ANY(bytes), JDY_PUSH_DIGEST);
 	return true;
 }
 

@@ -71,6 +71,7 @@ SELECT refusal('{"api":"/x","request":[{"label":"page"}]}');
 SELECT refusal('{"api":"/x","request":[{"field":"page","value":"1"},{"field":"page","value":"2"}]}');
 SELECT refusal('{"api":"/x","operation":["a"]}');
 SELECT refusal('{"api":"/x","condition":{"a":1}}');
+SELECT refusal('{"api":"/x","effect":"EXECUTE","method":"POST","delete":{}}', 'EXECUTE');
 SELECT refusal('{"api":"/x","response":{"rows":"a..b"}}');
 SELECT refusal('{"api":"/x","response":{"rows":"a.b.c.d.e.f.g.h.i"}}');
 SELECT refusal('{"api":"/x","omissionRemedy":{"takeOverRequest":[]}}');
