@@ -48,7 +48,7 @@ static Pull *open_pull(int stream_id, int64 run_id, RunMode mode, RunCounters *c
 static void make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time);
 static void first_load(Pull *pull);
 static void load_range(Pull *pull, TimestampTz from, TimestampTz settled, TimestampTz to, TimestampTz fresh_since);
-static void load_everything(Pull *pull);
+static bool load_everything(Pull *pull);
 static void read_whole(Pull *pull, const Sighting *sighting, bool resume);
 static void read_report(Pull *pull, TimestampTz from, TimestampTz to);
 static void settle_doubt(Pull *pull, TimestampTz fresh_since);
@@ -123,9 +123,7 @@ make_run(Pull *pull, TimestampTz from_time, TimestampTz to_time)
 		/* What changed is due because it did: of what a full load merely reads again the promise need not wait. */
 		if (windowed && stream->loaded && pull->cursor != DT_NOBEGIN)
 			list_changes(pull);
-		if (pull->windowed == windowed)
-			load_everything(pull);
-		loaded_all = true;
+		loaded_all = pull->windowed != windowed || load_everything(pull);
 	}
 	if (pull->windowed)
 		list_changes(pull);
@@ -231,7 +229,8 @@ load_range(Pull *pull, TimestampTz from, TimestampTz settled, TimestampTz to, Ti
 	jdy_windows_read(pull, list_make2(window, tail));
 }
 
-static void
+/* false: it went on where an interrupted load had stopped, so what that set aside was not read again. */
+static bool
 load_everything(Pull *pull)
 {
 	Stream	   *stream = pull->stream;
@@ -256,6 +255,7 @@ load_everything(Pull *pull)
 		settle_doubt(pull, sighting.fresh_since);
 		end_load(pull, pull->doubt == NO_DOUBT);
 	}
+	return !resume;
 }
 
 /* Where rows are their own keys, those that the list does not show any more are looked for each time; what that proves needs no order. */
@@ -441,7 +441,7 @@ list_changes(Pull *pull)
 {
 	if (jdy_recent_list(pull))
 		return;
-	load_everything(pull);
+	(void) load_everything(pull);
 	if (pull->windowed)
 		(void) jdy_recent_list(pull);
 }
