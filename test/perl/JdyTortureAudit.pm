@@ -97,7 +97,10 @@ sub judge_audits
 	my $before = $self->last_audit;
 	$self->wrong("an audit is left: $before->{text}") if !$before->{ended};
 	my $unlisted = $self->unlisted;
-	$self->wrong("an audit finds what is not missing: $before->{text}") if grep { ($unlisted->{$_} // '') ne 'hidden' } $before->{text} =~ /"id": "(.*?)"/g;
+
+	# One that had been interrupted names what it found before, too.
+	$self->wrong("an audit finds what is not missing: $before->{text}")
+	  if grep { $before->{resumed} ? !$unlisted->{$_} : ($unlisted->{$_} // '') ne 'hidden' } $before->{text} =~ /"id": "(.*?)"/g;
 	return if !$self->audits_read_all;
 
 	# What was stamped lately is left to windows.
@@ -126,10 +129,10 @@ sub judge_audits
 sub last_audit
 {
 	my ($self) = @_;
-	my $text = $self->patient("SELECT audit_id, ended_at IS NOT NULL, found, findings, why FROM jdy_audits WHERE name = '$self->{name}' ORDER BY audit_id DESC LIMIT 1");
-	my ($id, $ended, $found) = split /\|/, $text;
+	my $text = $self->patient("SELECT a.audit_id, a.ended_at IS NOT NULL, a.found, a.began_at < r.started_at, a.findings, a.why FROM jdy_audits a LEFT JOIN jdysync.run r USING (run_id) WHERE a.name = '$self->{name}' ORDER BY a.audit_id DESC LIMIT 1");
+	my ($id, $ended, $found, $resumed) = split /\|/, $text;
 
-	return { id => $id, ended => $ended eq 't', found => $found, text => $text };
+	return { id => $id, ended => $ended eq 't', found => $found, resumed => $resumed eq 't', text => $text };
 }
 
 1;
