@@ -41,8 +41,9 @@ sub judge_missed
 	my ($self) = @_;
 	my ($lies, $name) = @$self{qw(lies name)};
 
-	# A row without an id may have been the one, and that is said as well.
-	return if $lies->{count} || $lies->{clock_back} || $lies->{no_id};
+	# A row without an id may have been the one, and that is said as well.  A filter that is ignored, which a short list does not
+	# tell, makes each answer show all there is, also what windows are still to list.
+	return if $lies->{count} || $lies->{clock_back} || $lies->{no_id} || $lies->{filter};
 	my @said = map { [ split /\|/, $_, 3 ] } split /\n/, $self->patient(qq{
 SELECT 'audit', f->>'cause', f->>'id' FROM jdy_audits a CROSS JOIN LATERAL jsonb_array_elements(a.findings) f WHERE a.name = '$name'
 UNION ALL SELECT m.found_by, m.cause, m.id FROM jdy_missed m WHERE m.name = '$name'});
