@@ -122,7 +122,8 @@ jdy_missed_records(Pull *pull, const char *found_by, char **ids, int n, Timestam
 	Datum		values[2] = {Int32GetDatum(stream->stream_id), Int32GetDatum(stream->epoch)};
 	TimestampTz unseen_at = 0;
 
-	n = drop_set_aside(pull, ids, n);
+	if (n > 0)
+		n = drop_set_aside(pull, ids, n);
 	njudged = Min(n, JDY_JUDGED_MISSED);
 	if (n == 0)
 	{

@@ -193,8 +193,5 @@ stamps_before(const Crowd *crowd, TimestampTz at)
 static int
 compare_stamps(const void *a, const void *b)
 {
-	TimestampTz left = *(const TimestampTz *) a;
-	TimestampTz right = *(const TimestampTz *) b;
-
-	return left < right ? -1 : left > right ? 1 : 0;
+	return timestamptz_cmp_internal(*(const TimestampTz *) a, *(const TimestampTz *) b);
 }
