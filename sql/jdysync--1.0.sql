@@ -2015,6 +2015,7 @@ LEFT JOIN (VALUES
 	('count not trusted', '计数不可信 count not trusted', '计数一致后用 jdy_resync 重读该时间段。'),
 	('time filter ignored', '时间过滤无效 time filter ignored', '每次运行都在全量读取；请检查元数据中时间参数的名字。'),
 	('no stable order', '列表顺序不稳定 no stable order', '请在元数据中为列表指定稳定的排序。'),
+	('order not seen', '列表顺序是否稳定未知 order not seen', '请在较空闲时重新加载（jdy_sync 的 full 模式）。'),
 	('sort key not known', '排序字段未知 sort key not known', '请在元数据的 number 中写明列表的排序字段。'),
 	('end of the list not trusted', '列表末尾不可信 end of the list not trusted', '请向接口方询问列表最多能读到多深。'),
 	('report not proven', '报表未能证明完整 report not proven', '请在较空闲时用 jdy_resync 重读这些月份。'),

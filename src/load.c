@@ -37,6 +37,7 @@
 #define MAX_LOST_ANCHORS 200	/* pages without an anchor before the run gives up */
 #define MAX_REFUSED 8			/* pages past the end before the run gives up */
 #define MAX_DOUBTS 3			/* ends that the service's count contradicts, before they are believed */
+#define ENOUGH_IN_ORDER 32		/* rows seen again behind the one before: so many do not stand so by chance */
 
 /* One page on its way. */
 typedef struct PageAsk
@@ -60,9 +61,13 @@ typedef struct Load
 	int64		last;			/* index in the list of the last row read; -1 = none */
 	int64		ahead;			/* the same, if all pages asked are as expected */
 	int64		count;			/* what the service says; -1 = nothing */
+	int64		least;			/* the least that it said; -1 = nothing */
+	int64		distinct;		/* rows that were read, but for those that came between others read before */
 	Anchors		read;			/* rows that were read last */
 	Anchor		order[JDY_ANCHORS]; /* the first page as it came before the load began */
 	int			norder;
+	int			in_order;		/* rows that were seen again, each behind one that it was behind before */
+	int			first;			/* rows of the first page */
 	int			lost;			/* pages without an anchor */
 	int			doubts;			/* ends that the count contradicted */
 	int			refused;		/* pages past the end */
@@ -80,6 +85,7 @@ static void land_answer(Pull *pull, Call *call, const Sighting *as);
 static void look_ahead(Load *load);
 static bool is_all(const ListPage *page, int full);
 static void compare_order(Load *load, ListPage *page);
+static void note_place(Load *load, int place, int *last);
 static bool choose_page(int64 last, int cap, bool larger, int *page, int *size);
 static bool is_list_of_two(Load *load);
 static void begin_again(Load *load);
@@ -94,7 +100,7 @@ static void drop_asked(Load *load);
 static void land(Load *load);
 static void release(Load *load, Call *call);
 static void save(Load *load);
-static void restore(Load *load, Jsonb *state);
+static bool restore(Load *load, Jsonb *state);
 
 void
 jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
@@ -117,12 +123,10 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	load->sighting = sighting;
 	load->cap = pull->cap;
 	load->last = load->ahead = -1;
-	load->count = -1;
+	load->count = load->least = -1;
 	pull->doubt = !pull->stream->order_holds ? DOUBT_SORT_KEY :
 		jdy_contract_says(pull->stream->contract, Q_ORDER, A_UNSTABLE) ? DOUBT_ORDER : NO_DOUBT;
-	if (resume)
-		restore(load, pull->stream->load_state);
-	else
+	if (!resume || !restore(load, pull->stream->load_state))
 		look_ahead(load);
 
 	while (!load->at_end)
@@ -155,6 +159,11 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	if (load->repeated > 0 && !pull->stream->keyless && pull->doubt == NO_DOUBT &&
 		(load->count < 0 || load->count > load->last + 1 - load->repeated))
 		pull->doubt = DOUBT_END;
+
+	/* Fewer may stand in order by chance: then as many must have come as there were at least. */
+	if (pull->doubt == NO_DOUBT && !pull->stream->keyless && load->last >= load->first && load->in_order < ENOUGH_IN_ORDER &&
+		(load->least < 0 || load->distinct - load->repeated < load->least))
+		pull->doubt = DOUBT_ORDER_UNSEEN;
 
 	/* A list that fits on one page does not tell what a page can hold. */
 	if (load->last >= load->cap && !load->guessed)
@@ -210,7 +219,7 @@ look_ahead(Load *load)
 	Call	   *call = jdy_list_ask(load->pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, 1, load->cap);
 	ListPage   *page = jdy_list_answer(call);
 
-	load->pull->counted = page->count;
+	load->pull->counted = load->least = page->count;
 	if (load->pull->stream->range_param != NULL && is_all(page, load->cap))
 	{
 		load->pull->one_answer = true;
@@ -241,13 +250,22 @@ compare_order(Load *load, ListPage *page)
 		for (int place = 0; place < load->norder; place++)
 			if (jdy_anchor_equal(load->order[place], row))
 			{
-				if (place < last)
-					load->pull->doubt = DOUBT_ORDER;
-				last = place;
+				note_place(load, place, &last);
 				break;
 			}
 	}
 	load->norder = 0;
+}
+
+/* Rows that stayed must stand as they stood, or what was not read may have moved before them. */
+static void
+note_place(Load *load, int place, int *last)
+{
+	if (place < *last)
+		load->pull->doubt = DOUBT_ORDER;
+	else if (*last >= 0 && place > *last)
+		load->in_order++;
+	*last = place;
 }
 
 /*
@@ -424,7 +442,10 @@ accept_page(Load *load, PageAsk *ask)
 	check_keys(load, page, Min(ask->size, load->cap));
 	anchor = jdy_anchors_last_in(&load->read, page);
 	if (page->count >= 0)
+	{
 		load->count = page->count;
+		load->least = load->least < 0 ? page->count : Min(load->least, page->count);
+	}
 	if (anchor < 0 && !from_start)
 	{
 		step_back(load, ask, ask->size / 2);
@@ -439,11 +460,15 @@ accept_page(Load *load, PageAsk *ask)
 
 	/* From the start again: what comes is older than what was read last. */
 	if (anchor < 0)
+	{
 		jdy_anchors_clear(&load->read);
+		load->distinct = 0;
+	}
 	load->backs = 0;
 	if (from_start)
 	{
 		compare_order(load, page);
+		load->first = page->nrows;
 		load->pull->one_answer = is_all(page, Min(ask->size, load->cap));
 	}
 
@@ -458,17 +483,13 @@ accept_page(Load *load, PageAsk *ask)
 		Anchor		read = jdy_anchor_of(row);
 		int			place;
 
+		load->distinct += i > anchor;
 		if (row->problem != NULL && row->id == NULL)
 			continue;
 		/* Rows after the last one that was read are new. */
 		place = i > anchor ? -1 : jdy_anchors_place(&load->read, read);
 		if (place >= 0)
-		{
-			/* Rows that stayed must stand as they stood, or what was not read may have moved before them. */
-			if (place < last_place)
-				load->pull->doubt = DOUBT_ORDER;
-			last_place = place;
-		}
+			note_place(load, place, &last_place);
 		else if (row->problem == NULL)
 		{
 			load->rows = lappend(load->rows, row);
@@ -617,7 +638,10 @@ release(Load *load, Call *call)
 	jdy_client_release(load->pull->client, call);
 }
 
-/* {"last": index, "cap": size, "proven": size, "doubt": number, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction. */
+/*
+ * {"last": index, "cap": size, "proven": size, "doubt": number, "in_order": rows, "distinct": rows, "least": count,
+ * "anchors": ["<id hash> <key hash>", …]}; in the landing transaction.
+ */
 static void
 save(Load *load)
 {
@@ -630,8 +654,9 @@ save(Load *load)
 	Datum		values[2];
 
 	initStringInfo(&state);
-	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"proven\": %d, \"doubt\": %d, \"anchors\": ", (long long) load->last,
-					 load->cap, load->proven, load->pull->doubt);
+	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"proven\": %d, \"doubt\": %d, \"in_order\": %d, \"distinct\": %lld,"
+					 " \"least\": %lld, \"anchors\": ", (long long) load->last, load->cap, load->proven, load->pull->doubt, load->in_order, (long long) load->distinct,
+					 (long long) load->least);
 	jdy_anchors_append_json(&load->read, &state);
 	appendStringInfoChar(&state, '}');
 	values[0] = Int32GetDatum(load->pull->stream->stream_id);
@@ -639,16 +664,20 @@ save(Load *load)
 	jdy_execute(&update, values, NULL);
 }
 
-static void
+/* false: nothing was saved yet. */
+static bool
 restore(Load *load, Jsonb *state)
 {
 	char	   *last = jdy_jsonb_text(state, "last");
 	char	   *cap = jdy_jsonb_text(state, "cap");
 	char	   *proven = jdy_jsonb_text(state, "proven");
 	char	   *doubt = jdy_jsonb_text(state, "doubt");
+	char	   *in_order = jdy_jsonb_text(state, "in_order");
+	char	   *distinct = jdy_jsonb_text(state, "distinct");
+	char	   *least = jdy_jsonb_text(state, "least");
 
 	if (last == NULL || cap == NULL)
-		return;
+		return false;
 	load->last = strtoll(last, NULL, 10);
 	load->cap = Max(Min(atoi(cap), load->cap), 1);
 	/* Else a short page at the list's end would be taken for all that a page can hold. */
@@ -656,5 +685,12 @@ restore(Load *load, Jsonb *state)
 		load->proven = atoi(proven);
 	if (doubt != NULL && load->pull->doubt == NO_DOUBT)
 		load->pull->doubt = atoi(doubt);
+	if (in_order != NULL)
+		load->in_order = atoi(in_order);
+	if (distinct != NULL)
+		load->distinct = strtoll(distinct, NULL, 10);
+	if (least != NULL)
+		load->least = strtoll(least, NULL, 10);
 	jdy_anchors_read_json(&load->read, state);
+	return true;
 }

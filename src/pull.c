@@ -350,7 +350,10 @@ settle_doubt(Pull *pull, TimestampTz fresh_since)
 		"Name the field that the list is sorted by as \"number\" in the metadata."},
 		{DOUBT_END, "end of the list not trusted",
 			"The service stopped giving rows although its count says that there are more.",
-		"Ask the service's support how far a list can be read."}
+		"Ask the service's support how far a list can be read."},
+		{DOUBT_ORDER_UNSEEN, "order not seen",
+			"Too few rows of the list were seen twice to tell whether its order is stable.",
+		"Load it again at a quieter time."}
 	};
 
 	jdy_pull_begin(pull);

@@ -28,7 +28,8 @@ typedef enum Doubt
 	NO_DOUBT,
 	DOUBT_ORDER,				/* two answers showed the same rows in different order */
 	DOUBT_SORT_KEY,				/* what the list is sorted by is not among what is known of its rows */
-	DOUBT_END					/* no more rows came although the service counts more */
+	DOUBT_END,					/* no more rows came although the service counts more */
+	DOUBT_ORDER_UNSEEN			/* too few rows were seen again to tell whether there is an order */
 } Doubt;
 
 typedef struct Sweep Sweep;
