@@ -37,6 +37,7 @@ typedef enum Question
 #define A_EXCLUSIVE "exclusive"
 #define A_MILLISECOND "millisecond"
 #define A_LEAST "at least "		/* so many rows */
+#define A_ASKED_SIZE "asked size"
 #define A_GIVEN_SIZE "given size"
 #define A_UNSTABLE "unstable"
 #define A_ADDS_UP "adds up"

@@ -13,7 +13,9 @@
  * be able to hold.
  *
  * Page size and number are chosen so that the page begins at or just before
- * the anchor: 100 rows a page at most give 87 new ones on average.
+ * the anchor: 100 rows a page at most give 87 new ones on average, 99 where the probe saw
+ * that the rows before a page are counted by the size that is asked for, even if it is more than is given.
+ * What such a page shows is read like any other, but that it is the last one is not believed of it.
  *
  * Several pages are asked ahead; that changes nothing in the argument, because
  * the order of rows that stay does not depend on when a page was asked.
@@ -35,6 +37,7 @@
 #define LAND_AT_ROWS 1024		/* rows gathered before they are landed while replies keep coming */
 #define LAND_AT_BYTES (4 * 1024 * 1024) /* or so much of their text */
 #define MAX_LOST_ANCHORS 200	/* pages without an anchor before the run gives up */
+#define MAX_BOLD_LOST 10		/* of these, before all are asked as large as they are given */
 #define MAX_REFUSED 8			/* pages past the end before the run gives up */
 #define MAX_DOUBTS 3			/* ends that the service's count contradicts, before they are believed */
 #define ENOUGH_IN_ORDER 32		/* rows seen again behind the one before: so many do not stand so by chance */
@@ -45,6 +48,7 @@ typedef struct PageAsk
 	Call	   *call;
 	int			page;
 	int			size;
+	bool		bold;			/* larger than what is given, for the sake of where it begins */
 	bool		done;
 	bool		stale;			/* asked ahead on an expectation that failed */
 } PageAsk;
@@ -55,6 +59,7 @@ typedef struct Load
 	const Sighting *sighting;
 	int			cap;			/* size to ask for at most */
 	bool		guessed;		/* that, by a page that may just as well have held all there was */
+	int			bold;			/* pages may be asked larger than they are given, until so many had no anchor */
 	bool		began_again;	/* with nothing known of pages */
 	int64		repeated;		/* rows that stood twice in one answer, or more often */
 	int			proven;			/* an answer of this size was seen: the service gives at least as much */
@@ -86,7 +91,7 @@ static void look_ahead(Load *load);
 static bool is_all(const ListPage *page, int full);
 static void compare_order(Load *load, ListPage *page);
 static void note_place(Load *load, int place, int *last);
-static bool choose_page(int64 last, int cap, bool larger, int *page, int *size);
+static bool choose_page(const Load *load, int64 last, int *page, int *size);
 static bool is_list_of_two(Load *load);
 static void begin_again(Load *load);
 static void consider_page(int64 last, int cap, int z, int64 *best, int *page, int *size);
@@ -123,6 +128,7 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 	load->sighting = sighting;
 	load->cap = pull->cap;
 	load->last = load->ahead = -1;
+	load->bold = jdy_contract_says(pull->stream->contract, Q_OFFSET, A_ASKED_SIZE) ? MAX_BOLD_LOST : 0;
 	load->count = load->least = -1;
 	pull->doubt = !pull->stream->order_holds ? DOUBT_SORT_KEY :
 		jdy_contract_says(pull->stream->contract, Q_ORDER, A_UNSTABLE) ? DOUBT_ORDER : NO_DOUBT;
@@ -275,8 +281,10 @@ note_place(Load *load, int place, int *last)
  * the rows before a page by what it gives.  false: there is none.
  */
 static bool
-choose_page(int64 last, int cap, bool larger, int *page, int *size)
+choose_page(const Load *load, int64 last, int *page, int *size)
 {
+	int			cap = load->cap;
+	bool		larger = !jdy_contract_says(load->pull->stream->contract, Q_OFFSET, A_GIVEN_SIZE);
 	int64		best = 0;
 
 	*page = 1;
@@ -285,7 +293,8 @@ choose_page(int64 last, int cap, bool larger, int *page, int *size)
 		return true;
 	for (int z = cap; z >= 1; z--)
 		consider_page(last, cap, z, &best, page, size);
-	for (int z = cap + 1; z <= 2 * cap && best == 0 && larger; z++)
+	larger = larger && (best == 0 || (load->bold > 0 && last + 3 * (int64) cap <= load->count));
+	for (int z = cap + 1; z <= 2 * cap && larger; z++)
 		consider_page(last, cap, z, &best, page, size);
 	return best > 0;
 }
@@ -363,7 +372,6 @@ ask_ahead(Load *load)
 {
 	int			most = load->count < 0 || load->last < 0 ? 1 :
 		Min(MAX_AHEAD, load->pull->stream->endpoint->concurrency);
-	bool		larger = !jdy_contract_says(load->pull->stream->contract, Q_OFFSET, A_GIVEN_SIZE);
 
 	while (list_length(load->asked) < most && !load->at_end)
 	{
@@ -374,7 +382,7 @@ ask_ahead(Load *load)
 			load->ahead = load->last;
 		else if (load->ahead >= load->count - 1)
 			break;				/* the rest is asked already */
-		if (!choose_page(load->ahead, load->cap, larger, &page, &size))
+		if (!choose_page(load, load->ahead, &page, &size))
 		{
 			/* Pages that are of no use any more come first. */
 			if (load->asked != NIL || load->stale > 0)
@@ -397,6 +405,7 @@ ask_page(Load *load, int page, int size)
 
 	ask->page = page;
 	ask->size = size;
+	ask->bold = load->bold > 0 && size > load->cap;
 	ask->call = jdy_list_submit(load->pull, LANE_BACKFILL, DT_NOBEGIN, DT_NOEND, page, size, ask);
 	load->asked = lappend(load->asked, ask);
 }
@@ -432,6 +441,14 @@ accept_page(Load *load, PageAsk *ask)
 	int			nrows;
 	int			last_place = -1;
 
+	/* What is not as it was when the service was asked about it is not relied on. */
+	if (ask->bold && (jdy_list_past_end(ask->call) || jdy_list_answer(ask->call)->nrows < load->cap))
+	{
+		load->bold = 0;
+		drop_asked(load);
+		return;
+	}
+
 	/* Rows left the list, and no anchor is near: look for its end in ever longer steps. */
 	if (jdy_list_past_end(ask->call) && ++load->refused <= MAX_REFUSED)
 	{
@@ -448,6 +465,7 @@ accept_page(Load *load, PageAsk *ask)
 	}
 	if (anchor < 0 && !from_start)
 	{
+		load->bold -= ask->bold;
 		step_back(load, ask, ask->size / 2);
 		return;
 	}

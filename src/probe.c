@@ -270,9 +270,9 @@ judge_offset(Probe *probe, const Answer *first, int asked)
 	if (next->n == 0 || jdy_answers_in_common(first, next) > next->n / 2)
 		jdy_inquiry_say(probe, Q_OFFSET, A_UNKNOWN, "page 2 of %d rows each showed no more rows", first->n);
 	else if (over->refused || over->n == 0 || (over->page >= 0 && over->page < 2) || jdy_answers_in_common(first, over) > over->n / 2)
-		jdy_inquiry_say(probe, Q_OFFSET, "asked size", "page 2 of %d rows each lies behind the end, page 2 of %d does not", asked, first->n);
+		jdy_inquiry_say(probe, Q_OFFSET, A_ASKED_SIZE, "page 2 of %d rows each lies behind the end, page 2 of %d does not", asked, first->n);
 	else if (common == 0)
-		jdy_inquiry_say(probe, Q_OFFSET, "asked size", "page 2 of %d rows each passes over rows that page 2 of %d shows", asked, first->n);
+		jdy_inquiry_say(probe, Q_OFFSET, A_ASKED_SIZE, "page 2 of %d rows each passes over rows that page 2 of %d shows", asked, first->n);
 	else if (common > over->n / 2)
 		jdy_inquiry_say(probe, Q_OFFSET, A_GIVEN_SIZE, "page 2 of %d rows each shows the rows that page 2 of %d shows", asked, first->n);
 	else

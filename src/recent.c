@@ -67,6 +67,7 @@ jdy_recent_list(Pull *pull)
 	Call	   *call;
 	ListPage   *page;
 	bool		full;
+	bool		cut;			/* that, or as the service counts */
 	bool		whole;			/* nothing more must be asked */
 	int64		count;
 	int			guess = 0;
@@ -76,6 +77,7 @@ jdy_recent_list(Pull *pull)
 	call = jdy_list_ask(pull, LANE_TAIL, begin - jdy_tick_us(pull), end, 1, stream->plan->page_size);
 	page = jdy_list_answer(call);
 	full = page->nrows >= pull->cap;
+	cut = full || page->count > page->nrows;
 	pull->cap = Max(pull->cap, page->nrows);
 	pull->timeless = call->asked_at == 0;
 	asked_at = pull->timeless ? now : call->asked_at;
@@ -96,7 +98,7 @@ jdy_recent_list(Pull *pull)
 	jdy_client_release(pull->client, call);
 
 	/* To split windows of a filter without effect would never end. */
-	if (full && !is_few(pull, count) && !jdy_probe_filter(pull, true))
+	if (cut && !is_few(pull, count) && !jdy_probe_filter(pull, true))
 	{
 		pull->windowed = false;
 		return false;

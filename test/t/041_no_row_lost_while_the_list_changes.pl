@@ -119,6 +119,25 @@ for my $lag (
 	survives($lag->[0], set => $lag->[1], quiet => 1.2, stream => { settle => "'2 s'" });
 }
 
+# Pages are asked larger than they are given once it is known where such a page begins.
+for my $change ([ 'counts rows by what it gives', { offset_rule => 'cap' } ], [ 'gives larger pages', { cap => 25 } ], [ 'gives smaller pages', { cap => 6 } ])
+{
+	subtest "a service that $change->[0] from one load to the next" => sub {
+		my $name = scene(customers => 300, set => { cap => 20 }, stream => { probe => 1 });
+
+		sync_ok($node, $name, 'first load');
+		is(query($node, "SELECT answer FROM jdy_contract WHERE name = '$name' AND question = 'offset'"), 'asked size', 'a page begins behind the size that is asked');
+		$sim->post('/_sim/config', $change->[1]);
+		$sim->post('/_sim/churn', { entity => 'customer', delete => 0.3, insert => 0.1 });
+		sync_ok($node, $name, 'a full run', "jdy_sync('$name', 'full')");
+		calm($sim);
+		is(query($node, "SELECT count(*) FROM jdysync.staging_$name s WHERE s.deleted_at IS NOT NULL"), '0', 'which alone deletes nothing');
+		sync_ok($node, $name, 'a run when it is quiet');
+		is_true($node, $name, 'nothing is lost', entity => 'customer', extra => 1);
+		drop_stream($node, $name);
+	};
+}
+
 subtest 'a change that shows after a later run' => sub {
 	my $name = scene(stream => { settle => "'1 min'", overlap => "'0'" });
 	sync_ok($node, $name, 'first load');

@@ -32,13 +32,13 @@ subtest 'a first load and its certificate' => sub {
 	my $n = 4000;
 	my $sim = sim_of('many', customers => $n);
 
-	add_stream($node, 'many', server => "'many'", entry => "'customer'", detail => 'false', settle => "'0'");
+	add_stream($node, 'many', server => "'many'", entry => "'customer'", detail => 'false', settle => "'0'", probe => 1);
 	sync_ok($node, 'many', 'a first load');
 	my $loaded = lists($sim);
-	my %asked = map { $_->{url} => 1 } grep { $_->{url} =~ /^\Q$LIST\E\?/ && $_->{url} !~ /_time=/ && $_->{url} =~ /page_size=(\d+)/ && $1 > 50 } @{ $sim->get('/_sim/requests?n=1000') };
-	my $pages = keys %asked;
-	cmp_ok($pages, '<=', 0.0115 * $n, "its pages ($pages) are at most 0.0115 a row");
-	cmp_ok($loaded - $pages, '<=', $QUESTIONS, 'a few questions come on top (' . ($loaded - $pages) . ')');
+	my @pages = map { $_->{url} } grep { $_->{url} =~ /^\Q$LIST\E\?/ && $_->{url} !~ /_time=/ } @{ $sim->get('/_sim/requests?n=1000') };
+	shift @pages while @pages && $pages[0] !~ /[?&]page=1&page_size=100$/;	# the questions
+	cmp_ok(@pages, '<=', $n / 99 + 3, 'its pages (' . @pages . ') bring 99 new rows each, where larger ones than are given begin behind what is asked');
+	cmp_ok($loaded - @pages, '<=', $QUESTIONS, 'a few questions come on top (' . ($loaded - @pages) . ')');
 	sync_ok($node, 'many', 'its certificate', "jdy_sync('many', 'verify')");
 	is(query($node, "SELECT proven, calls FROM jdy_certificates WHERE name = 'many'"), 't|' . ($n / 100 + 1), 'takes one count and one scan');
 	cmp_ok(lists($sim) - $loaded, '<=', $n / 100 + 3, 'and a look at what changed');
