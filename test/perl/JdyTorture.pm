@@ -471,6 +471,9 @@ sub quiet
 	my $by_audits = !$full && $unlisted && $self->audits_read_all && $self->is_dated;
 	$self->pass_time($while);
 	$self->quiet_run($full || ($unlisted && !$by_audits) ? 'full' : 'auto', 'the second quiet run');
+
+	# What was stamped within overlap is left to windows.
+	$self->pass_time($self->{settle_s} + 80) if $by_audits;
 	$self->audit_all('an audit when all is quiet') if $by_audits;
 
 	# What was not proven, as the ledger says, a full run brings.  What cannot be proven at all may be lost, and that is said.
