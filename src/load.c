@@ -657,8 +657,8 @@ release(Load *load, Call *call)
 }
 
 /*
- * {"last": index, "cap": size, "proven": size, "doubt": number, "in_order": rows, "distinct": rows, "least": count,
- * "anchors": ["<id hash> <key hash>", …]}; in the landing transaction.
+ * {"last": index, "cap": size, "proven": size, "doubt": number, "in_order": rows, "distinct": rows, "repeated": rows,
+ * "least": count, "anchors": ["<id hash> <key hash>", …]}; in the landing transaction.
  */
 static void
 save(Load *load)
@@ -673,8 +673,8 @@ save(Load *load)
 
 	initStringInfo(&state);
 	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"proven\": %d, \"doubt\": %d, \"in_order\": %d, \"distinct\": %lld,"
-					 " \"least\": %lld, \"anchors\": ", (long long) load->last, load->cap, load->proven, load->pull->doubt, load->in_order, (long long) load->distinct,
-					 (long long) load->least);
+					 " \"repeated\": %lld, \"least\": %lld, \"anchors\": ", (long long) load->last, load->cap, load->proven, load->pull->doubt, load->in_order, (long long) load->distinct,
+					 (long long) load->repeated, (long long) load->least);
 	jdy_anchors_append_json(&load->read, &state);
 	appendStringInfoChar(&state, '}');
 	values[0] = Int32GetDatum(load->pull->stream->stream_id);
@@ -692,6 +692,7 @@ restore(Load *load, Jsonb *state)
 	char	   *doubt = jdy_jsonb_text(state, "doubt");
 	char	   *in_order = jdy_jsonb_text(state, "in_order");
 	char	   *distinct = jdy_jsonb_text(state, "distinct");
+	char	   *repeated = jdy_jsonb_text(state, "repeated");
 	char	   *least = jdy_jsonb_text(state, "least");
 
 	if (last == NULL || cap == NULL)
@@ -707,6 +708,8 @@ restore(Load *load, Jsonb *state)
 		load->in_order = atoi(in_order);
 	if (distinct != NULL)
 		load->distinct = strtoll(distinct, NULL, 10);
+	if (repeated != NULL)
+		load->repeated = strtoll(repeated, NULL, 10);
 	if (least != NULL)
 		load->least = strtoll(least, NULL, 10);
 	jdy_anchors_read_json(&load->read, state);
