@@ -67,7 +67,8 @@ typedef struct Load
 	int64		ahead;			/* the same, if all pages asked are as expected */
 	int64		count;			/* what the service says; -1 = nothing */
 	int64		least;			/* the least that it said; -1 = nothing */
-	int64		distinct;		/* rows that were read, but for those that came between others read before */
+	int64		distinct;		/* rows that were read */
+	bool		resumed;		/* a moment ago: few of those read before are known */
 	Anchors		read;			/* rows that were read last */
 	Anchor		order[JDY_ANCHORS]; /* the first page as it came before the load began */
 	int			norder;
@@ -161,15 +162,18 @@ jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
 			take(load, call);
 	}
 
-	/* Rows that came twice are counted, so they may stand where others should; without a count nothing says that they do not. */
-	if (load->repeated > 0 && !pull->stream->keyless && pull->doubt == NO_DOUBT &&
-		(load->count < 0 || load->count > load->last + 1 - load->repeated))
-		pull->doubt = DOUBT_END;
-
-	/* Fewer may stand in order by chance: then as many must have come as there were at least. */
-	if (pull->doubt == NO_DOUBT && !pull->stream->keyless && load->last >= load->first && load->in_order < ENOUGH_IN_ORDER &&
-		(load->least < 0 || load->distinct - load->repeated < load->least))
-		pull->doubt = DOUBT_ORDER_UNSEEN;
+	/*
+	 * As many must have come as there were at least; rows that came twice are counted, so they may stand where others should.
+	 * Without a count nothing says that they do not, nor that the few rows that were seen again stood in order by more than chance.
+	 */
+	if (pull->doubt == NO_DOUBT && !pull->stream->keyless)
+	{
+		if (load->least > load->distinct - load->repeated ||
+			(load->repeated > 0 && (load->count < 0 || load->count > load->last + 1 - load->repeated)))
+			pull->doubt = DOUBT_END;
+		else if (load->least < 0 && load->last >= load->first && load->in_order < ENOUGH_IN_ORDER)
+			pull->doubt = DOUBT_ORDER_UNSEEN;
+	}
 
 	/* A list that fits on one page does not tell what a page can hold. */
 	if (load->last >= load->cap && !load->guessed)
@@ -501,11 +505,11 @@ accept_page(Load *load, PageAsk *ask)
 		Anchor		read = jdy_anchor_of(row);
 		int			place;
 
-		load->distinct += i > anchor;
+		/* Rows after the last one that was read are new; others, as long as those read before are known. */
+		place = i > anchor || row->id == NULL ? -1 : jdy_anchors_place(&load->read, read);
+		load->distinct += i > anchor || (place < 0 && row->id != NULL && !load->resumed);
 		if (row->problem != NULL && row->id == NULL)
 			continue;
-		/* Rows after the last one that was read are new. */
-		place = i > anchor ? -1 : jdy_anchors_place(&load->read, read);
 		if (place >= 0)
 			note_place(load, place, &last_place);
 		else if (row->problem == NULL)
@@ -517,6 +521,7 @@ accept_page(Load *load, PageAsk *ask)
 			jdy_anchors_add(&load->read, read);
 	}
 
+	load->resumed = false;
 	room = Min(ask->size, load->cap);
 	as_expected = page->nrows >= room;
 
@@ -697,6 +702,7 @@ restore(Load *load, Jsonb *state)
 
 	if (last == NULL || cap == NULL)
 		return false;
+	load->resumed = true;
 	load->last = strtoll(last, NULL, 10);
 	load->cap = Max(Min(atoi(cap), load->cap), 1);
 	/* Else a short page at the list's end would be taken for all that a page can hold. */

@@ -129,6 +129,8 @@ static const Phrase phrases[] = {
 	"变更要按本机时钟过一天才算稳定。请查明是谁去掉了这个头：接口本身，还是代理。"},
 	{"What was modified from % to % was read and landed, but it came as % records while the service counts %.",
 	"%1 至 %2 之间修改的内容已读取入库，但收到 %3 条记录，接口计数却是 %4。"},
+	{"What was modified from % to % was read and landed as % records, but some came twice, and the service does not count them.",
+	"%1 至 %2 之间修改的内容已读取入库，共 %3 条记录，但有的重复出现，而接口不给出计数。"},
 	{"complete_until stays before it; SELECT * FROM jdy_resync(%) proves it once the counts agree.",
 	"complete_until 停在它之前；等计数一致后，SELECT * FROM jdy_resync(%1) 即可补上证明。"},
 	{"Less time has passed by the service's clock than since the last run, or what was proven lies in its future. What was proven up to later than % is read again.",

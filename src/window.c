@@ -631,14 +631,17 @@ static void
 distrust_count(Pull *pull, const Reading *reading, int64 rows, int64 count)
 {
 	char	   *from = pstrdup(timestamptz_to_str(reading->window.from));
+	char	   *to = pstrdup(timestamptz_to_str(reading->window.to));
+	char	   *detail = count >= 0 ?
+		psprintf("What was modified from %s to %s was read and landed, but it came as %lld records while the service counts %lld.",
+				 from, to, (long long) rows, (long long) count) :
+		psprintf("What was modified from %s to %s was read and landed as %lld records, but some came twice, and the service does not count them.",
+				 from, to, (long long) rows);
 
 	jdy_pull_begin(pull);
-	jdy_incident_open(pull->stream->name, "warning", JDY_COUNT_NOT_TRUSTED,
-					  psprintf("What was modified from %s to %s was read and landed, but it came as %lld records while the service counts %s.",
-							   from, timestamptz_to_str(reading->window.to), (long long) rows,
-							   count < 0 ? "none, and some came twice" : psprintf("%lld", (long long) count)),
+	jdy_incident_open(pull->stream->name, "warning", JDY_COUNT_NOT_TRUSTED, detail,
 					  psprintf("complete_until stays before it; SELECT * FROM jdy_resync('%s', '%s', '%s') proves it once the counts agree.",
-							   pull->stream->name, from, timestamptz_to_str(reading->window.to)));
+							   pull->stream->name, from, to));
 	jdy_pull_commit(pull);
 }
 
