@@ -129,8 +129,8 @@ sub lies
 		my $kind = ($event->{post} // '') eq '/_sim/fault' ? $event->{body}{kind} : '';
 		$lies{count} = 1 if $kind eq 'count_lie';
 
-		# An empty page 1 of a list without counts.
-		$lies{count} = 1 if $kind eq 'wrong_page' && $lies{no_count} && ($set->{past_end_echo} // '') eq 'last';
+		# An empty page 1 of a list without counts: what it hid looks late afterwards.
+		$lies{count} = $lies{late} = 1 if $kind eq 'wrong_page' && $lies{no_count} && ($set->{past_end_echo} // '') eq 'last';
 		$lies{no_id} = 1 if $kind =~ /^id_/;
 	}
 	return { map { $_ => 1 } grep { $lies{$_} } keys %lies };
