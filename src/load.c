@@ -107,6 +107,7 @@ static void land(Load *load);
 static void release(Load *load, Call *call);
 static void save(Load *load);
 static bool restore(Load *load, Jsonb *state);
+static int64 saved(Jsonb *state, const char *name, int64 otherwise);
 
 void
 jdy_load_list(Pull *pull, const Sighting *sighting, bool resume)
@@ -677,9 +678,10 @@ save(Load *load)
 	Datum		values[2];
 
 	initStringInfo(&state);
-	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"proven\": %d, \"doubt\": %d, \"in_order\": %d, \"distinct\": %lld,"
-					 " \"repeated\": %lld, \"least\": %lld, \"anchors\": ", (long long) load->last, load->cap, load->proven, load->pull->doubt, load->in_order, (long long) load->distinct,
-					 (long long) load->repeated, (long long) load->least);
+	appendStringInfo(&state, "{\"last\": %lld, \"cap\": %d, \"proven\": %d, \"doubt\": %d, \"in_order\": %d,",
+					 (long long) load->last, load->cap, load->proven, load->pull->doubt, load->in_order);
+	appendStringInfo(&state, " \"distinct\": %lld, \"repeated\": %lld, \"least\": %lld, \"anchors\": ",
+					 (long long) load->distinct, (long long) load->repeated, (long long) load->least);
 	jdy_anchors_append_json(&load->read, &state);
 	appendStringInfoChar(&state, '}');
 	values[0] = Int32GetDatum(load->pull->stream->stream_id);
@@ -691,33 +693,29 @@ save(Load *load)
 static bool
 restore(Load *load, Jsonb *state)
 {
-	char	   *last = jdy_jsonb_text(state, "last");
-	char	   *cap = jdy_jsonb_text(state, "cap");
-	char	   *proven = jdy_jsonb_text(state, "proven");
-	char	   *doubt = jdy_jsonb_text(state, "doubt");
-	char	   *in_order = jdy_jsonb_text(state, "in_order");
-	char	   *distinct = jdy_jsonb_text(state, "distinct");
-	char	   *repeated = jdy_jsonb_text(state, "repeated");
-	char	   *least = jdy_jsonb_text(state, "least");
+	int			doubt = (int) saved(state, "doubt", NO_DOUBT);
 
-	if (last == NULL || cap == NULL)
+	load->last = saved(state, "last", -1);
+	if (load->last < 0)
 		return false;
 	load->resumed = true;
-	load->last = strtoll(last, NULL, 10);
-	load->cap = Max(Min(atoi(cap), load->cap), 1);
+	load->cap = Max(Min((int) saved(state, "cap", load->cap), load->cap), 1);
 	/* Else a short page at the list's end would be taken for all that a page can hold. */
-	if (proven != NULL)
-		load->proven = atoi(proven);
-	if (doubt != NULL && load->pull->doubt == NO_DOUBT)
-		load->pull->doubt = atoi(doubt);
-	if (in_order != NULL)
-		load->in_order = atoi(in_order);
-	if (distinct != NULL)
-		load->distinct = strtoll(distinct, NULL, 10);
-	if (repeated != NULL)
-		load->repeated = strtoll(repeated, NULL, 10);
-	if (least != NULL)
-		load->least = strtoll(least, NULL, 10);
+	load->proven = (int) saved(state, "proven", 0);
+	if (load->pull->doubt == NO_DOUBT)
+		load->pull->doubt = doubt;
+	load->in_order = (int) saved(state, "in_order", 0);
+	load->distinct = saved(state, "distinct", 0);
+	load->repeated = saved(state, "repeated", 0);
+	load->least = saved(state, "least", -1);
 	jdy_anchors_read_json(&load->read, state);
 	return true;
+}
+
+static int64
+saved(Jsonb *state, const char *name, int64 otherwise)
+{
+	char	   *number = jdy_jsonb_text(state, name);
+
+	return number != NULL ? strtoll(number, NULL, 10) : otherwise;
 }
